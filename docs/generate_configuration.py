@@ -1,0 +1,152 @@
+"""Writes configuration.md from the models of the configuration, which are its only source."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from relay.config import NOT_SUPPORTED_YET, Config
+from relay.source import KeyPath
+
+FILE = Path(__file__).parent / "configuration.md"
+
+INTRODUCTION = """\
+<!-- Written by docs/generate_configuration.py from relay/config.py. -->
+# Configuration
+
+The relay reads one YAML file, `relay.yaml`, and a folder of personas beside it.
+`relay check` names every problem in them with its file and line, and prints no secret.
+
+- Unknown keys, keys given twice and values of a wrong type are errors, and nothing starts.
+- `${NAME}` in a value reads the environment; a variable that is not set is an error.
+  `${NAME:-default}` has a default for a variable that is not set or empty.
+  What the environment says is text, never YAML.
+  `$${` writes `${` itself.
+  In instructions and descriptions, a `${` without a name stays as it is.
+- Inside `[ ]` and `{ }`, YAML wants quotes: `["${NAME}"]`.
+- The files are YAML 1.2 in UTF-8, without aliases and tags.
+- Relative paths start at the folder of `relay.yaml`.
+- A key that is not supported yet is refused wherever it is written.
+
+`NAME` stands for a name that you choose.
+"""
+
+LOADED = {"Config": {"file"}, "Persona": {"name"}}
+"""What is in the models but not in the files."""
+
+PERSONA = ("personas", "*")
+"""The one section that has files of its own."""
+
+WORDS = {
+    "array": "list",
+    "boolean": "true or false",
+    "folder": "folder",
+    "integer": "whole number",
+    "null": "null",
+    "number": "number",
+    "object": "mapping",
+    "password": "secret",
+    "path": "path",
+    "string": "text",
+}
+"""Types and formats of JSON Schema in the words of people."""
+
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most"}
+"""Bounds in the words of people."""
+
+Schema = Mapping[str, Any]
+
+
+def reference() -> str:
+    """Return the whole page."""
+    schema = Config.model_json_schema()
+    relay = _sections(schema, schema, ())
+    personas = _sections(schema, schema["$defs"]["Persona"], PERSONA)
+    return "\n".join([INTRODUCTION, *relay, *personas])
+
+
+def _sections(root: Schema, section: Schema, path: KeyPath) -> Iterator[str]:
+    """Yield the table of a section's keys, then the sections in it."""
+    loaded = LOADED.get(section["title"], set())
+    keys = {name: key for name, key in section["properties"].items() if name not in loaded}
+    yield f"{_heading(path)}\n\n{_line(section['description'])}\n"
+    yield "| key | type | default | meaning |\n|---|---|---|---|"
+    for name, key in keys.items():
+        yield _row((*path, name), key, required=name in section.get("required", ()))
+    yield ""
+    for name, key in keys.items():
+        for steps, inner in _inner(root, key):
+            if (*path, name, *steps) != PERSONA:
+                yield from _sections(root, inner, (*path, name, *steps))
+
+
+def _heading(path: KeyPath) -> str:
+    if path == ():
+        return "## relay.yaml"
+    if path == PERSONA:
+        return "## personas/NAME.yaml"
+    keys = path[2:] if path[:2] == PERSONA else path
+    return f"### `{'.'.join(map(str, keys)).replace('*', 'NAME').replace('.[]', '[]')}`"
+
+
+def _inner(root: Schema, key: Schema) -> Iterator[tuple[KeyPath, Schema]]:
+    """Yield the sections that a key holds, with the steps from the key to them."""
+    if "$ref" in key:
+        yield (), root["$defs"][key["$ref"].rpartition("/")[2]]
+    for alternative in key.get("anyOf", ()):
+        yield from _inner(root, alternative)
+    for step, several in {"[]": "items", "*": "additionalProperties"}.items():
+        if isinstance(key.get(several), dict):
+            yield from (((step, *steps), inner) for steps, inner in _inner(root, key[several]))
+
+
+def _row(path: KeyPath, key: Schema, *, required: bool) -> str:
+    default = "**required**" if required else _default(key)
+    meaning = " ".join([_line(key.get("description", "See below.")), *_not_supported(path)])
+    return f"| `{path[-1]}` | {_type(key)} | {default} | {meaning} |"
+
+
+def _default(key: Schema) -> str:
+    if "$ref" in key:
+        return ""
+    value = key.get("default", {})
+    return f"`{value if isinstance(value, str) and value else json.dumps(value)}`"
+
+
+def _type(key: Schema) -> str:
+    """Say what a value is: a secret, a whole number (at least 1), or null."""
+    if "anyOf" in key:
+        return " or ".join(dict.fromkeys(map(_type, key["anyOf"]))) + _bounds(key)
+    if "enum" in key:
+        return " or ".join(f"`{value}`" for value in key["enum"])
+    if key.get("one_or_more"):
+        return f"{_type(key['items'])}, or a list"
+    if key.get("type") == "array" and "$ref" not in key["items"]:
+        return f"list of {_type(key['items'])}"
+    kind = key.get("format") or key.get("type") or "object"
+    return WORDS.get(kind, WORDS["string"]) + _bounds(key)
+
+
+def _bounds(key: Schema) -> str:
+    bounds = [f"{words} {key[bound]}" for bound, words in BOUNDS.items() if bound in key]
+    return f" ({', '.join(bounds)})" if bounds else ""
+
+
+def _not_supported(path: KeyPath) -> Iterator[str]:
+    """Yield the remarks on a key; a session has no table, so what is in it is named here."""
+    for row in NOT_SUPPORTED_YET:
+        place, _, value = row.partition(": ")
+        keys = tuple(place.split("."))
+        if keys == path:
+            yield f"*`{value}` is not supported yet.*" if value else "*Not supported yet.*"
+        elif path[-1] == "session" and keys[: len(path)] == path:
+            inside = row.removeprefix(f"{'.'.join(map(str, path))}.").replace(".*.", "[].")
+            yield f"*`{inside}` is not supported yet.*"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    FILE.write_text(reference(), encoding="utf-8")

@@ -1,0 +1,194 @@
+"""Wires the configuration into an aiohttp application: its routes, its start, its stop."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from relay import pages, personas
+from relay.config import Config, InvalidConfig, Problem, check_listen
+from relay.core.errors import RelayDraining, RelayError
+from relay.log import Logger
+from relay.metrics import CONTENT_TYPE, Metrics
+from relay.realtime import Realtime, refusal
+from relay.upstream import Dialler, connections
+
+HEAD_SECONDS = 15
+"""How long a client may take for the head of its request; aiohttp's own bound is an hour."""
+
+
+class Relay:
+    """What the routes share: the endpoint, the metrics, and how the configuration is read anew."""
+
+    def __init__(self, config: Config, log: Logger, ready: Callable[[], bool]) -> None:
+        self.config = config
+        self.host = config.server.host
+        self.metrics = Metrics(config.personas)
+        self._log = log
+        self._upstream_is_ready = ready
+
+    async def run(self, _app: web.Application) -> AsyncIterator[None]:
+        """Keep the connections and the sessions for as long as the application runs."""
+        async with connections() as self._http, asyncio.TaskGroup() as tasks:
+            dialler = Dialler(self._http, self.config)
+            self.realtime = Realtime(self.config, dialler, self.metrics, self._log, tasks)
+            yield
+            await self.realtime.drain(0)
+
+    @property
+    def ready(self) -> bool:
+        """Whether new sessions are taken."""
+        return not self.realtime.draining and self._upstream_is_ready()
+
+    def reload(self, load: Callable[[], Config]) -> None:
+        """Use the configuration as it is now for new sessions; a broken one changes nothing.
+
+        Nor does one without clients, where others than this machine can connect.
+        """
+        try:
+            config = self._checked(load())
+        except InvalidConfig as invalid:
+            self.metrics.reloaded("failed")
+            self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
+            return
+        self.realtime.use(config, Dialler(self._http, config))
+        self.config = config
+        self.metrics.reloaded("completed")
+        self._log.info("config.reloaded", personas=sorted(config.personas))
+
+    def _checked(self, config: Config) -> Config:
+        problem = check_listen(self.host) if config.anonymous else None
+        if problem:
+            raise InvalidConfig([Problem(config.file, 1, "clients", problem)])
+        return config
+
+
+RELAY = web.AppKey("relay", Relay)
+
+
+def create_app(
+    config: Config, log: Logger, *, ready: Callable[[], bool] = lambda: True
+) -> web.Application:
+    """Return the application; the caller decides where and how it runs."""
+    app = web.Application()
+    app[RELAY] = relay = Relay(config, log, ready)
+    app.cleanup_ctx.append(relay.run)
+    app.add_routes(
+        [
+            web.get("/v1/realtime", _realtime),
+            web.get("/healthz", _healthz),
+            web.get("/readyz", _readyz),
+            web.get("/metrics", _metrics),
+            web.get("/v1/personas", _personas),
+        ]
+    )
+    if config.server.playground:
+        app.add_routes(pages.routes())
+    return app
+
+
+async def _realtime(request: web.Request) -> web.StreamResponse:
+    return await request.app[RELAY].realtime.handle(request)
+
+
+async def _personas(request: web.Request) -> web.Response:
+    try:
+        return personas.listing(request, request.app[RELAY].config)
+    except RelayError as error:
+        return refusal(error)
+
+
+async def _healthz(_request: web.Request) -> web.Response:
+    return web.json_response({"status": "alive"})
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    if request.app[RELAY].ready:
+        return web.json_response({"status": "ready"})
+    return refusal(RelayDraining("The relay takes no new sessions now."))
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    exposition = request.app[RELAY].metrics.exposition()
+    return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE})
+
+
+def create_runner(app: web.Application) -> web.AppRunner:
+    """Return what runs the application: a client that leaves cancels what is done for it."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=HEAD_SECONDS,
+        shutdown_timeout=1,
+    )
+
+
+async def serve(
+    app: web.Application,
+    log: Logger,
+    *,
+    host: str,
+    port: int,
+    load: Callable[[], Config] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the sessions at once.
+
+    SIGHUP reads the configuration again with ``load``.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    relay = app[RELAY]
+    runner = create_runner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        log.info(
+            "relay.started",
+            url=f"http://{_authority(runner)}/v1",
+            personas=sorted(relay.config.personas),
+            upstreams={name: u.url for name, u in relay.config.upstreams.items()},
+        )
+        with _signals(relay, load) as asked_to_stop:
+            await asked_to_stop()
+            log.info("drain.started", seconds=relay.config.limits.drain_seconds)
+            await relay.realtime.drain(relay.config.limits.drain_seconds)
+    finally:
+        await runner.cleanup()
+    log.info("relay.stopped")
+
+
+def _authority(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@contextmanager
+def _signals(
+    relay: Relay, load: Callable[[], Config] | None
+) -> Iterator[Callable[[], Awaitable[object]]]:
+    """Answer the signals of the process; yields what waits for the first that asks to stop."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def stop() -> None:
+        if asked.is_set():
+            relay.realtime.stop()
+        asked.set()
+
+    reactions: dict[signal.Signals, Callable[[], None]] = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+    }
+    if load is not None:
+        reactions[signal.SIGHUP] = lambda: relay.reload(load)
+    for number, react in reactions.items():
+        loop.add_signal_handler(number, react)
+    try:
+        yield asked.wait
+    finally:
+        for number in reactions:
+            loop.remove_signal_handler(number)

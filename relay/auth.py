@@ -1,0 +1,156 @@
+"""Who is calling: a credential becomes a principal, an Origin is checked, a persona is chosen.
+
+Everything here is decided from the request's head, before anything is dialled.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+from multidict import MultiMapping
+
+from relay.config import Config, Persona
+from relay.core.errors import (
+    InvalidApiKey,
+    InvalidRequest,
+    OriginNotAllowed,
+    PersonaNotAllowed,
+    PersonaNotFound,
+)
+
+KEY_PROTOCOL = "openai-insecure-api-key."
+"""Browsers cannot set headers: there the credential follows this, as a subprotocol."""
+
+SHORT_LIVED = "ek_"
+ANONYMOUS = "anonymous"
+
+CREDENTIAL_PARAMETERS = frozenset(
+    {
+        "access_token",
+        "api-key",
+        "api_key",
+        "apikey",
+        "authorization",
+        "client_secret",
+        "key",
+        "secret",
+        "token",
+    }
+)
+"""Query parameters that carry a credential elsewhere: addresses end up in logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who may do what.
+
+    Attributes:
+        client: the client's name in the configuration, or ``anonymous``.
+        personas: what it may use; None for all.
+        max_sessions: how many sessions it may have open; None for as many as there is room.
+    """
+
+    client: str
+    personas: tuple[str, ...] | None = None
+    max_sessions: int | None = None
+
+    def may_use(self, persona: str) -> bool:
+        """Tell whether the principal may use this persona."""
+        return self.personas is None or persona in self.personas
+
+
+def subprotocols(headers: MultiMapping[str]) -> tuple[str, ...]:
+    """Return the subprotocols that the client offers, in one header or in several."""
+    offered = ",".join(headers.getall("Sec-WebSocket-Protocol", ())).split(",")
+    return tuple(name for protocol in offered if (name := protocol.strip()))
+
+
+def authenticate(headers: MultiMapping[str], query: Mapping[str, str], config: Config) -> Principal:
+    """Return who is calling.
+
+    Raises:
+        InvalidRequest: a credential is in the query string.
+        InvalidApiKey: there is no credential, or an unknown one.
+    """
+    if any(name.lower() in CREDENTIAL_PARAMETERS for name in query):
+        raise InvalidRequest(
+            "A credential does not belong into the address. Send 'Authorization: Bearer KEY'."
+        )
+    credential = _credential(headers)
+    if credential.startswith(SHORT_LIVED):
+        raise InvalidApiKey
+    if config.anonymous:
+        return Principal(ANONYMOUS)
+    name = _owner(credential, config)
+    if name is None:
+        raise InvalidApiKey
+    client = config.clients[name]
+    return Principal(name, client.personas, client.limits.max_sessions)
+
+
+def _credential(headers: MultiMapping[str]) -> str:
+    scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and bearer.strip():
+        return bearer.strip()
+    if key := headers.get("api-key", "").strip():
+        return key
+    for protocol in subprotocols(headers):
+        if protocol.startswith(KEY_PROTOCOL):
+            return protocol.removeprefix(KEY_PROTOCOL)
+    return ""
+
+
+def _owner(credential: str, config: Config) -> str | None:
+    """Return whose key it is, after comparing with all, so that time tells nothing."""
+    digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).hexdigest()
+    owner = None
+    for name, client in config.clients.items():
+        for known in client.key_sha256:
+            if hmac.compare_digest(digest, known) and credential:
+                owner = name
+    return owner
+
+
+def check_origin(request: web.Request, config: Config) -> None:
+    """Let a page of the relay itself or of an allowed origin pass, and whoever is no browser.
+
+    Raises:
+        OriginNotAllowed: the page is of another origin.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None or origin in config.browser.allowed_origins:
+        return
+    own = origin == f"{request.scheme}://{request.host}"
+    # Without keys nothing but the address protects the relay, and a hostile name may resolve to
+    # loopback: then its page has the "own" origin.
+    if not own or (config.anonymous and not _is_loopback(request.host)):
+        raise OriginNotAllowed
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    try:
+        return name == "localhost" or ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def choose_persona(principal: Principal, query: Mapping[str, str], config: Config) -> Persona:
+    """Return the persona that the caller asks for.
+
+    Raises:
+        PersonaNotFound: there is none of that name, or none was named and there is no default.
+        PersonaNotAllowed: the caller may not use it.
+    """
+    named = query.get("persona")
+    model = query.get("model")
+    fallback = model if model in config.personas else config.default_persona
+    persona = config.personas.get(named if named is not None else fallback or "")
+    if persona is None:
+        raise PersonaNotFound
+    if not principal.may_use(persona.name):
+        raise PersonaNotAllowed
+    return persona

@@ -1,0 +1,119 @@
+"""Carries one session between two peers; owns its tasks; has one way to end.
+
+Both directions run side by side. What one peer says is decided on by the core and sent before the
+next message is read, so nothing queues here and a slow reader slows the writer on the other side.
+Whatever ends the session becomes one ``End``; then both peers get a code and a reason, while the
+two directions go on reading, and throwing away, until each peer has closed too.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+
+import structlog
+
+from relay.core.close import CloseCode
+from relay.core.commands import Command, End, ObserveFirstAudio, Send, Side
+from relay.core.errors import ClientLost, InternalError, RelayError, SlowClient, UpstreamLost
+from relay.core.session import Commands, Session
+from relay.peer import Peer
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+class Bridge:
+    """Relays one session from its first message to its end."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        client: Peer,
+        upstream: Peer,
+        observe_first_audio: Callable[[float], None],
+        log: Logger,
+    ) -> None:
+        self.session = session
+        self.peers: Mapping[Side, Peer] = {Side.CLIENT: client, Side.UPSTREAM: upstream}
+        self._observe_first_audio = observe_first_audio
+        self._log = log
+        self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        client.on_slow = lambda: self.stop(SlowClient())
+        upstream.on_slow = lambda: self._end(session.end(UpstreamLost(), by="upstream"))
+
+    async def run(self) -> End:
+        """Relay until the session ends; return how it ended.
+
+        Must not be cancelled: ``stop`` ends it.
+        """
+        await self._guard(self._open())
+        async with asyncio.TaskGroup() as tasks:
+            for side in Side:
+                tasks.create_task(self._relay(side), name=f"relay:{side.value}")
+            clock = tasks.create_task(self._guard(self._keep_time()), name="clock")
+            end = await self._ended
+            clock.cancel()
+            # The upstream first, because it bills.
+            upstream, client = self.peers[Side.UPSTREAM], self.peers[Side.CLIENT]
+            tasks.create_task(upstream.close(end.upstream_code, end.reason))
+            tasks.create_task(client.close(end.client_code, end.reason, end.farewell))
+        return end
+
+    def stop(self, error: RelayError, *, upstream_code: int = CloseCode.NORMAL_CLOSURE) -> None:
+        """End the session from outside; does nothing when it has ended."""
+        self._end(self.session.end(error, upstream_code=upstream_code))
+
+    def _end(self, commands: Commands) -> None:
+        for command in commands:
+            if isinstance(command, End) and not self._ended.done():
+                self._ended.set_result(command)
+
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+        """Let a defect end its session with a code and a traceback; it never hangs."""
+        try:
+            await work
+        except Exception:  # noqa: BLE001  # whatever it is: it is logged, and both sides are closed
+            self._log.exception("session.failed")
+            self.stop(InternalError(), upstream_code=CloseCode.INTERNAL_ERROR)
+
+    async def _open(self) -> None:
+        for command in self.session.open(asyncio.get_running_loop().time()):
+            await self._perform(command)
+
+    async def _relay(self, side: Side) -> None:
+        """Relay what one side says until the session ends; then wait until it has closed."""
+        await self._guard(self._carry(side))
+        await self._guard(self.peers[side].discard())
+
+    async def _carry(self, side: Side) -> None:
+        peer, now = self.peers[side], asyncio.get_running_loop().time
+        while (message := await peer.receive()) is not None:
+            if self._ended.done():
+                return
+            for command in self.session.receive(side, message, now()):
+                await self._perform(command)
+        self._end(self.session.closed(side, peer.close_code))
+
+    async def _perform(self, command: Command) -> None:
+        match command:
+            case Send(to=side, message=message):
+                await self.peers[side].send(message)
+            case ObserveFirstAudio(seconds=seconds):
+                self._observe_first_audio(seconds)
+            case End():
+                self._end((command,))
+
+    async def _keep_time(self) -> None:
+        """Wake when the session or a peer wants to be asked what the time means for it."""
+        now = asyncio.get_running_loop().time
+        while True:
+            self._end(self.session.tick(now()))
+            if not await self.peers[Side.CLIENT].keep_alive(now()):
+                self.stop(ClientLost())
+            if not await self.peers[Side.UPSTREAM].keep_alive(now()):
+                self._end(self.session.end(UpstreamLost(), by="upstream"))
+            wake_at = min(self.session.deadline, now() + self._ping_seconds)
+            await asyncio.sleep(wake_at - now())
+
+    @property
+    def _ping_seconds(self) -> float:
+        return min(peer.ping_seconds for peer in self.peers.values())

@@ -1,0 +1,198 @@
+"""The command ``relay``: the only place that prints, reads the environment and exits."""
+
+import argparse
+import hashlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+import relay
+from relay import app
+from relay import log as logs
+from relay.config import Config, InvalidConfig, check_listen, load, session_update
+
+DEFAULT_CONFIG = Path("config/relay.yaml")
+FINE, FAILED, WRONG = 0, 1, 2
+MASK = "***"
+SIMULATOR_PORT = 8081
+
+EXAMPLES = """examples:
+  relay demo                             talk to the local upstream, with no key
+  relay serve --config config/relay.yaml
+  relay check                            every problem of the configuration, with file and line
+  relay prompt receptionist              what the upstream is told
+  relay key new                          a key for a client
+"""
+
+
+class WrongUsage(Exception):
+    """The command line asks for something that there is not."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status.
+
+    0 is fine, 1 is a failure while running, 2 is wrong usage or configuration.
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except InvalidConfig as invalid:
+        out = sys.stdout if given.run is _check else sys.stderr
+        print(*invalid.problems, sep="\n", file=out)
+        return WRONG
+    except WrongUsage as wrong:
+        print(f"relay: {wrong}", file=sys.stderr)
+        return WRONG
+    except OSError as failure:
+        print(f"relay: {failure}", file=sys.stderr)
+        return FAILED
+    return FINE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="relay",
+        description="A relay between thin clients and the OpenAI Realtime API.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"relay {relay.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="relay sessions to the configured upstreams")
+    _add_config(serve)
+    _add_address(serve)
+    serve.set_defaults(run=_serve)
+
+    demo = commands.add_parser(
+        "demo", help="relay sessions to a local upstream: no key, no network"
+    )
+    _add_address(demo)
+    demo.set_defaults(run=_demo)
+
+    check = commands.add_parser("check", help="print every problem of the configuration")
+    _add_config(check)
+    check.set_defaults(run=_check)
+
+    simulate = commands.add_parser("simulate", help="run the local upstream alone")
+    _add_address(simulate)
+    simulate.add_argument("--api-key", metavar="K", help="refuse other keys, as the API does")
+    simulate.add_argument("--script", type=Path, metavar="F", help="trouble on demand, as YAML")
+    simulate.set_defaults(run=_simulate)
+
+    prompt = commands.add_parser("prompt", help="print the session.update that a persona sends")
+    prompt.add_argument("persona", metavar="PERSONA")
+    _add_config(prompt)
+    prompt.set_defaults(run=_prompt)
+
+    key = commands.add_parser("key", help="make a key for a client").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    key.add_parser("new", help="print a new key once, and its hash").set_defaults(run=_new_key)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="F")
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="H")
+    parser.add_argument("--port", type=int, metavar="P")
+
+
+def _serve(given: argparse.Namespace) -> None:
+    config = load(given.config, os.environ)
+    host, port = _address(given, config)
+    log = _log(config)
+    reload = partial(load, given.config, os.environ)
+    _run(app.serve(app.create_app(config, log), log, host=host, port=port, load=reload))
+
+
+def _demo(given: argparse.Namespace) -> None:
+    from relay import demo  # noqa: PLC0415  # `relay serve` needs no local upstream
+
+    with demo.reserve() as listener:
+        config = demo.configuration(listener)
+        host, port = _address(given, config)
+        _run(demo.run(config, listener, _log(config), host, port))
+
+
+def _simulate(given: argparse.Namespace) -> None:
+    from relay import simulator  # noqa: PLC0415  # as above
+    from relay.simulator import speech, standin  # noqa: PLC0415  # as above
+
+    try:
+        text = given.script.read_text() if given.script else "[]"
+        script = simulator.Script.load(text)
+    except simulator.InvalidScript as invalid:
+        raise WrongUsage(f"{given.script}: {invalid}") from None
+    senses = speech.load() if speech.is_installed() else standin.SENSES
+    application = simulator.create_app(api_key=given.api_key, script=script, senses=senses)
+    host, port = given.host or "127.0.0.1", SIMULATOR_PORT if given.port is None else given.port
+    print(f"relay: the local upstream listens on http://{host}:{port}/v1", file=sys.stderr)
+    web.run_app(application, host=host, port=port, print=None, access_log=None)
+
+
+def _check(given: argparse.Namespace) -> None:
+    config = load(given.config, os.environ)
+    print(f"{given.config}: no problems. Personas: {', '.join(sorted(config.personas))}.")
+
+
+def _prompt(given: argparse.Namespace) -> None:
+    config = load(given.config, os.environ)
+    persona = config.personas.get(given.persona)
+    if persona is None:
+        known = ", ".join(sorted(config.personas))
+        raise WrongUsage(f"there is no persona {given.persona!r}; there are: {known}")
+    update = {"type": "session.update", "session": _masked(session_update(persona))}
+    print(json.dumps(update, indent=2, ensure_ascii=False))
+
+
+def _new_key(_given: argparse.Namespace) -> None:
+    key = f"rk_{secrets.token_urlsafe(32)}"
+    print(f"key: {key}")
+    print(f"key_sha256: {hashlib.sha256(key.encode()).hexdigest()}")
+    print("The key is shown this once: give it to the client. The hash goes into relay.yaml.")
+
+
+def _address(given: argparse.Namespace, config: Config) -> tuple[str, int]:
+    """Return where to listen: the command line wins over the configuration."""
+    host = given.host or config.server.host
+    if config.anonymous and (problem := check_listen(host)):
+        raise WrongUsage(f"--host {host} {problem}")
+    return host, config.server.port if given.port is None else given.port
+
+
+def _log(config: Config) -> logs.Logger:
+    log = logs.create(sys.stderr, config.server.log_format)
+    logs.adopt_libraries(log)
+    return log
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    uvloop.run(work)
+
+
+def _masked(session: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a session without the credentials that its MCP tools carry."""
+    tools = [_masked_tool(tool) for tool in session.get("tools", ())]
+    return {**session, "tools": tools} if tools else dict(session)
+
+
+def _masked_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    shown = dict(tool)
+    if "authorization" in shown:
+        shown["authorization"] = MASK
+    if "headers" in shown:
+        shown["headers"] = dict.fromkeys(shown["headers"] or {}, MASK)
+    return shown

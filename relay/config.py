@@ -1,0 +1,673 @@
+"""The configuration: frozen, closed, discreet; the only reader of YAML and the environment.
+
+`load` reads relay.yaml and its personas, and either returns a `Config` that nothing can change or
+raises `InvalidConfig` with every problem that it found. The models are the reference of what can
+be written: docs/configuration.md is made of them.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from relay.core.events import CLIENT_EVENTS
+from relay.source import Document, KeyPath, Problem, read
+from relay.value import (
+    Certificates,
+    ClientEvent,
+    Count,
+    FieldPath,
+    FilePath,
+    Headers,
+    Named,
+    OneOrMore,
+    Origin,
+    PersonaName,
+    Port,
+    Rate,
+    ResponseField,
+    Scope,
+    Seconds,
+    Secret,
+    SessionField,
+    Sha256,
+    Some,
+    Text,
+    Token,
+    UpstreamName,
+    Url,
+    Usd,
+    did_you_mean,
+    nothing,
+)
+
+__all__ = [
+    "Config",
+    "InvalidConfig",
+    "Persona",
+    "Problem",
+    "check_listen",
+    "load",
+    "session_update",
+]
+
+NOT_SUPPORTED_YET = (
+    "server.tls_cert",
+    "server.tls_key",
+    "upstreams.*.provider: azure",
+    "upstreams.*.dialect",
+    "clients.*.trusted",
+    "clients.*.limits.sessions_per_minute",
+    "clients.*.limits.usd_per_session",
+    "clients.*.limits.usd_per_day",
+    "secrets",
+    "limits.audio_rate",
+    "limits.audio_burst_seconds",
+    "limits.events_per_second",
+    "limits.user",
+    "usage",
+    "tools",
+    "personas.*.session.type: transcription",
+    "personas.*.session.tools.*.run",
+    "personas.*.variables",
+    "personas.*.limits.max_tool_seconds",
+    "personas.*.limits.max_sessions",
+    "personas.*.limits.usd_per_session",
+    "personas.*.limits.usd_per_day",
+)
+"""What is modelled but does nothing yet. Written in a file it is refused, so that nobody relies on
+it; deleting a row here switches it on. A row may name one value of a key."""
+
+FILE_SUFFIXES = frozenset({".yaml", ".yml"})
+"""What the files of personas end with."""
+
+_PERSONA_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_PERSONA_NAME_MESSAGE = (
+    "is no name for a persona: lower-case letters, digits, hyphens and underscores"
+)
+
+
+class InvalidConfig(Exception):
+    """The configuration cannot be used.
+
+    Attributes:
+        problems: Everything that is wrong with it, in the order of files and lines.
+    """
+
+    def __init__(self, problems: Collection[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class _Section(BaseModel):
+    """Frozen, so that sessions can share it; closed, so that a typo is an error; discreet."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class Server(_Section):
+    """Where the relay listens, and what it writes."""
+
+    host: Text = "127.0.0.1"
+    """The address to listen on."""
+    port: Port = 8080
+    """The port to listen on; 0 takes any that is free."""
+    tls_cert: FilePath | None = None
+    """A certificate in PEM format, read again when it changes."""
+    tls_key: FilePath | None = None
+    """The key of the certificate, in PEM format."""
+    playground: bool = False
+    """Whether `GET /` is a page to talk to the personas."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """How the log is written; `auto` is `console` on a terminal and `json` elsewhere."""
+
+
+class Upstream(_Section):
+    """A server that speaks the Realtime API."""
+
+    provider: Literal["openai", "azure", "compatible"] = "openai"
+    """Whose server it is; `compatible` is any other server that speaks the protocol."""
+    url: Url = "https://api.openai.com/v1"
+    """Its address, with http, https, ws or wss; required unless the provider is `openai`."""
+    dialect: Literal["ga", "beta"] = "ga"
+    """The interface that it speaks."""
+    api_key: Secret | None = Field(default=None, validate_default=True)
+    """The key that the relay shows to it; only a `compatible` upstream can do without."""
+    organization: Token | None = None
+    """Sent as `OpenAI-Organization`."""
+    project: Token | None = None
+    """Sent as `OpenAI-Project`."""
+    headers: Headers = Field(default_factory=nothing)
+    """More headers of the handshake; their values are treated as secrets."""
+    ca_file: Certificates | None = None
+    """The certificates to trust instead of the system's, in PEM format."""
+    ready_timeout_seconds: Seconds = 8
+    """How long connecting may take until the persona is confirmed, fallbacks included."""
+    extra_session_fields: tuple[FieldPath, ...] = ()
+    """Session fields that this server knows and the `openai` package's types do not, as dotted
+    paths."""
+
+    @field_validator("api_key")
+    @classmethod
+    def _needed(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if key is None and info.data.get("provider") in {"openai", "azure"}:
+            raise ValueError("is required for this provider")
+        return key
+
+    @model_validator(mode="after")
+    def _has_its_own_url(self) -> Self:
+        """Keep the key of another server from being sent to OpenAI."""
+        if self.provider != "openai" and "url" not in self.model_fields_set:
+            raise ValueError("needs a url: only the provider openai has a default")
+        return self
+
+
+class ClientLimits(_Section):
+    """What one client may use."""
+
+    max_sessions: Count | None = None
+    """Sessions at a time."""
+    sessions_per_minute: Rate | None = None
+    """New sessions a minute."""
+    usd_per_session: Usd | None = None
+    """What one session may cost."""
+    usd_per_day: Usd | None = None
+    """What a day (UTC) may cost."""
+
+
+class Client(_Section):
+    """A caller with a key of its own."""
+
+    key: OneOrMore[Secret] = Field(default=(), exclude=True, repr=False)
+    """The key, or a list of keys while one replaces the other; read it from the environment."""
+    key_sha256: OneOrMore[Sha256] = Field(default=(), validate_default=True)
+    """The SHA-256 of the key in hexadecimal, or a list; what `relay key new` prints. A client
+    needs a `key` or a `key_sha256`."""
+    personas: Some[PersonaName] | None = None
+    """The personas that it may use; all, if left out."""
+    trusted: bool = False
+    """Whether it may mint credentials, fill in variables and name its end user."""
+    limits: ClientLimits = ClientLimits()
+    """What it may use."""
+
+    @field_validator("key_sha256")
+    @classmethod
+    def _of_plain_keys_too(cls, digests: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Know a client by digests only, whichever way its keys were given."""
+        keys = info.data.get("key")
+        if keys == () and not digests:
+            raise ValueError("is required, unless there is a key")
+        return (*digests, *(_sha256(key) for key in keys or ()))
+
+
+def _sha256(key: SecretStr) -> str:
+    return hashlib.sha256(key.get_secret_value().encode()).hexdigest()
+
+
+class Secrets(_Section):
+    """Short-lived credentials; not offered if left out."""
+
+    signing_keys: Annotated[OneOrMore[Secret], Field(min_length=1)]
+    """The first signs, all verify."""
+    ttl_seconds: Seconds = 600
+    """How long a credential is good for."""
+    single_use: bool = False
+    """Whether a credential opens one session only; each instance counts for itself."""
+
+
+class Browser(_Section):
+    """Which web pages may connect."""
+
+    allowed_origins: tuple[Origin, ...] = ()
+    """Exact origins, `https://shop.example`; the relay's own is always allowed."""
+
+
+class UserLimits(_Section):
+    """What one end user may use, whom a trusted client names."""
+
+    max_sessions: Count | None = None
+    """Sessions at a time."""
+    usd_per_day: Usd | None = None
+    """What a day (UTC) may cost."""
+
+
+class Limits(_Section):
+    """What the relay takes on."""
+
+    max_sessions: Count = 1000
+    """Sessions at a time, of all clients."""
+    max_message_bytes: Count = 16_777_216
+    """The size of a message, both ways."""
+    max_buffered_bytes: Count = 4_194_304
+    """What may wait behind the message that is being written."""
+    slow_client_seconds: Seconds = 10
+    """How long a client may not read."""
+    drain_seconds: Seconds = 30
+    """How long sessions go on after the relay is told to stop."""
+    audio_rate: Rate = 2
+    """Seconds of audio a second that a client may send, after a burst."""
+    audio_burst_seconds: Seconds = 120
+    """Seconds of audio that a client may send at once."""
+    events_per_second: Rate = 200
+    """Events a second that a client may send."""
+    max_blocked_events: Count = 100
+    """Refused events after which a session is closed with 1008."""
+    user: UserLimits = UserLimits()
+    """What one end user may use."""
+
+
+class Usage(_Section):
+    """The ledger: what was used, on disk."""
+
+    path: FilePath = Path("data/usage.db")
+    """The database; a relative path starts at the folder of this file."""
+    prices: FilePath = Path("prices.yaml")
+    """The price list; a relative path starts at the folder of this file."""
+    on_failure: Literal["refuse", "continue"] = "refuse"
+    """Whether new sessions are refused when the ledger cannot be written."""
+
+
+class Tools(_Section):
+    """The tools that the relay runs itself."""
+
+    signing_key: Secret | None = None
+    """Signs the requests to tools."""
+    max_running: Count = 1000
+    """Calls at a time."""
+
+
+class Variable(_Section):
+    """A place in the instructions that a trusted client may fill in."""
+
+    default: str = ""
+    """What stands there if nobody fills it in."""
+    max_length: Count = 100
+    """The characters that it may have."""
+
+
+class PersonaClient(_Section):
+    """What a persona opens to clients, beyond the safe default."""
+
+    events: tuple[ClientEvent, ...] = ()
+    """More client event types of the API that are let through."""
+    session: tuple[SessionField, ...] = ()
+    """Session fields that a client may set, as dotted paths: `audio.input.turn_detection`. The
+    model and the type cannot be opened."""
+    response: tuple[ResponseField, ...] = ()
+    """Fields of `response.create` that a client may set."""
+
+
+class PersonaLimits(_Section):
+    """What one session of a persona may use."""
+
+    max_session_seconds: Seconds = 3600
+    """How long a session lasts at most."""
+    idle_seconds: Seconds = 300
+    """How long nobody may speak."""
+    max_tool_seconds: Seconds = 20
+    """How long a tool may run."""
+    max_sessions: Count | None = None
+    """Sessions at a time."""
+    usd_per_session: Usd | None = None
+    """What one session may cost."""
+    usd_per_day: Usd | None = None
+    """What a day (UTC) may cost."""
+
+
+class Reply(_Section):
+    """A scripted reply of the local upstream."""
+
+    when: Text
+    """A regular expression that is looked for in what was said."""
+    say: Text
+    """The answer."""
+
+
+class Persona(_Section):
+    """What answers: a session of the Realtime API, and what clients may do with it."""
+
+    name: str
+    """The stem of its file."""
+    description: str = ""
+    """One line for people."""
+    upstream: Annotated[OneOrMore[UpstreamName], Field(min_length=1)]
+    """The upstream it runs on, or a list: the rest are fallbacks when connecting."""
+    session: Mapping[str, Any] = Field(repr=False)
+    """The Realtime session object with its GA names. It is sent as written, but for `model`, which
+    goes in the URL, and a tool's `run`; `type` defaults to `realtime`. `model` and `instructions`
+    are required; fields that the `openai` package's types do not know are refused."""
+    variables: Named[Variable] = Field(default_factory=nothing)
+    """What `{{ name }}` in the instructions stands for."""
+    greeting: bool = False
+    """Whether the relay asks for the first response when the client is in."""
+    client: PersonaClient = PersonaClient()
+    """What it opens to clients."""
+    limits: PersonaLimits = PersonaLimits()
+    """What one session may use."""
+    demo: tuple[Reply, ...] = ()
+    """Scripted replies of the local upstream."""
+
+    @property
+    def model(self) -> str:
+        """The model that its sessions run on."""
+        return str(self.session["model"])
+
+
+class Config(_Section):
+    """All of relay.yaml and its personas."""
+
+    server: Server = Server()
+    """Where the relay listens, and what it writes."""
+    upstreams: Annotated[Named[Upstream], Field(min_length=1)]
+    """The servers that sessions run on, by name."""
+    default_persona: PersonaName | None = None
+    """Who answers a client that names nobody; without it such a client gets `persona_not_found`."""
+    personas: Annotated[Mapping[str, Persona], AfterValidator(MappingProxyType)] = Field(
+        json_schema_extra={"format": "folder"}
+    )
+    """A folder beside this file: one YAML file per persona, whose name is the persona's."""
+    clients: Named[Client] = Field(default_factory=nothing)
+    """The callers, by name. Without any, everybody may connect, and the relay listens on loopback
+    only."""
+    secrets: Secrets | None = None
+    """Short-lived credentials; not offered if left out."""
+    browser: Browser = Browser()
+    """Which web pages may connect."""
+    limits: Limits = Limits()
+    """What the relay takes on."""
+    usage: Usage = Usage()
+    """The ledger: what was used, on disk."""
+    tools: Tools = Tools()
+    """The tools that the relay runs itself."""
+    file: Path
+    """Where it was read from."""
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether everybody may connect, because no client is configured."""
+        return not self.clients
+
+
+def check_listen(host: str) -> str | None:
+    """Return why an anonymous relay may not listen on a host; `None` if it may."""
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if loopback:
+        return None
+    return "would let anybody in: listen on 127.0.0.1, or give a client a key under `clients`"
+
+
+def session_update(persona: Persona) -> dict[str, Any]:
+    """Return the ``session`` of the update that configures an upstream: ``type`` comes first."""
+    return _sent(persona.session)
+
+
+def _sent(session: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave away what is not the API's: the model goes in the URL, `run` is the relay's own."""
+    sent = {"type": "realtime", **deepcopy(dict(session))}
+    sent.pop("model", None)
+    tools = sent.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict):
+            tool.pop("run", None)
+    return sent
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """The files of a configuration, as they were read."""
+
+    root: Document
+    personas: Mapping[str, Document]
+
+    def documents(self) -> Iterator[tuple[KeyPath, Document]]:
+        """Yield each file with the path at which it stands in the configuration."""
+        yield (), self.root
+        for name, document in self.personas.items():
+            yield ("personas", name), document
+
+    def locate(self, path: KeyPath) -> tuple[Document, KeyPath]:
+        """Return the file that a path of the configuration leads to, and the path in that file."""
+        match path:
+            case ("personas", str() as name, *rest):
+                return self.personas[name], tuple(rest)
+            case _:
+                return self.root, path
+
+    def values(self) -> dict[str, Any]:
+        """Return what `Config` is made of."""
+        personas = {name: {**read.value, "name": name} for name, read in self.personas.items()}
+        return {**self.root.value, "personas": personas, "file": self.root.file}
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read relay.yaml and its personas.
+
+    Raises:
+        InvalidConfig: With every problem of all files.
+    """
+    root = read(path, environ)
+    personas, misplaced = _read_personas(root, environ)
+    sources = _Sources(root, personas)
+    causes = [problem for _, document in sources.documents() for problem in document.problems]
+    causes += _reserved(sources)
+    found = misplaced + _exposed(root)
+    for document in personas.values():
+        found += _session_problems(document, _extra_fields(document, root))
+    config: Config | None = None
+    try:
+        config = Config.model_validate(sources.values(), context=_scope(sources))
+        found += _shared_keys(config, root)
+    except ValidationError as error:
+        found += [_problem(details, sources) for details in error.errors(include_input=False)]
+    problems = causes + [problem for problem in found if not _follows(problem, causes)]
+    if problems or config is None:
+        raise InvalidConfig(sorted(problems, key=lambda problem: _reading_order(problem, root)))
+    return config
+
+
+def _read_personas(
+    root: Document, environ: Mapping[str, str]
+) -> tuple[dict[str, Document], list[Problem]]:
+    """Read every file of the personas' folder."""
+    folder = root.at("personas")
+    if not isinstance(folder, str):
+        return {}, [root.problem(("personas",), "must name the folder of the personas")]
+    try:
+        files = _persona_files(root.file.parent / folder)
+    except OSError as error:
+        return {}, [root.problem(("personas",), f"cannot be read: {error.strerror}")]
+    if not files:
+        return {}, [root.problem(("personas",), "has no persona in it: write a NAME.yaml there")]
+    documents: dict[str, Document] = {}
+    problems = []
+    for file in files:
+        if not _PERSONA_NAME.fullmatch(file.stem):
+            problems.append(Problem(file, 1, "", _PERSONA_NAME_MESSAGE))
+        if file.stem in documents:
+            problems.append(Problem(file, 1, "", "has the name of another persona: rename it"))
+        else:
+            documents[file.stem] = read(file, environ)
+    return documents, problems
+
+
+def _persona_files(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix in FILE_SUFFIXES and not file.name.startswith(".")
+    )
+
+
+def _reserved(sources: _Sources) -> Iterator[Problem]:
+    """Find keys that the models have but a file may not write."""
+    for prefix, document in sources.documents():
+        given = "name" if prefix else "file"
+        if given in document.value:
+            yield document.problem((given,), "unknown key")
+        for path in document.lines:
+            if any(_is_row(row, (*prefix, *path), document.at(*path)) for row in NOT_SUPPORTED_YET):
+                yield document.problem(path, "not supported yet: remove it")
+
+
+def _is_row(row: str, path: KeyPath, value: Any) -> bool:
+    """Tell whether a row of `NOT_SUPPORTED_YET` is about a key and its value."""
+    key, _, refused = row.partition(": ")
+    pattern = key.split(".")
+    return (
+        len(pattern) == len(path)
+        and all(part in {"*", name} for part, name in zip(pattern, path, strict=True))
+        and refused in {"", value if isinstance(value, str) else None}
+    )
+
+
+def _scope(sources: _Sources) -> Scope:
+    from relay import schema  # noqa: PLC0415  # half a second that only `load` needs
+
+    upstreams = sources.root.at("upstreams")
+    names = upstreams if isinstance(upstreams, dict) else {}
+    extra = {field for name in names for field in _extra_fields_of(name, sources.root)}
+    openable = (schema.session_fields() | extra) - {"model", "type"}
+    known: dict[str, Collection[str]] = {
+        "client event": CLIENT_EVENTS,
+        "session field that can be opened": openable,
+        "field of response.create": schema.response_fields(),
+    }
+    # Where there is none at all, that is the problem, and not each name that is used.
+    known |= {"upstream": names} if names else {}
+    known |= {"persona": sources.personas} if sources.personas else {}
+    return Scope(sources.root.file.parent, known)
+
+
+def _problem(details: ErrorDetails, sources: _Sources) -> Problem:
+    """Say in the words of the file what pydantic found."""
+    path = tuple(part for part in details["loc"] if part != "[key]")
+    document, path_there = sources.locate(path)
+    if details["type"] == "extra_forbidden":
+        message = f"unknown key{did_you_mean(str(path[-1]), _keys_at(path[:-1]))}"
+    else:
+        plain = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        message = _MESSAGES.get(details["type"], plain)
+    return document.problem(path_there, message)
+
+
+_MESSAGES = {
+    "missing": "is required",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text: put it in quotes",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "mapping_type": "must be a mapping",
+    "model_type": "must be a mapping",
+}
+"""What pydantic says in the words of Python, in the words of YAML, by the type of the error."""
+
+
+def _keys_at(path: KeyPath) -> Collection[str]:
+    """Return the keys that may stand at a path of the configuration."""
+    section: type[BaseModel] = Config
+    for part in path:
+        if field := section.model_fields.get(str(part)):
+            section = section_in(field.annotation) or section
+    return section.model_fields
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field holds, be it inside of a mapping or a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(section_in, get_args(annotation))), None)
+
+
+def _shared_keys(config: Config, root: Document) -> Iterator[Problem]:
+    """Find clients that could not be told apart."""
+    owners: dict[str, str] = {}
+    for name, client in config.clients.items():
+        for digest in client.key_sha256:
+            if owners.setdefault(digest, name) != name:
+                message = f"has a key of clients.{owners[digest]}: give each client its own"
+                yield root.problem(("clients", name), message)
+
+
+def _exposed(root: Document) -> list[Problem]:
+    """Find an anonymous relay on an address that others can reach."""
+    host = root.at("server", "host")
+    if root.at("clients") or not isinstance(host, str):
+        return []
+    message = check_listen(host)
+    return [root.problem(("server", "host"), message)] if message else []
+
+
+def _session_problems(persona: Document, extra_fields: Collection[str]) -> Iterator[Problem]:
+    """Find what the upstream would refuse in a session, or fill in with a default of its own."""
+    from relay import schema  # noqa: PLC0415  # half a second that only `load` needs
+
+    session = persona.at("session")
+    if not isinstance(session, dict):
+        return
+    model = session.get("model")
+    if not isinstance(model, str) or not re.fullmatch(r"[\x21-\x7e]+", model):
+        yield persona.problem(("session", "model"), "is required: the name of a Realtime model")
+    if session.get("instructions") is None and session.get("prompt") is None:
+        message = 'is required: without it the upstream\'s own prompt answers ("" is none at all)'
+        yield persona.problem(("session", "instructions"), message)
+    for fault in schema.session_faults(_sent(session), extra_fields):
+        yield persona.problem(("session", *fault.path), fault.message)
+
+
+def _extra_fields(persona: Document, root: Document) -> frozenset[str]:
+    """Return the fields that every upstream of a persona knows besides the API's."""
+    upstreams = persona.at("upstream")
+    names = upstreams if isinstance(upstreams, list) else [upstreams]
+    fields = [_extra_fields_of(name, root) for name in names]
+    return frozenset.intersection(*fields) if fields else frozenset()
+
+
+def _extra_fields_of(upstream: Any, root: Document) -> frozenset[str]:
+    fields = root.at("upstreams", upstream, "extra_session_fields")
+    listed = fields if isinstance(fields, list) else []
+    return frozenset(field for field in listed if isinstance(field, str))
+
+
+def _follows(problem: Problem, causes: Collection[Problem]) -> bool:
+    """Tell whether a problem is only a consequence of one at the same place or around it."""
+    place = _parts(problem)
+    return any(
+        problem.file == cause.file and place[: len(_parts(cause))] == _parts(cause)
+        for cause in causes
+    )
+
+
+def _parts(problem: Problem) -> list[str]:
+    return re.findall(r"[^.\[\]]+", problem.key)
+
+
+def _reading_order(problem: Problem, root: Document) -> tuple[bool, Problem]:
+    return problem.file != root.file, problem

@@ -1,0 +1,65 @@
+"""What a session asks of the world: the whole border between the core and the I/O around it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from relay.core.close import CloseCode
+from relay.core.errors import RelayError
+
+
+class Side(Enum):
+    """The two ends of a session."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send one text message to one side."""
+
+    to: Side
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveFirstAudio:
+    """Record how long the client waited for the first audio of an answer."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """End the session, on both sides.
+
+    Attributes:
+        by: who ended it: ``client``, ``upstream`` or ``relay``.
+        outcome: an error code, or ``completed``.
+        client_code: what the client is closed with.
+        upstream_code: what the upstream is closed with.
+        reason: why, in words that the client may read.
+        farewell: the ``error`` event that the client gets before the close.
+    """
+
+    by: str
+    outcome: str
+    client_code: int
+    upstream_code: int
+    reason: str
+    farewell: bytes | None = None
+
+    @classmethod
+    def because(
+        cls,
+        error: RelayError,
+        *,
+        by: str = "relay",
+        upstream_code: int = CloseCode.NORMAL_CLOSURE,
+        farewell: bytes | None = None,
+    ) -> "End":
+        """End for an error: the client gets its close code."""
+        return cls(by, error.code, error.close_code, upstream_code, str(error), farewell)
+
+
+Command = Send | ObserveFirstAudio | End

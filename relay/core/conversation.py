@@ -1,0 +1,73 @@
+"""What the client made or heard of a conversation, and so may name in its events."""
+
+from collections.abc import Mapping
+
+from relay.core.events import Event, Json
+
+HIDDEN_ROLES = ("system", "developer")
+"""Roles whose messages are the persona's words."""
+
+
+def is_hidden(item: Json) -> bool:
+    """Tell whether an item shows the persona's words or tools: the server's own affair."""
+    return isinstance(item, Mapping) and (
+        item.get("role") in HIDDEN_ROLES
+        or str(item.get("type")).startswith("mcp_")
+        or "tools" in item
+    )
+
+
+class Conversation:
+    """Remembers ids: of items, of responses, and of the calls that the client is to answer."""
+
+    def __init__(self) -> None:
+        self.items: set[str] = set()
+        self.responses: set[str] = set()
+        self._calls: dict[str, bool] = {}
+
+    def show(self, item: Json) -> bool:
+        """Remember an item that the client is about to see; tell whether it may see it."""
+        if not isinstance(item, Mapping):
+            return True
+        if is_hidden(item):
+            return False
+        self.heard(item.get("id"))
+        if item.get("type") == "function_call":
+            self.delegate(item.get("call_id"))
+        return True
+
+    def heard(self, item_id: Json) -> None:
+        """Remember the id of an item."""
+        if isinstance(item_id, str):
+            self.items.add(item_id)
+
+    def forget(self, item_id: Json) -> None:
+        """Forget the id of an item that was deleted."""
+        if isinstance(item_id, str):
+            self.items.discard(item_id)
+
+    def responded(self, response_id: Json) -> None:
+        """Remember the id of a response."""
+        if isinstance(response_id, str):
+            self.responses.add(response_id)
+
+    def delegate(self, call_id: Json) -> None:
+        """Remember a call that the client is to answer."""
+        if isinstance(call_id, str):
+            self._calls.setdefault(call_id, True)
+
+    def may_answer(self, call_id: str) -> bool:
+        """Tell whether the call was delegated to the client and is not answered yet."""
+        return self._calls.get(call_id, False)
+
+    def note_sent(self, event: Event) -> None:
+        """Remember what a client event that is going to the upstream changes.
+
+        An item that the client makes is not its own yet: under the id of a hidden one the
+        upstream refuses it, so it counts once the upstream has shown it.
+        """
+        match event:
+            case {"type": "conversation.item.delete", "item_id": item_id}:
+                self.forget(item_id)
+            case {"item": {"type": "function_call_output", "call_id": call_id}}:
+                self._calls[call_id] = False

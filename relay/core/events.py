@@ -1,0 +1,204 @@
+"""The vocabulary of the Realtime API, and how a message becomes an event.
+
+Two readings of one message must never differ between the relay and the upstream, whichever JSON
+parser stands there. So a client event is read by the strictest reader we can make: one that
+refuses what two parsers could read in two ways. What comes from the upstream is only peeked at.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from relay.core.errors import InvalidEvent
+
+Json = Any
+"""A decoded JSON value."""
+
+Event = dict[str, Json]
+"""A decoded event: an object with a ``type``."""
+
+CLIENT_EVENTS = frozenset(
+    {
+        "session.update",
+        "input_audio_buffer.append",
+        "input_audio_buffer.commit",
+        "input_audio_buffer.clear",
+        "output_audio_buffer.clear",
+        "conversation.item.create",
+        "conversation.item.retrieve",
+        "conversation.item.truncate",
+        "conversation.item.delete",
+        "response.create",
+        "response.cancel",
+    }
+)
+"""The client events of the GA interface (``openai.types.realtime.RealtimeClientEvent``)."""
+
+MAX_DEPTH = 32
+MAX_VALUES = 20_000
+MAX_SAFE_INTEGER = 2**53
+MAX_ID_CHARS = 512
+
+_APPEND_QUOTES = {False: 8, True: 12}
+"""Quotation marks in an append that says each thing once, without and with an ``event_id``."""
+
+_SEPARATORS = (b",", b"[", b"{")
+_MAX_QUOTES = 4 * MAX_VALUES
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Binary(bytes):
+    """A binary message; the API speaks text."""
+
+    __slots__ = ()
+
+
+class Append(msgspec.Struct, forbid_unknown_fields=True):
+    """Client audio, and nothing but."""
+
+    type: Literal["input_audio_buffer.append"]
+    audio: bytes
+    event_id: str | None = None
+
+
+class ServerPeek(msgspec.Struct):
+    """What is read of every server event.
+
+    ``delta`` stays raw: of audio, only its length matters.
+    """
+
+    type: str
+    delta: msgspec.Raw = msgspec.Raw()
+
+
+_append = msgspec.json.Decoder(Append)
+_peek = msgspec.json.Decoder(ServerPeek)
+encode = msgspec.json.Encoder().encode
+
+
+def read_append(raw: bytes) -> Append | None:
+    """Return the audio of a message that is an append in every possible reading, else None.
+
+    Only then may the bytes be forwarded as they came. The struct allows three exact keys and
+    checks each ``type`` there is; counting quotation marks, with no escape about, proves that
+    no key comes twice.
+    """
+    try:
+        append = _append.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    quotes = _APPEND_QUOTES[append.event_id is not None]
+    if raw.count(b'"') != quotes or b"\\" in raw or len(append.event_id or "") > MAX_ID_CHARS:
+        return None
+    return append
+
+
+def decode_client(raw: bytes) -> Event:
+    """Return the client's event.
+
+    Raises:
+        InvalidEvent: it is not one JSON object with a ``type``, or two parsers could read two
+            things in it: a key that comes twice (be it in another case), a number beyond what a
+            double holds, half a surrogate pair.
+    """
+    if isinstance(raw, Binary):
+        raise InvalidEvent("The API speaks text messages, not binary ones.")
+    if not _is_short(raw):
+        raise InvalidEvent(f"The event holds more than {MAX_VALUES} values.")
+    try:
+        event = _read_json(raw.decode())
+    except InvalidEvent:
+        raise
+    except RecursionError:
+        raise InvalidEvent(f"The event is nested deeper than {MAX_DEPTH} levels.") from None
+    except ValueError:
+        raise InvalidEvent("The message is not one JSON document.") from None
+    if not isinstance(event, dict):
+        raise InvalidEvent("An event is a JSON object.")
+    _check(event)
+    if not isinstance(event.get("type"), str):
+        raise InvalidEvent("An event has a 'type', which is a string.")
+    return event
+
+
+def _is_short(raw: bytes) -> bool:
+    """Tell whether a document holds few enough values to be read at once.
+
+    Most are short by any count; in the others, what stands in strings is left out.
+    """
+    if sum(map(raw.count, _SEPARATORS)) <= MAX_VALUES:
+        return True
+    bare = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    if bare.count(b'"') > _MAX_QUOTES:
+        return False
+    outside = b"".join(bare.split(b'"')[::2])
+    return sum(map(outside.count, _SEPARATORS)) <= MAX_VALUES
+
+
+def _read_json(text: str) -> Json:
+    return json.loads(
+        text,
+        object_pairs_hook=_object,
+        parse_constant=_no_constant,
+        parse_float=_finite,
+        parse_int=_safe_integer,
+    )
+
+
+def _object(pairs: Sequence[tuple[str, Json]]) -> Event:
+    if len({key.casefold() for key, _ in pairs}) != len(pairs):
+        raise InvalidEvent("A key comes twice in one object.")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> Json:
+    raise InvalidEvent(f"{name} is not JSON.")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if abs(value) > MAX_SAFE_INTEGER:
+        raise InvalidEvent("A number is too large.")
+    return value
+
+
+def _safe_integer(digits: str) -> int:
+    if len(digits) > len(str(MAX_SAFE_INTEGER)) + 1 or abs(int(digits)) > MAX_SAFE_INTEGER:
+        raise InvalidEvent("A number is too large.")
+    return int(digits)
+
+
+def _check(value: Json, depth: int = 1) -> None:
+    """Refuse what is nested too deep, and half surrogate pairs, which no UTF-8 can carry."""
+    if depth > MAX_DEPTH:
+        raise InvalidEvent(f"The event is nested deeper than {MAX_DEPTH} levels.")
+    if isinstance(value, str):
+        if _LONE_SURROGATE.search(value):
+            raise InvalidEvent("A string holds half a surrogate pair.")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check(key, depth)
+            _check(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth + 1)
+
+
+def peek(raw: bytes) -> ServerPeek | None:
+    """Return what the relay reads of every server event; None when it is not an event at all."""
+    try:
+        return _peek.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def decode_server(raw: bytes) -> Event | None:
+    """Return a server event; None when it is not one."""
+    try:
+        event = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None

@@ -1,0 +1,432 @@
+"""One relayed conversation as a state machine: messages in, commands out.
+
+The session knows what the upstream confirmed, what the client made and heard, and when somebody
+last spoke. It owns no socket and no clock: ``now`` is an argument, in seconds of a monotonic
+clock, and what is to be done is returned.
+
+Audio is looked at, counted and passed on as the bytes it came in. Any other client event is read
+strictly, decided on by the policy and encoded anew; server events pass as they came unless their
+type is one of those in the tables at the end.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from relay.core.close import SENDABLE, CloseCode
+from relay.core.commands import Command, End, ObserveFirstAudio, Send, Side
+from relay.core.conversation import Conversation
+from relay.core.errors import (
+    ClientLost,
+    EventNotAllowed,
+    InvalidEvent,
+    MessageTooBig,
+    RelayError,
+    SessionExpired,
+    SessionIdle,
+    UpstreamLost,
+)
+from relay.core.events import (
+    CLIENT_EVENTS,
+    MAX_ID_CHARS,
+    Append,
+    Binary,
+    Event,
+    Json,
+    ServerPeek,
+    decode_client,
+    decode_server,
+    encode,
+    peek,
+    read_append,
+)
+from relay.core.metering import (
+    Tokens,
+    audio_bytes,
+    bytes_per_second,
+    seconds_of_transcription,
+    tokens_of_response,
+    tokens_of_transcription,
+)
+from relay.core.policy import AnswerUpdate, Policy
+from relay.core.redaction import (
+    HIDDEN_EVENTS,
+    KNOWN_ERRORS,
+    redact_error,
+    redact_response,
+    redact_session,
+)
+
+Commands = tuple[Command, ...]
+NOTHING: Commands = ()
+
+STATUSES = frozenset({"completed", "cancelled", "incomplete", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a session runs under.
+
+    Attributes:
+        session_id: the relay's id of it.
+        policy: what the persona opens to the client.
+        max_session_seconds: how long it may last.
+        idle_seconds: how long nobody may speak.
+        max_blocked_events: refused events beyond this end it.
+        expires_at: when it expires, in epoch seconds, as the client is told.
+        relay_ids: what the ids of the relay's own events at the upstream start with; the client
+            cannot guess it, so no event of its own is taken for one of ours.
+        persona_words: what no error message may quote.
+        announces: the client wants the relay's own events too.
+        greeting: the first response is asked for when the client is in; None: it is not.
+    """
+
+    session_id: str
+    policy: Policy
+    max_session_seconds: float
+    idle_seconds: float
+    max_blocked_events: int
+    expires_at: int
+    relay_ids: str
+    persona_words: tuple[str, ...] = ()
+    announces: bool = False
+    greeting: Event | None = None
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a session did so far: plain attributes, read when somebody asks."""
+
+    tokens: Tokens = field(default_factory=Tokens)
+    audio_seconds_to_upstream: float = 0.0
+    audio_seconds_to_client: float = 0.0
+    transcription_seconds: float = 0.0
+    responses: Counter[str] = field(default_factory=Counter)
+    blocked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    upstream_errors: Counter[str] = field(default_factory=Counter)
+    first_audio_seconds: list[float] = field(default_factory=list)
+
+
+class Session:
+    """Decides what becomes of each message, from the confirmed persona to the end."""
+
+    def __init__(self, terms: Terms, confirmed: Event, *, now: float) -> None:
+        """Start with the session object that the upstream confirmed."""
+        self.counts = Counts()
+        self._terms = terms
+        self._conversation = Conversation()
+        self._confirmed = confirmed
+        self._refused = 0
+        self._made = 0
+        self._expires = now + terms.max_session_seconds
+        self._active = now
+        self._playing_until = now
+        self._asked_at: float | None = None
+        self._read_formats()
+
+    def open(self, now: float) -> Commands:
+        """Show the client the confirmed session, and let the persona speak first if it does."""
+        created = self._tell("session.created", session=self._shown_session())
+        if self._terms.greeting is None:
+            return (created,)
+        self._asked_at = now
+        event_id = f"{self._terms.relay_ids}greeting"
+        asked = {"type": "response.create", "event_id": event_id, **self._terms.greeting}
+        return (created, Send(Side.UPSTREAM, encode(asked)))
+
+    def receive(self, side: Side, raw: bytes, now: float) -> Commands:
+        """Decide what becomes of a message."""
+        return self._from_client(raw, now) if side is Side.CLIENT else self._from_upstream(raw, now)
+
+    def closed(self, side: Side, code: int) -> Commands:
+        """Decide what follows when one side has closed with this code."""
+        if side is Side.UPSTREAM:
+            return self.end(UpstreamLost(received=code), by="upstream")
+        if code == CloseCode.ABNORMAL_CLOSURE:
+            return self.end(ClientLost(), by="client")
+        fault = _CLIENT_FAULTS.get(code)
+        outcome, reason = (fault.code, fault.message) if fault else ("completed", "client closed")
+        answer = code if code in SENDABLE else CloseCode.NORMAL_CLOSURE
+        return (End("client", outcome, answer, CloseCode.NORMAL_CLOSURE, reason),)
+
+    def end(self, error: RelayError, *, by: str = "relay", upstream_code: int = 1000) -> Commands:
+        """Return what tells the client why the session ends, and ends it."""
+        farewell = None if error.silent else self._error(error).message
+        return (End.because(error, by=by, upstream_code=upstream_code, farewell=farewell),)
+
+    @property
+    def deadline(self) -> float:
+        """When ``tick`` is due, if nothing happens until then."""
+        return min(self._expires, self._idle_at)
+
+    @property
+    def _idle_at(self) -> float:
+        return max(self._active, self._playing_until) + self._terms.idle_seconds
+
+    def tick(self, now: float) -> Commands:
+        """Decide what follows from the time alone."""
+        if now >= self._expires:
+            return self.end(SessionExpired())
+        if now >= self._idle_at:
+            return self.end(SessionIdle())
+        return NOTHING
+
+    # What the client says.
+
+    def _from_client(self, raw: bytes, now: float) -> Commands:
+        append = None if isinstance(raw, Binary) else read_append(raw)
+        if append is None:
+            return self._decide(raw, now)
+        self._count_append(append)
+        return (Send(Side.UPSTREAM, raw),)
+
+    def _count_append(self, append: Append) -> None:
+        self.counts.audio_seconds_to_upstream += len(append.audio) / self._input_bytes_per_second
+
+    def _decide(self, raw: bytes, now: float) -> Commands:
+        event: Event = {}
+        try:
+            event = decode_client(raw)
+            decision = self._terms.policy.decide(event, self._conversation)
+        except (InvalidEvent, EventNotAllowed) as refusal:
+            return self._refuse(refusal, event)
+        if isinstance(decision, AnswerUpdate):
+            self._note_activity(event, now)
+            self._note_stripped(event, {"type": event["type"]})
+            return (self._tell("session.updated", session=self._shown_session()),)
+        self._note_stripped(event, decision.event)
+        self._note_sent(decision.event, now)
+        return (Send(Side.UPSTREAM, encode(decision.event)),)
+
+    def _refuse(self, refusal: RelayError, event: Event) -> Commands:
+        self._refused += 1
+        self.counts.blocked[_label(event.get("type"), CLIENT_EVENTS), refusal.code] += 1
+        theirs = event.get("event_id")
+        known = isinstance(theirs, str) and len(theirs) <= MAX_ID_CHARS
+        answer = self._error(refusal, theirs if known else None)
+        if self._refused <= self._terms.max_blocked_events:
+            return (answer,)
+        return (End.because(refusal, farewell=answer.message),)
+
+    def _note_stripped(self, asked: Event, kept: Event) -> None:
+        """Count an event of which closed fields were left out."""
+        if asked != kept:
+            self.counts.blocked[_label(asked["type"], CLIENT_EVENTS), "field_stripped"] += 1
+
+    def _note_sent(self, event: Event, now: float) -> None:
+        self._conversation.note_sent(event)
+        if event["type"] == "input_audio_buffer.append":
+            self._count_base64(event["audio"])
+            return
+        self._note_activity(event, now)
+        if event["type"] == "conversation.item.create":
+            for part in event["item"].get("content", ()):
+                self._count_base64(part.get("audio", ""))
+
+    def _note_activity(self, event: Event, now: float) -> None:
+        self._active = now
+        match event["type"]:
+            case "response.create":
+                self._asked_at = now
+            case "response.cancel" | "conversation.item.truncate":
+                self._playing_until = now
+
+    def _count_base64(self, audio: str) -> None:
+        seconds = audio_bytes(len(audio), audio.count("=")) / self._input_bytes_per_second
+        self.counts.audio_seconds_to_upstream += seconds
+
+    # What the upstream says.
+
+    def _from_upstream(self, raw: bytes, now: float) -> Commands:
+        seen = None if isinstance(raw, Binary) else peek(raw)
+        if seen is None:
+            return self._unreadable()
+        if seen.type.startswith("response."):
+            self._active = now
+        if seen.type == "response.output_audio.delta":
+            return (*self._heard_audio(seen, now), Send(Side.CLIENT, raw))
+        if seen.type.startswith(HIDDEN_EVENTS):
+            return NOTHING
+        react = self._reactions.get(seen.type)
+        if react is None:
+            return (Send(Side.CLIENT, raw),)
+        try:
+            event = decode_server(raw)
+            return self._unreadable() if event is None else react(self, event, raw, now)
+        except RecursionError:
+            return self._unreadable()
+
+    def _unreadable(self) -> Commands:
+        """End: what cannot be read cannot be redacted, so it never passes."""
+        return self.end(UpstreamLost(detail="a message that is no event"), by="upstream")
+
+    def _heard_audio(self, delta: ServerPeek, now: float) -> Commands:
+        quoted = bytes(memoryview(delta.delta)[-4:])
+        chars = len(memoryview(delta.delta)) - len('""')
+        seconds = audio_bytes(chars, quoted.count(b"=")) / self._output_bytes_per_second
+        self.counts.audio_seconds_to_client += seconds
+        self._playing_until = max(now, self._playing_until) + seconds
+        if self._asked_at is None:
+            return NOTHING
+        waited, self._asked_at = now - self._asked_at, None
+        self.counts.first_audio_seconds.append(waited)
+        return (ObserveFirstAudio(waited),)
+
+    def _on_session(self, event: Event, _raw: bytes, _now: float) -> Commands:
+        self._confirmed = _object(event, "session")
+        self._read_formats()
+        return (_retell(event, session=self._shown_session()),)
+
+    def _on_speech_started(self, event: Event, raw: bytes, now: float) -> Commands:
+        self._active = self._playing_until = now
+        return self._on_item_id(event, raw, now)
+
+    def _on_speech_stopped(self, event: Event, raw: bytes, now: float) -> Commands:
+        self._active = self._asked_at = now
+        return self._on_item_id(event, raw, now)
+
+    def _on_item_id(self, event: Event, raw: bytes, _now: float) -> Commands:
+        self._conversation.heard(event.get("item_id"))
+        return (Send(Side.CLIENT, raw),)
+
+    def _on_item(self, event: Event, raw: bytes, _now: float) -> Commands:
+        if not self._conversation.show(event.get("item")):
+            return NOTHING
+        return (Send(Side.CLIENT, raw),)
+
+    def _on_item_deleted(self, event: Event, raw: bytes, _now: float) -> Commands:
+        self._conversation.forget(event.get("item_id"))
+        return (Send(Side.CLIENT, raw),)
+
+    def _on_call(self, event: Event, raw: bytes, _now: float) -> Commands:
+        self._conversation.delegate(event.get("call_id"))
+        return (Send(Side.CLIENT, raw),)
+
+    def _on_response_created(self, event: Event, raw: bytes, _now: float) -> Commands:
+        response = _object(event, "response")
+        self._conversation.responded(response.get("id"))
+        return (self._response(event, response, raw),)
+
+    def _on_response_done(self, event: Event, raw: bytes, _now: float) -> Commands:
+        response = _object(event, "response")
+        status = response.get("status")
+        used = tokens_of_response(response.get("usage")) or Tokens()
+        self.counts.responses[_label(status, STATUSES)] += 1
+        self.counts.tokens += used
+        self._asked_at = None
+        if status == "failed":
+            self._count_error(_object(_object(response, "status_details"), "error"))
+        done = self._response(event, response, raw)
+        return (done, self._usage(response, used)) if self._terms.announces else (done,)
+
+    def _usage(self, response: Event, used: Tokens) -> Send:
+        """Tell a client that wants to know what a response used, and the session so far."""
+        return self._tell(
+            "relay.usage",
+            response_id=response.get("id"),
+            tokens=used.by_kind(),
+            cost_usd=None,
+            estimated=False,
+            total={"tokens": self.counts.tokens.by_kind(), "cost_usd": None},
+        )
+
+    def _response(self, event: Event, response: Event, raw: bytes) -> Send:
+        """Pass a response on as it came, unless something in it is not for the client."""
+        shown = redact_response(response, self._terms.persona_words)
+        return Send(Side.CLIENT, raw if shown == response else encode(event | {"response": shown}))
+
+    def _on_transcription(self, event: Event, raw: bytes, _now: float) -> Commands:
+        usage = event.get("usage")
+        self.counts.tokens += tokens_of_transcription(usage) or Tokens()
+        self.counts.transcription_seconds += seconds_of_transcription(usage)
+        return (Send(Side.CLIENT, raw),)
+
+    def _on_transcription_failed(self, event: Event, _raw: bytes, _now: float) -> Commands:
+        error = _object(event, "error")
+        self._count_error(error)
+        return (Send(Side.CLIENT, encode(event | {"error": self._redacted(error)})),)
+
+    def _on_error(self, event: Event, _raw: bytes, _now: float) -> Commands:
+        error = _object(event, "error")
+        self._count_error(error)
+        if str(error.get("event_id")).startswith(self._terms.relay_ids):
+            return NOTHING
+        return (_retell(event, error=self._redacted(error)),)
+
+    def _count_error(self, error: Mapping[str, Json]) -> None:
+        self.counts.upstream_errors[_label(error.get("code"), KNOWN_ERRORS)] += 1
+
+    def _redacted(self, error: Mapping[str, Json]) -> Event:
+        return redact_error(error, self._terms.persona_words)
+
+    # What the relay says itself.
+
+    def _error(self, error: RelayError, event_id: str | None = None) -> Send:
+        return self._tell("error", error=error.body() | {"event_id": event_id})
+
+    def _tell(self, kind: str, **fields: Json) -> Send:
+        self._made += 1
+        return Send(
+            Side.CLIENT, encode({"type": kind, "event_id": f"relay_{self._made}", **fields})
+        )
+
+    def _shown_session(self) -> Event:
+        return redact_session(
+            self._confirmed,
+            session_id=self._terms.session_id,
+            expires_at=self._terms.expires_at,
+            persona_words=self._terms.persona_words,
+        )
+
+    def _read_formats(self) -> None:
+        self._input_bytes_per_second = bytes_per_second(self._confirmed, "input")
+        self._output_bytes_per_second = bytes_per_second(self._confirmed, "output")
+
+    _reactions: ClassVar[Mapping[str, Callable[["Session", Event, bytes, float], Commands]]] = {
+        "session.created": _on_session,
+        "session.updated": _on_session,
+        "transcription_session.created": _on_session,
+        "transcription_session.updated": _on_session,
+        "input_audio_buffer.speech_started": _on_speech_started,
+        "input_audio_buffer.speech_stopped": _on_speech_stopped,
+        "input_audio_buffer.committed": _on_item_id,
+        "conversation.item.created": _on_item,
+        "conversation.item.added": _on_item,
+        "conversation.item.done": _on_item,
+        "conversation.item.retrieved": _on_item,
+        "conversation.item.deleted": _on_item_deleted,
+        "conversation.item.input_audio_transcription.completed": _on_transcription,
+        "conversation.item.input_audio_transcription.failed": _on_transcription_failed,
+        "response.created": _on_response_created,
+        "response.done": _on_response_done,
+        "response.output_item.added": _on_item,
+        "response.output_item.done": _on_item,
+        "response.function_call_arguments.done": _on_call,
+        "error": _on_error,
+    }
+    """Server events that the relay reads; all others pass as they came."""
+
+
+def _object(event: Mapping[str, Json], name: str) -> Event:
+    value = event.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _retell(event: Event, **fields: Json) -> Send:
+    """Tell the client of an event of the upstream with these fields and no other."""
+    return Send(
+        Side.CLIENT, encode({"type": event["type"], "event_id": event.get("event_id"), **fields})
+    )
+
+
+def _label(value: Json, known: frozenset[str]) -> str:
+    """Return a label: one of a closed set."""
+    return value if isinstance(value, str) and value in known else "other"
+
+
+_CLIENT_FAULTS: Mapping[int, type[RelayError]] = {
+    CloseCode.MESSAGE_TOO_BIG: MessageTooBig,
+    CloseCode.PROTOCOL_ERROR: InvalidEvent,
+    CloseCode.INVALID_DATA: InvalidEvent,
+}

@@ -1,0 +1,149 @@
+"""Prometheus metrics: what the relay knows, read when somebody scrapes.
+
+Nothing is counted twice and nothing is counted on the audio path: sessions keep plain numbers,
+and a scrape adds those of the sessions that are open to those of the sessions that have ended.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from relay.core.commands import End
+from relay.record import Record
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a metric is."""
+
+    kind: str
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+METRICS: Mapping[str, Description] = {
+    "relay_sessions_open": Description("gauge", "Sessions open now.", ("persona",)),
+    "relay_sessions_total": Description("counter", "Sessions ended.", ("persona", "outcome")),
+    "relay_session_duration_seconds": Description("histogram", "How long sessions lasted."),
+    "relay_refusals_total": Description("counter", "Sessions that did not start.", ("code",)),
+    "relay_messages_total": Description("counter", "Messages sent.", ("direction",)),
+    "relay_message_bytes_total": Description("counter", "Bytes of messages sent.", ("direction",)),
+    "relay_audio_seconds_total": Description(
+        "counter", "Seconds of audio carried.", ("persona", "direction")
+    ),
+    "relay_tokens_total": Description(
+        "counter", "Tokens that the upstream reports; disjoint kinds.", ("persona", "model", "kind")
+    ),
+    "relay_transcription_seconds_total": Description(
+        "counter", "Seconds transcribed, where they are billed so.", ("persona", "model")
+    ),
+    "relay_responses_total": Description("counter", "Responses done.", ("persona", "status")),
+    "relay_upstream_ready_seconds": Description(
+        "histogram", "From dialling the upstream to its confirmation of the persona."
+    ),
+    "relay_first_audio_seconds": Description(
+        "histogram", "From the end of speech, or response.create, to the first audio delta."
+    ),
+    "relay_blocked_events_total": Description(
+        "counter", "Client events refused, or stripped of closed fields.", ("type", "reason")
+    ),
+    "relay_upstream_errors_total": Description(
+        "counter", "Errors that the upstream reports.", ("code",)
+    ),
+    "relay_config_reloads_total": Description(
+        "counter", "Reloads of the configuration.", ("outcome",)
+    ),
+}
+
+_READY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 13)
+_FIRST_AUDIO_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
+_DURATION_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 2700, 3600)
+
+Totals = dict[str, Counter[tuple[str, ...]]]
+
+
+class Metrics(Collector):
+    """Keeps the totals of ended sessions, and the sessions that are open."""
+
+    def __init__(self, personas: Iterable[str] = ()) -> None:
+        self.registry = CollectorRegistry()
+        self._open: set[Record] = set()
+        self._ended: Totals = {
+            name: Counter() for name, d in METRICS.items() if d.kind != "histogram"
+        }
+        self.expect_personas(personas)
+        self.upstream_ready = self._histogram("relay_upstream_ready_seconds", _READY_BUCKETS)
+        self.first_audio = self._histogram("relay_first_audio_seconds", _FIRST_AUDIO_BUCKETS)
+        self.duration = self._histogram("relay_session_duration_seconds", _DURATION_BUCKETS)
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def expect_personas(self, personas: Iterable[str]) -> None:
+        """Show these personas with nothing open, rather than not at all."""
+        self._ended["relay_sessions_open"].update(dict.fromkeys(((p,) for p in personas), 0))
+
+    def started(self, record: Record) -> None:
+        """Count a session that is open now."""
+        self._open.add(record)
+
+    def ended(self, record: Record, end: End, duration_seconds: float) -> None:
+        """Move a session from what is open to what has ended."""
+        self._open.discard(record)
+        for name, labels, amount in record.measures():
+            self._ended[name][labels] += amount  # type: ignore[assignment]  # seconds are not whole
+        self._ended["relay_sessions_total"][record.persona, end.outcome] += 1
+        self.duration.observe(duration_seconds)
+
+    def refused(self, code: str) -> None:
+        """Count a session that did not start."""
+        self._ended["relay_refusals_total"][(code,)] += 1
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a reload of the configuration."""
+        self._ended["relay_config_reloads_total"][(outcome,)] += 1
+
+    def exposition(self) -> bytes:
+        """Return the metrics in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they stand."""
+        totals = {name: Counter(amounts) for name, amounts in self._ended.items()}
+        for record in self._open:
+            totals["relay_sessions_open"][(record.persona,)] += 1
+            for name, labels, amount in record.measures():
+                totals[name][labels] += amount  # type: ignore[assignment]  # as above
+        for name, amounts in totals.items():
+            yield _family(name, amounts)
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield nothing: the names of this collector are checked by a test."""
+        yield from ()
+
+    def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, METRICS[name].text, buckets=buckets, registry=self.registry)
+
+
+def _family(name: str, amounts: Mapping[tuple[str, ...], float]) -> Metric:
+    description = METRICS[name]
+    make = GaugeMetricFamily if description.kind == "gauge" else CounterMetricFamily
+    family = make(name, description.text, labels=description.labels)
+    for labels, amount in sorted(amounts.items()):
+        family.add_metric(labels, amount)
+    return family

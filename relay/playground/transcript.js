@@ -1,0 +1,109 @@
+// @ts-check
+// Shows the entries of a conversation, each in an element of its own that is changed in place.
+
+/** @typedef {import("./conversation.js").Entry} Entry */
+/** @typedef {(callId: string, output: string) => void} Answer */
+
+
+/** What functions of the personas that come with the relay would give back. @type {Record<string, string>} */
+const EXAMPLES = { opening_hours: '{"open": "08:00", "close": "18:00"}' };
+const EXAMPLE = '{"result": "done"}';
+
+export class Transcript {
+  /** @type {Map<string, {entry: Entry, element: HTMLElement}>} */
+  #shown = new Map();
+
+  /** @param {HTMLElement} log @param {Answer} answer */
+  constructor(log, answer) {
+    this.log = log;
+    this.answer = answer;
+  }
+
+  /** @param {Entry[]} entries */
+  render(entries) {
+    const wasAtEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 48;
+    let changed = false;
+    for (const entry of entries) changed = this.#show(entry) || changed;
+    if (changed && wasAtEnd) this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  /** @param {Entry} entry @returns {boolean} whether anything changed */
+  #show(entry) {
+    const shown = this.#shown.get(entry.id);
+    if (shown?.entry === entry) return false;
+    const element = shown?.element ?? this.log.appendChild(this.#create(entry));
+    this.#shown.set(entry.id, { entry, element });
+    fill(element, entry);
+    return true;
+  }
+
+  /** @param {Entry} entry */
+  #create(entry) {
+    const element = make("article", { className: `entry ${entry.kind}` });
+    const who = make("p", { className: "who", textContent: entry.kind === "call" ? `${entry.who} calls` : entry.who });
+    const text = make(entry.kind === "call" ? "code" : "p", { className: "text" });
+    element.append(...(entry.kind === "note" ? [] : [who]), text);
+    if (entry.kind === "call") element.append(this.#form(entry));
+    element.append(make("p", { className: "aside" }));
+    return element;
+  }
+
+  /** @param {Entry} call */
+  #form({ callId, name }) {
+    const form = make("form", {});
+    const hint = make("p", {
+      className: "hint",
+      textContent: "The persona leaves this function to its client. Here that is this page, and you play its part: what does the function return?",
+    });
+    const result = make("textarea", { rows: 2, spellcheck: false, value: EXAMPLES[name ?? ""] ?? EXAMPLE });
+    result.setAttribute("aria-label", `Result of ${name}`);
+    form.append(hint, result, make("button", { type: "submit", textContent: "Send result" }));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.answer(callId ?? "", result.value);
+    });
+    return form;
+  }
+}
+
+/** @param {HTMLElement} element @param {Entry} entry */
+function fill(element, entry) {
+  // A screen reader reads the entry when it is whole, not letter by letter.
+  element.setAttribute("aria-busy", String(!entry.done));
+  set(element, ".text", spoken(entry));
+  set(element, ".aside", aside(entry));
+  const form = element.querySelector("form");
+  if (form) form.hidden = !entry.done || entry.output !== undefined || Boolean(entry.lapsed);
+}
+
+/** @param {Entry} entry */
+function spoken(entry) {
+  if (entry.kind === "call") return `${entry.name}(${entry.text})`;
+  return entry.text || "…";
+}
+
+/** @param {Entry} entry */
+function aside({ firstAudioMs, interruptedMs, output, kind, lapsed }) {
+  const facts = [];
+  if (firstAudioMs !== undefined) facts.push(`first audio after ${firstAudioMs} ms`);
+  if (interruptedMs !== undefined) facts.push(`interrupted after ${(interruptedMs / 1000).toFixed(1)} s`);
+  if (output !== undefined) facts.push(`returned ${output}`);
+  if (kind === "call" && lapsed && output === undefined) facts.push("never answered");
+  return facts.join(" · ");
+}
+
+/** @param {HTMLElement} element @param {string} selector @param {string} text */
+function set(element, selector, text) {
+  const target = /** @type {HTMLElement} */ (element.querySelector(selector));
+  if (target.textContent !== text) target.textContent = text;
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Partial<HTMLElementTagNameMap[Tag]>} properties
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
+function make(tag, properties) {
+  return Object.assign(document.createElement(tag), properties);
+}

@@ -1,0 +1,86 @@
+"""What there is to tell of one session: its line in the log and its share of the metrics.
+
+Both read the same counts at the same place, so they cannot disagree.
+"""
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from relay.bridge import Bridge
+from relay.core.commands import End, Side
+
+Measure = tuple[str, tuple[str, ...], float]
+"""A metric, the values of its labels, and how much this session adds to it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One session that is relayed.
+
+    Attributes:
+        started_at: when it began, in seconds of the loop's clock.
+    """
+
+    session_id: str
+    upstream_session_id: str
+    persona: str
+    client: str
+    model: str
+    started_at: float
+    bridge: Bridge
+
+    def measures(self) -> Iterator[Measure]:
+        """Yield what the session adds to the metrics so far."""
+        counts, persona, model = self.bridge.session.counts, self.persona, self.model
+        for side in Side:
+            peer = self.bridge.peers[side]
+            yield "relay_messages_total", (f"to_{side.value}",), peer.messages_sent
+            yield "relay_message_bytes_total", (f"to_{side.value}",), peer.bytes_sent
+        audio = "relay_audio_seconds_total"
+        yield audio, (persona, "to_upstream"), counts.audio_seconds_to_upstream
+        yield audio, (persona, "to_client"), counts.audio_seconds_to_client
+        for kind, tokens in counts.tokens.by_kind().items():
+            yield "relay_tokens_total", (persona, model, kind), tokens
+        seconds = counts.transcription_seconds
+        yield "relay_transcription_seconds_total", (persona, model), seconds
+        for status, responses in counts.responses.items():
+            yield "relay_responses_total", (persona, status), responses
+        for (kind, reason), events in counts.blocked.items():
+            yield "relay_blocked_events_total", (kind, reason), events
+        for code, errors in counts.upstream_errors.items():
+            yield "relay_upstream_errors_total", (code,), errors
+
+    def line(self, end: End, duration_seconds: float) -> dict[str, Any]:
+        """Return the fields of the session's one line in the log."""
+        counts = self.bridge.session.counts
+        client, upstream = self.bridge.peers[Side.CLIENT], self.bridge.peers[Side.UPSTREAM]
+        return {
+            "session_id": self.session_id,
+            "upstream_session_id": self.upstream_session_id,
+            "persona": self.persona,
+            "client": self.client,
+            "model": self.model,
+            "duration_seconds": round(duration_seconds, 3),
+            "ended_by": end.by,
+            "outcome": end.outcome,
+            "close_code": end.client_code,
+            "reason": end.reason,
+            "messages_to_upstream": upstream.messages_sent,
+            "messages_to_client": client.messages_sent,
+            "bytes_to_upstream": upstream.bytes_sent,
+            "bytes_to_client": client.bytes_sent,
+            "audio_seconds_to_upstream": round(counts.audio_seconds_to_upstream, 3),
+            "audio_seconds_to_client": round(counts.audio_seconds_to_client, 3),
+            "responses": dict(counts.responses),
+            "tokens": counts.tokens.by_kind(),
+            "transcription_seconds": round(counts.transcription_seconds, 3),
+            "first_audio_p50_seconds": _median(counts.first_audio_seconds),
+            "blocked_events": sum(counts.blocked.values()),
+            "upstream_errors": dict(counts.upstream_errors),
+        }
+
+
+def _median(seconds: list[float]) -> float | None:
+    return round(statistics.median(seconds), 3) if seconds else None

@@ -1,0 +1,141 @@
+"""What the Realtime API may say: each event by the types of ``openai``, their order by a table."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
+
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import BaseModel
+
+Json = dict[str, Any]
+
+# What the API sends and the types do not have.
+_UNTYPED: Mapping[str, frozenset[str]] = {
+    "RealtimeSessionCreateRequest": frozenset({"id", "object", "expires_at"}),
+    "RealtimeTranscriptionSessionCreateRequest": frozenset({"id", "object", "expires_at"}),
+    "ResponseTextDeltaEvent": frozenset({"obfuscation"}),
+    "ResponseAudioTranscriptDeltaEvent": frozenset({"obfuscation"}),
+    "ResponseFunctionCallArgumentsDeltaEvent": frozenset({"obfuscation"}),
+}
+_ID = re.compile(r"(event|sess|conv|item|resp|mcpl)_[0-9A-Za-z]{21}|call_[0-9A-Za-z]{16}", re.ASCII)
+
+# The order of events, as regular expressions over their types, each followed by a space.
+_SPOKEN = (
+    "response.output_item.added (conversation.item.added )?response.content_part.added "
+    "(response.output_audio_transcript.delta |response.output_audio.delta )*"
+    "response.output_audio.done response.output_audio_transcript.done response.content_part.done "
+    "(conversation.item.done )?response.output_item.done "
+)
+_WRITTEN = (
+    "response.output_item.added (conversation.item.added )?response.content_part.added "
+    "(response.output_text.delta )*response.output_text.done response.content_part.done "
+    "(conversation.item.done )?response.output_item.done "
+)
+_CALL = (
+    "response.output_item.added (conversation.item.added )?"
+    "(response.function_call_arguments.delta )*response.function_call_arguments.done "
+    "(conversation.item.done )?response.output_item.done "
+)
+_TRANSCRIBED = (
+    r"(conversation.item.input_audio_transcription.delta )*"
+    r"(conversation.item.input_audio_transcription.(completed|failed) )?"
+)
+_FOUND_BY_VAD = (
+    "input_audio_buffer.speech_started input_audio_buffer.speech_stopped |"
+    "input_audio_buffer.timeout_triggered "
+)
+_ORDER = {
+    "response": f"response.created ({_SPOKEN}|{_WRITTEN}|{_CALL})*response.done ",
+    "spoken item": f"({_FOUND_BY_VAD})?input_audio_buffer.committed "
+    f"conversation.item.added conversation.item.done {_TRANSCRIBED}",
+    "created item": "conversation.item.added conversation.item.done ",
+}
+
+
+def check_events(events: Iterable[Json]) -> None:
+    """Check everything that one client heard, from ``session.created`` on."""
+    heard = list(events)
+    for event in heard:
+        check_event(event)
+    assert len({event["event_id"] for event in heard}) == len(heard), "event ids differ"
+    check_order(heard)
+
+
+def check_event(event: Json) -> None:
+    """Check one event: nothing that is required is missing, nothing unknown is there."""
+    assert list(event)[:2] == ["type", "event_id"]
+    assert _ID.fullmatch(event["event_id"])
+    model = _MODELS[event["type"]].model_validate(event, strict=True)
+    unknown = sorted(_unknown(model, event["type"]))
+    assert not unknown, f"unknown fields: {unknown}"
+
+
+def check_order(heard: list[Json]) -> None:
+    """Check that what belongs together came in the order of the table."""
+    if heard and heard[0]["type"] != "error":
+        assert heard[0]["type"] == "session.created"
+    for name, sequence in _sequences(heard):
+        types = "".join(f"{event['type']} " for event in sequence)
+        assert re.fullmatch(_ORDER[name], types), f"{name}: {types}"
+    done = [event for event in heard if event["type"] == "response.done"]
+    limits = [event for event in heard if event["type"] == "rate_limits.updated"]
+    assert len(limits) <= len(done), "rate limits come after a response"
+
+
+def _server_events() -> Iterator[tuple[str, type[BaseModel]]]:
+    union = get_args(RealtimeServerEvent)[0]
+    for model in get_args(union):
+        yield get_args(model.model_fields["type"].annotation)[0], model
+
+
+_MODELS = dict(_server_events())
+
+
+def _unknown(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, BaseModel):
+        allowed = _UNTYPED.get(type(value).__name__, frozenset())
+        extra = value.model_extra or {}
+        yield from (f"{path}.{name}" for name in extra if name not in allowed)
+        for name in type(value).model_fields:
+            yield from _unknown(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from _unknown(member, f"{path}[{index}]")
+
+
+def _sequences(heard: list[Json]) -> Iterator[tuple[str, list[Json]]]:
+    """Yield what belongs to each response that is over, and to each item of the client's."""
+    written: set[str] = set()
+    for done in (event for event in heard if event["type"] == "response.done"):
+        response = done["response"]
+        items = {item["id"] for item in response["output"]}
+        written |= items
+        yield "response", [e for e in heard if _belongs_to(e, response["id"], items)]
+    unfinished = {e["item"]["id"] for e in heard if e["type"] == "response.output_item.added"}
+    added = [e["item"] for e in heard if e["type"] == "conversation.item.added"]
+    for item in added:
+        if item["id"] not in written | unfinished:
+            sequence = [e for e in heard if _is_about(e, item["id"])]
+            is_spoken = any(e["type"] == "input_audio_buffer.committed" for e in sequence)
+            yield "spoken item" if is_spoken else "created item", sequence
+
+
+def _belongs_to(event: Json, response_id: str, items: set[str]) -> bool:
+    if event["type"].startswith("conversation.item."):
+        is_life = event["type"] in {"conversation.item.added", "conversation.item.done"}
+        return is_life and event["item"]["id"] in items
+    return response_id in (event.get("response_id"), event.get("response", {}).get("id"))
+
+
+_LATER = frozenset(
+    {
+        "conversation.item.retrieved",
+        "conversation.item.truncated",
+        "conversation.item.deleted",
+    }
+)
+
+
+def _is_about(event: Json, item_id: str) -> bool:
+    is_life = event["type"] not in _LATER
+    return is_life and item_id in (event.get("item_id"), event.get("item", {}).get("id"))

@@ -1,0 +1,302 @@
+"""Fakes that speak the real protocol over real sockets."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+Script = Callable[["Call"], Awaitable[None]]
+"""What a fake upstream does with one connection."""
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""What a fake upstream answers instead of 101."""
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+"""The opcodes of RFC 6455."""
+
+
+@dataclass
+class Call:
+    """One connection to the fake upstream, and what it received.
+
+    ``closed`` is the code that the relay closed it with, once it has.
+    """
+
+    request: web.Request
+    socket: web.WebSocketResponse
+    received: list[dict[str, Any]] = field(default_factory=list)
+    closed: asyncio.Future[int] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    close_reason: str = ""
+
+    async def send(self, event: Mapping[str, Any] | str | bytes) -> None:
+        """Send an event, or a text message as it is, or a binary one."""
+        if isinstance(event, bytes):
+            await self.socket.send_bytes(event)
+        else:
+            await self.socket.send_str(event if isinstance(event, str) else json.dumps(event))
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next event; wait until it is there."""
+        message = await self.socket.receive()
+        if message.type is not WSMsgType.TEXT:
+            self.close_reason = message.extra or ""
+            if not self.closed.done():
+                self.closed.set_result(self.socket.close_code or 1006)
+            raise ConnectionResetError(f"the relay closed with {self.socket.close_code}")
+        event: dict[str, Any] = json.loads(message.data)
+        self.received.append(event)
+        return event
+
+    async def open(self, **session: Any) -> None:
+        """Open the session as the API does: created, the relay's update, updated."""
+        defaults = {"id": "sess_upstream", "object": "realtime.session", "expires_at": 4102444800}
+        created = {"instructions": "You are a default.", "tools": [], **defaults, **session}
+        await self.send({"type": "session.created", "event_id": "event_1", "session": created})
+        update = await self.receive()
+        updated = created | update["session"]
+        await self.send({"type": "session.updated", "event_id": "event_2", "session": updated})
+
+    async def listen(self) -> None:
+        """Receive until the relay closes."""
+        while True:
+            await self.receive()
+
+    def reset(self) -> None:
+        """Reset the connection, without a Close."""
+        transport = self.request.transport
+        assert transport is not None
+        reset(transport)
+
+
+async def listens(call: Call) -> None:
+    """Open the session and listen."""
+    await call.open()
+    await call.listen()
+
+
+class FakeUpstream:
+    """A Realtime server that does what a script says."""
+
+    def __init__(
+        self,
+        script: Script = listens,
+        *,
+        answer: Answer | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.script = script
+        self.answer = answer
+        self.calls: list[Call] = []
+        self.called = asyncio.Event()
+        self._tls = tls
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The base address for the relay's configuration."""
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/v1"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["FakeUpstream"]:
+        """Serve on a free port of loopback."""
+        app = web.Application()
+        app.router.add_get("/v1/realtime", self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls).start()
+        self.port = runner.addresses[0][1]
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if self.answer is not None:
+            self.called.set()
+            return await self.answer(request)
+        socket = web.WebSocketResponse(compress=False, max_msg_size=64 * 1024 * 1024, timeout=1)
+        await socket.prepare(request)
+        call = Call(request, socket)
+        self.calls.append(call)
+        self.called.set()
+        try:
+            await self.script(call)
+        except ConnectionError:
+            pass
+        finally:
+            if not call.closed.done():
+                call.closed.set_result(socket.close_code or 1006)
+        return socket
+
+
+class Wire:
+    """A WebSocket without manners: it does what it is told, and nothing by itself."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, masks: bool
+    ) -> None:
+        self.reader, self.writer, self._masks = reader, writer, masks
+        self.head = ""
+
+    @classmethod
+    async def dial(cls, port: int, *, receive_buffer_bytes: int | None = None) -> "Wire":
+        """Connect as a client, without a handshake."""
+        connection = socket.socket()
+        if receive_buffer_bytes is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        limit = 2**16 if receive_buffer_bytes is None else receive_buffer_bytes
+        return cls(*await asyncio.open_connection(sock=connection, limit=limit), masks=True)
+
+    @classmethod
+    async def connect(cls, port: int, *, receive_buffer_bytes: int | None = None) -> "Wire":
+        """Connect as a client, and shake hands."""
+        wire = await cls.dial(port, receive_buffer_bytes=receive_buffer_bytes)
+        await wire.ask()
+        return wire
+
+    async def ask(self, path: str = "/v1/realtime", **headers: str) -> int:
+        """Send the head of a handshake; return the status of the answer."""
+        self.shake(path, **headers)
+        self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        return int(self.head.split()[1])
+
+    def shake(self, path: str = "/v1/realtime", **headers: str) -> None:
+        """Send the head of a handshake; an underscore in a name stands for a hyphen."""
+        asked = {
+            "Host": "127.0.0.1",
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        } | {name.replace("_", "-"): value for name, value in headers.items()}
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {asked[name]}" for name in asked), "", ""]
+        self.writer.write("\r\n".join(lines).encode("utf-8", "surrogateescape"))
+
+    async def accept(self) -> None:
+        """Answer a handshake as a server."""
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        key = head.partition("Sec-WebSocket-Key: ")[2].partition("\r")[0]
+        digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()  # noqa: S324
+        self.writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
+        )
+
+    async def open(self) -> None:
+        """Open a session as a server."""
+        await self.accept()
+        self.send(b'{"type":"session.created","event_id":"event_1","session":{"id":"sess_up"}}')
+        await self.receive()
+        self.send(b'{"type":"session.updated","event_id":"event_2","session":{"id":"sess_up"}}')
+
+    def send(self, payload: bytes, opcode: int = TEXT) -> None:
+        """Write a frame; nothing waits for room."""
+        self.writer.write(frame(payload, opcode, masked=self._masks))
+
+    def close_frame(self, code: int | None, reason: bytes = b"") -> None:
+        """Write a Close, however illegal."""
+        self.send(b"" if code is None else struct.pack("!H", code) + reason, CLOSE)
+
+    async def receive(self) -> tuple[int, bytes]:
+        """Return the opcode and the payload of the next frame."""
+        first, second = await self.reader.readexactly(2)
+        length = second & 127
+        if length > 125:
+            length = int.from_bytes(await self.reader.readexactly(2 if length == 126 else 8))
+        mask = await self.reader.readexactly(4) if second & 128 else b"\0\0\0\0"
+        payload = await self.reader.readexactly(length)
+        if any(mask):
+            repeated = (mask * (length // 4 + 1))[:length]
+            payload = (int.from_bytes(payload) ^ int.from_bytes(repeated)).to_bytes(length)
+        return first & 15, payload
+
+    async def closing(self) -> tuple[int, str]:
+        """Return the code and the reason of the Close, after whatever comes before it."""
+        while True:
+            opcode, payload = await self.receive()
+            if opcode == CLOSE:
+                return int.from_bytes(payload[:2]), payload[2:].decode()
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Return the events until the Close."""
+        events = []
+        while (received := await self.receive())[0] != CLOSE:
+            if received[0] == TEXT:
+                events.append(json.loads(received[1]))
+        return events
+
+    async def lost(self) -> None:
+        """Wait until the other side has closed the connection."""
+        try:
+            while await self.reader.read(2**16):
+                pass
+        except ConnectionError:
+            pass
+
+    def reset(self) -> None:
+        """Reset the connection, without a Close."""
+        reset(self.writer.transport)
+
+    async def hang_up(self) -> None:
+        """Close the connection, without a Close."""
+        self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+def frame(payload: bytes, opcode: int = TEXT, *, masked: bool, final: bool = True) -> bytes:
+    """Return a frame; the mask is zero, so that the payload stays as it is."""
+    bit, length = 128 * masked, len(payload)
+    if length < 126:
+        size = struct.pack("!B", bit | length)
+    elif length < 2**16:
+        size = struct.pack("!BH", bit | 126, length)
+    else:
+        size = struct.pack("!BQ", bit | 127, length)
+    return struct.pack("!B", 128 * final | opcode) + size + b"\0\0\0\0" * masked + payload
+
+
+def reset(transport: asyncio.BaseTransport) -> None:
+    """Close a connection with RST."""
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert isinstance(transport, asyncio.Transport)
+    transport.abort()
+
+
+@asynccontextmanager
+async def rude_upstream(
+    script: Callable[[Wire], Awaitable[None]], *, receive_buffer_bytes: int | None = None
+) -> AsyncIterator[str]:
+    """Serve whatever a script writes to the socket; yield the base address."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wire = Wire(reader, writer, masks=False)
+        try:
+            await script(wire)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            await wire.hang_up()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    if receive_buffer_bytes is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    limit = 2**16 if receive_buffer_bytes is None else receive_buffer_bytes
+    async with await asyncio.start_server(serve, sock=listener, limit=limit):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"

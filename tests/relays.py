@@ -1,0 +1,147 @@
+"""Starts the relay for tests: in this process on a free port, from real configuration files."""
+
+import asyncio
+import io
+import json
+import textwrap
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import unused_port
+from fakes import FakeUpstream, Script, listens
+from websockets.asyncio.client import ClientConnection, connect
+
+from relay import app, log
+from relay.config import load
+from relay.realtime import Realtime
+
+TEST_SECONDS = 20
+"""However slow the machine is, a test that takes longer hangs."""
+
+PERSONA = """
+    upstream: fake
+    session:
+      model: gpt-realtime-2.1
+      instructions: You are the receptionist of the clinic; the canary is PLANTED-PROMPT.
+      audio: {output: {voice: marin}}
+      tools:
+        - type: function
+          name: opening_hours
+          description: PLANTED-TOOL
+          parameters: {type: object}
+"""
+
+
+@dataclass
+class RunningRelay:
+    """A relay that is listening, and what it logs."""
+
+    port: int
+    application: web.Application
+    logged: io.StringIO
+
+    @property
+    def base_url(self) -> str:
+        """What an SDK is pointed at."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def url(self) -> str:
+        """The address of the WebSocket."""
+        return f"ws://127.0.0.1:{self.port}/v1/realtime"
+
+    @property
+    def realtime(self) -> Realtime:
+        """The endpoint itself."""
+        return self.application[app.RELAY].realtime
+
+    async def ended(self) -> dict[str, Any]:
+        """Wait until no session is open; return the line of the one that ended last."""
+        await self.realtime._empty.wait()
+        return self.lines("session.ended")[-1]
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Return the log lines of one event."""
+        entries = [json.loads(line) for line in self.logged.getvalue().splitlines()]
+        return [entry for entry in entries if entry["event"] == event]
+
+    def sdk(self, api_key: str = "any") -> openai.AsyncOpenAI:
+        """Return the stock SDK, pointed at the relay."""
+        return openai.AsyncOpenAI(base_url=self.base_url, api_key=api_key)
+
+    def connect(self, query: str = "", **options: Any) -> connect:
+        """Return a raw WebSocket client's connection, to be entered."""
+        return connect(self.url + query, max_size=None, compression=None, proxy=None, **options)
+
+    async def metrics(self) -> dict[str, float]:
+        """Scrape: samples by their name with labels."""
+        async with (
+            ClientSession() as http,
+            http.get(f"http://127.0.0.1:{self.port}/metrics") as answer,
+        ):
+            text = await answer.text()
+        samples = (line.rpartition(" ") for line in text.splitlines() if line[0] != "#")
+        return {name: float(value) for name, _, value in samples}
+
+
+def write_config(
+    folder: Path, upstream: str, settings: str = "", personas: Mapping[str, str] | None = None
+) -> Path:
+    """Write a relay.yaml with one upstream, ``fake``, and its personas; return its path."""
+    (folder / "personas").mkdir(exist_ok=True)
+    for name, text in (personas or {"receptionist": PERSONA}).items():
+        (folder / "personas" / f"{name}.yaml").write_text(textwrap.dedent(text))
+    (folder / "relay.yaml").write_text(
+        f"upstreams: {{fake: {{url: '{upstream}', api_key: sk-PLANTED-KEY}}}}\n"
+        "default_persona: receptionist\npersonas: personas\n" + textwrap.dedent(settings)
+    )
+    return folder / "relay.yaml"
+
+
+@asynccontextmanager
+async def running_relay(path: Path) -> AsyncIterator[RunningRelay]:
+    """Run a relay on this configuration file."""
+    logged = io.StringIO()
+    logger = log.create(logged, "json")
+    port = unused_port()
+    application = app.create_app(load(path, {}), logger)
+    runner = app.create_runner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    relay = RunningRelay(port, application, logged)
+    try:
+        async with asyncio.timeout(TEST_SECONDS):
+            yield relay
+    finally:
+        await runner.cleanup()
+    assert relay.realtime._admission.open == 0
+    assert not relay.realtime._bridges
+    assert not relay.realtime._dials
+    assert "PLANTED" not in logged.getvalue()
+
+
+@asynccontextmanager
+async def relaying(
+    folder: Path, script: Script = listens, settings: str = "", **personas: str
+) -> AsyncIterator[tuple[RunningRelay, FakeUpstream]]:
+    """Run a relay on a fake upstream that does what the script says."""
+    async with FakeUpstream(script).running() as upstream:
+        path = write_config(folder, upstream.url, settings, personas)
+        async with running_relay(path) as relay:
+            yield relay, upstream
+
+
+async def receive(connection: ClientConnection) -> dict[str, Any]:
+    """Return the next event."""
+    event: dict[str, Any] = json.loads(await connection.recv())
+    return event
+
+
+async def send(connection: ClientConnection, **event: Any) -> None:
+    """Send an event."""
+    await connection.send(json.dumps(event))

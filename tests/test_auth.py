@@ -1,0 +1,162 @@
+"""Who is calling, decided from the head of a request alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from multidict import CIMultiDict
+from relays import PERSONA, write_config
+
+from relay.auth import ANONYMOUS, CREDENTIAL_PARAMETERS, Principal, authenticate, choose_persona
+from relay.config import Config, load
+from relay.core.errors import InvalidApiKey, InvalidRequest, PersonaNotAllowed, PersonaNotFound
+
+CLIENTS = """
+    clients:
+      kiosk: {key: [kiosk-key-one, kiosk-key-two], personas: [receptionist]}
+      hashed: {key_sha256: 4d9d77a1e9a78aab4ea95ab8f6e3a5d3ca12f4c3a0b9d2a53a9e4ff2e5ba0a31}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    personas = {"receptionist": PERSONA, "concierge": PERSONA}
+    return load(write_config(tmp_path, "http://127.0.0.1:1/v1", CLIENTS, personas), {})
+
+
+@pytest.fixture
+def anonymous(tmp_path: Path) -> Config:
+    return load(write_config(tmp_path, "http://127.0.0.1:1/v1"), {})
+
+
+def caller(config: Config, headers: Mapping[str, str], **query: str) -> Principal:
+    return authenticate(CIMultiDict(headers), query, config)
+
+
+def protocol(key: str) -> str:
+    return f"openai-insecure-api-key.{key}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer kiosk-key-one"},
+        {"Authorization": "bearer   kiosk-key-one "},
+        {"Authorization": "Bearer kiosk-key-two"},
+        {"api-key": "kiosk-key-one"},
+        {"API-Key": " kiosk-key-two "},
+        {"Sec-WebSocket-Protocol": protocol("kiosk-key-one")},
+        {"Sec-WebSocket-Protocol": f"realtime, {protocol('kiosk-key-two')}"},
+        {"Authorization": "Basic a2lvc2s6", "api-key": "kiosk-key-one"},
+        {"Authorization": "Bearer ", "api-key": "kiosk-key-one"},
+    ],
+)
+def test_each_key_of_a_client_counts_wherever_it_may_stand(
+    config: Config, headers: Mapping[str, str]
+) -> None:
+    assert caller(config, headers) == Principal("kiosk", ("receptionist",), None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "kiosk-key-one"},
+        {"Authorization": "Basic kiosk-key-one"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer KIOSK-KEY-ONE"},
+        {"Authorization": "Bearer kiosk-key-one kiosk-key-one"},
+        {"Authorization": "Bearer wrong", "api-key": "kiosk-key-one"},
+        {"Authorization": "Bearer \udcff\udcfe"},
+        {"Authorization": "Bearer ' OR '1'='1"},
+        {"api-key": "é"},
+        {"Sec-WebSocket-Protocol": protocol("")},
+        {"Sec-WebSocket-Protocol": "kiosk-key-one"},
+        {"Sec-WebSocket-Protocol": protocol("\udcff")},
+        {"Cookie": "api-key=kiosk-key-one"},
+        # What a client may read of the configuration is no key.
+        {
+            "Authorization": "Bearer "
+            "4d9d77a1e9a78aab4ea95ab8f6e3a5d3ca12f4c3a0b9d2a53a9e4ff2e5ba0a31"
+        },
+    ],
+)
+def test_whoever_has_no_key_that_is_known_stays_out(
+    config: Config, headers: Mapping[str, str]
+) -> None:
+    with pytest.raises(InvalidApiKey):
+        caller(config, headers)
+
+
+@pytest.mark.parametrize("credential", ["", "Bearer whatever", "Bearer sk-of-openai"])
+def test_without_clients_any_credential_is_ignored(anonymous: Config, credential: str) -> None:
+    assert caller(anonymous, {"Authorization": credential}) == Principal(ANONYMOUS)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer ek_made_up"},
+        {"api-key": "ek_made_up"},
+        {"Sec-WebSocket-Protocol": protocol("ek_made_up")},
+    ],
+)
+def test_a_short_lived_credential_is_checked_even_without_clients(
+    anonymous: Config, headers: Mapping[str, str]
+) -> None:
+    with pytest.raises(InvalidApiKey):
+        caller(anonymous, headers)
+
+
+@pytest.mark.parametrize("name", sorted(CREDENTIAL_PARAMETERS))
+def test_a_credential_in_the_query_is_refused_however_it_is_called(
+    config: Config, anonymous: Config, name: str
+) -> None:
+    for settings in (config, anonymous):
+        with pytest.raises(InvalidRequest):
+            caller(settings, {"api-key": "kiosk-key-one"}, **{name.upper(): "kiosk-key-one"})
+
+
+@pytest.mark.parametrize(
+    ("query", "persona"),
+    [
+        ({}, "receptionist"),
+        ({"model": "gpt-realtime-2.1"}, "receptionist"),
+        ({"model": "concierge"}, "concierge"),
+        ({"persona": "concierge"}, "concierge"),
+        ({"persona": "receptionist", "model": "concierge"}, "receptionist"),
+        ({"model": "", "voice": "marin"}, "receptionist"),
+    ],
+)
+def test_the_persona_is_named_or_hides_in_the_model_or_is_the_default(
+    config: Config, query: Mapping[str, str], persona: str
+) -> None:
+    assert choose_persona(Principal("hashed"), query, config).name == persona
+
+
+@pytest.mark.parametrize("name", ["nobody", "", "Receptionist", "../receptionist"])
+def test_a_persona_that_there_is_not_is_not_replaced_by_the_default(
+    config: Config, name: str
+) -> None:
+    with pytest.raises(PersonaNotFound):
+        choose_persona(Principal("hashed"), {"persona": name}, config)
+
+
+def test_without_a_default_a_persona_must_be_named(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "http://127.0.0.1:1/v1")
+    path.write_text(path.read_text().replace("default_persona: receptionist\n", ""))
+    config = load(path, {})
+    with pytest.raises(PersonaNotFound):
+        choose_persona(Principal("hashed"), {"model": "gpt-realtime-2.1"}, config)
+    assert choose_persona(Principal("hashed"), {"model": "receptionist"}, config).name
+
+
+def test_a_client_may_use_only_the_personas_that_it_has(config: Config) -> None:
+    kiosk = caller(config, {"api-key": "kiosk-key-one"})
+    assert choose_persona(kiosk, {}, config).name == "receptionist"
+    for query in ({"persona": "concierge"}, {"model": "concierge"}):
+        with pytest.raises(PersonaNotAllowed):
+            choose_persona(kiosk, query, config)

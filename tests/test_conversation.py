@@ -1,0 +1,99 @@
+"""Tests of what the client may name."""
+
+from typing import Any
+
+import pytest
+
+from relay.core.conversation import Conversation, is_hidden
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "message", "role": "system"},
+        {"type": "message", "role": "developer"},
+        {"role": "system"},
+        {"type": "mcp_list_tools"},
+        {"type": "mcp_call"},
+        {"type": "mcp_approval_request"},
+        {"type": "mcp_approval_response"},
+        {"type": "what_is_not_known_yet", "tools": []},
+    ],
+)
+def test_the_servers_own_items_are_hidden_and_never_known(item: dict[str, Any]) -> None:
+    conversation = Conversation()
+
+    assert is_hidden(item)
+    assert not conversation.show({"id": "item_1", "call_id": "call_1"} | item)
+    assert conversation.items == set()
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "message", "role": "user"},
+        {"type": "message", "role": "assistant"},
+        {"type": "function_call", "call_id": "call_1"},
+        {"type": "what_is_not_known_yet", "role": ["system"]},
+    ],
+)
+def test_what_is_shown_is_known(item: dict[str, Any]) -> None:
+    conversation = Conversation()
+
+    assert conversation.show({"id": "item_1"} | item)
+    assert conversation.items == {"item_1"}
+
+
+@pytest.mark.parametrize("item", [None, "item_1", ["mcp_call"], 7, {"id": ["item_1"]}])
+def test_what_is_no_item_is_nothing_to_know(item: Any) -> None:
+    conversation = Conversation()
+
+    assert conversation.show(item)
+    assert conversation.items == set()
+
+
+def test_a_delegated_call_may_be_answered_once() -> None:
+    conversation = Conversation()
+    output = {"type": "function_call_output", "call_id": "call_1"}
+    before = conversation.may_answer("call_1")
+    conversation.show({"type": "function_call", "id": "item_1", "call_id": "call_1"})
+    asked = conversation.may_answer("call_1")
+    conversation.note_sent({"type": "conversation.item.create", "item": output})
+    conversation.delegate("call_1")
+
+    assert (before, asked, conversation.may_answer("call_1")) == (False, True, False)
+
+
+def test_a_deleted_item_is_forgotten_and_its_id_is_free() -> None:
+    """Agent SDKs replace an item: they delete it and make it again at once, under its id."""
+    conversation = Conversation()
+    conversation.heard("item_1")
+
+    conversation.note_sent({"type": "conversation.item.delete", "item_id": "item_1"})
+
+    assert conversation.items == set()
+
+
+def test_an_item_that_is_only_asked_for_is_not_known() -> None:
+    conversation = Conversation()
+
+    conversation.note_sent(
+        {"type": "conversation.item.create", "item": {"id": "item_1", "type": "message"}}
+    )
+
+    assert conversation.items == set()
+
+
+def test_only_ids_are_remembered() -> None:
+    conversation = Conversation()
+    things: list[Any] = [None, 1, ["x"], {}]
+    for nothing in things:
+        conversation.heard(nothing)
+        conversation.forget(nothing)
+        conversation.responded(nothing)
+        conversation.delegate(nothing)
+    conversation.heard("item_1")
+    conversation.forget("item_2")
+    conversation.responded("resp_1")
+
+    assert (conversation.items, conversation.responses) == ({"item_1"}, {"resp_1"})

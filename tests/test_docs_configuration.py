@@ -1,0 +1,30 @@
+"""The page on the configuration says what the models say."""
+
+import re
+import runpy
+from pathlib import Path
+
+from relay.config import NOT_SUPPORTED_YET
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "configuration.md").read_text(encoding="utf-8")
+
+
+def test_the_page_is_what_its_generator_writes() -> None:
+    """Run ``python docs/generate_configuration.py`` when this fails."""
+    generated = runpy.run_path(str(DOCS / "generate_configuration.py"))["reference"]()
+
+    assert generated == PAGE
+
+
+def test_every_key_has_a_meaning() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", PAGE, flags=re.MULTILINE)
+
+    assert len(rows) > 60
+    assert [key for key, meaning in rows if not meaning.strip()] == []
+
+
+def test_every_key_that_is_not_supported_yet_is_marked() -> None:
+    marks = re.findall(r"[Nn]ot supported yet\.\*", PAGE)
+
+    assert len(marks) == len(NOT_SUPPORTED_YET)

@@ -1,0 +1,202 @@
+"""Tests of how messages become events."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.errors import InvalidEvent
+from relay.core.events import (
+    CLIENT_EVENTS,
+    MAX_DEPTH,
+    MAX_VALUES,
+    Append,
+    Binary,
+    decode_client,
+    decode_server,
+    encode,
+    peek,
+    read_append,
+)
+
+
+def append(**fields: object) -> bytes:
+    return json.dumps({"type": "input_audio_buffer.append", **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "audio"),
+    [
+        (append(audio="AAAA"), b"\0\0\0"),
+        (append(audio="AA=="), b"\0"),
+        (append(audio=""), b""),
+        (append(event_id="e", audio="AAAA"), b"\0\0\0"),
+        (b' \n{ "audio" : "AAAA" ,\t"type":"input_audio_buffer.append" }\r\n', b"\0\0\0"),
+        (append(event_id="e" * 512, audio=""), b""),
+        (b'{"type":"input_audio_buffer.append","audio":"","event_id":"\xe2\x80\xa8\x7f"}', b""),
+    ],
+)
+def test_an_append_is_read_at_once(raw: bytes, audio: bytes) -> None:
+    read = read_append(raw)
+
+    assert isinstance(read, Append)
+    assert read.audio == audio
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        append(),
+        append(audio=1),
+        append(audio="AAAA", event_id=None),
+        append(audio="AAAA", event_id=7),
+        append(audio="AAAA", event_id='"'),
+        append(audio="AAAA", event_id="\\"),
+        append(audio="AAAA", event_id="é"),
+        append(audio="AAAA", event_id="e" * 513),
+        append(audio="AAAA", session={}),
+        append(audio="AAAA\n"),
+        append(audio="AAA"),
+        append(audio="-_-_"),
+        append(audio="AAAA").replace(b"AAAA", rb"AAA\u0041"),
+        append(audio="AAAA").replace(b"append", b"appenD"),
+        append(audio="AAAA")[:-1] + b',"type":"input_audio_buffer.append"}',
+        append(audio="AAAA")[:-1] + b',"audio":"AAAA"}',
+        append(audio="AAAA", event_id="e")[:-1] + b',"event_id":null}',
+        append(audio="AAAA", event_id="e").replace(b'"e"', b'"\xff"'),
+        append(audio="AAAA", event_id="e").replace(b'"e"', b'"\xed\xa0\x80"'),
+        append(audio="AAAA", event_id="e").replace(b'"e"', b'"\x00"'),
+        append(audio="AAAA") + b"//",
+        b"\xef\xbb\xbf" + append(audio="AAAA"),
+        b"[" + append(audio="AAAA") + b"]",
+        b"",
+    ],
+)
+def test_what_could_be_read_in_another_way_is_no_append(raw: bytes) -> None:
+    """Some are appends all the same: the slow way reads them, and writes them anew."""
+    assert read_append(raw) is None
+
+
+def test_an_event_is_an_object_with_a_type() -> None:
+    raw = '{"type":"x","a":[1,-0,0.5,1e-400,true,null,"é\\u2028"],"b":{"A":{},"c":{}}}'.encode()
+
+    assert decode_client(raw) == {
+        "type": "x",
+        "a": [1, 0, 0.5, 0.0, True, None, "é\u2028"],
+        "b": {"A": {}, "c": {}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (Binary(b'{"type":"x"}'), "The API speaks text messages, not binary ones."),
+        (b"", "The message is not one JSON document."),
+        (b"{", "The message is not one JSON document."),
+        (b'{"type":"x"} x', "The message is not one JSON document."),
+        (b'\xef\xbb\xbf{"type":"x"}', "The message is not one JSON document."),
+        (b'{"type":"\xff"}', "The message is not one JSON document."),
+        (b'{"type":"a\nb"}', "The message is not one JSON document."),
+        (b'{"type":"x",}', "The message is not one JSON document."),
+        (b'{"type":"x"/**/}', "The message is not one JSON document."),
+        ('{"type":"x"}'.encode("utf-16"), "The message is not one JSON document."),
+        (b"[]", "An event is a JSON object."),
+        (b"null", "An event is a JSON object."),
+        (b"{}", "An event has a 'type', which is a string."),
+        (b'{"Type":"x"}', "An event has a 'type', which is a string."),
+        (b'{"type":1}', "An event has a 'type', which is a string."),
+        (b'{"type":"x","type":"x"}', "A key comes twice in one object."),
+        (rb'{"type":"x","a":[{"k":1,"\u006b":1}]}', "A key comes twice in one object."),
+        (b'{"type":"x","TYPE":"x"}', "A key comes twice in one object."),
+        ('{"type":"x","k":1,"\u212a":1}'.encode(), "A key comes twice in one object."),
+        (b'{"type":"x","a":NaN}', "NaN is not JSON."),
+        (b'{"type":"x","a":-Infinity}', "-Infinity is not JSON."),
+        (b'{"type":"x","a":1e999}', "A number is too large."),
+        (b'{"type":"x","a":1e16}', "A number is too large."),
+        (b'{"type":"x","a":9007199254740993}', "A number is too large."),
+        (b'{"type":"x","a":-' + b"9" * 5000 + b"}", "A number is too large."),
+        (rb'{"type":"x","a":"\ud800"}', "A string holds half a surrogate pair."),
+        (rb'{"type":"x","\udfff":1}', "A string holds half a surrogate pair."),
+        (b'{"type":"x","a":' + b"[" * 32 + b"]" * 32 + b"}", "nested deeper than 32 levels."),
+        (b'{"type":"x","a":' + b'{"a":' * 99 + b"0" + b"}" * 100, "nested deeper than 32 levels."),
+        (b"[" * 15_000, "nested deeper than 32 levels."),
+        (b"[" + b"0," * MAX_VALUES + b"0]", "The event holds more than 20000 values."),
+        (b'{"type":"x","a":[' + b'"",' * 90_000 + b"0]}", "The event holds more than 20000 value"),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused(raw: bytes, words: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        decode_client(raw)
+
+    assert words in str(refused.value)
+
+
+def test_depth_and_numbers_are_allowed_up_to_their_bounds() -> None:
+    levels = MAX_DEPTH - 1
+    raw = b'{"type":"x","a":[9007199254740992,-9007199254740992],"b":' + b"[" * levels
+    event = decode_client(raw + b"]" * levels + b"}")
+
+    assert event["a"] == [2**53, -(2**53)]
+
+
+def test_a_text_may_hold_as_many_commas_as_it_likes() -> None:
+    """The output of a tool is often JSON itself: a table has more commas than an event may."""
+    output = json.dumps([{"a": ["\\", '"', "\\\\"]}] * 10_000)
+    event = {"type": "conversation.item.create", "item": {"output": output}}
+
+    assert decode_client(encode(event)) == event
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from("abcd"), inner),
+        max_leaves=10,
+    )
+)
+def test_what_is_written_is_read_again(value: object) -> None:
+    event = {"type": "x", "a": value}
+
+    assert decode_client(encode(event)) == event
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-(2**53), max_value=2**53))
+def test_what_is_written_of_a_number_is_the_number_to_any_parser(number: float) -> None:
+    assert json.loads(encode(decode_client(encode({"type": "x", "a": number})))) == {
+        "type": "x",
+        "a": number,
+    }
+
+
+def test_of_a_server_event_the_type_and_the_raw_delta_are_seen() -> None:
+    seen = peek(b'{"delta" : "AA\\/A" ,"\\u0074ype":"response.output_audio.delta","x":[1]}')
+
+    assert seen is not None
+    assert (seen.type, bytes(seen.delta)) == ("response.output_audio.delta", b'"AA\\/A"')
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"type":1}', b"\xff", b"[" * 100_000])
+def test_what_is_no_event_is_not_seen(raw: bytes) -> None:
+    assert peek(raw) is None
+    assert decode_server(raw) is None
+
+
+@pytest.mark.parametrize("x", [b'"\xff"', b"1e999", b"[" * 100_000])
+def test_an_event_that_cannot_be_read_as_a_whole_is_none(x: bytes) -> None:
+    assert decode_server(b'{"type":"x","x":' + x + b"}") is None
+
+
+def test_a_server_event_is_read() -> None:
+    assert decode_server(b'{"type":"x","a":[1]}') == {"type": "x", "a": [1]}
+
+
+def test_the_vocabulary_is_that_of_the_openai_package() -> None:
+    from typing import get_args
+
+    from openai.types.realtime import RealtimeClientEvent
+
+    union, *_ = get_args(RealtimeClientEvent)
+    types = {get_args(event.model_fields["type"].annotation)[0] for event in get_args(union)}
+
+    assert types == CLIENT_EVENTS

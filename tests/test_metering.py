@@ -1,0 +1,152 @@
+"""Tests of tokens and seconds."""
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.metering import (
+    TOKEN_KINDS,
+    Tokens,
+    audio_bytes,
+    bytes_per_second,
+    seconds_of_transcription,
+    tokens_of_response,
+    tokens_of_transcription,
+)
+
+
+def test_a_response_is_counted_by_modality_and_cached_tokens_only_once() -> None:
+    """The example of https://platform.openai.com/docs/guides/realtime-costs, with an image."""
+    usage = {
+        "total_tokens": 283,
+        "input_tokens": 162,
+        "output_tokens": 121,
+        "input_token_details": {
+            "text_tokens": 119,
+            "audio_tokens": 13,
+            "image_tokens": 30,
+            "cached_tokens": 89,
+            "cached_tokens_details": {"text_tokens": 64, "audio_tokens": 5, "image_tokens": 20},
+        },
+        "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
+    }
+
+    assert tokens_of_response(usage) == Tokens(
+        input_text=55,
+        input_audio=8,
+        input_image=10,
+        cached_text=64,
+        cached_audio=5,
+        cached_image=20,
+        output_text=30,
+        output_audio=91,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cached", "counted"),
+    [
+        (10, Tokens(input_text=10, input_audio=10, input_image=5, cached_text=10)),
+        (25, Tokens(input_audio=5, input_image=5, cached_text=20, cached_audio=5)),
+        (32, Tokens(input_image=3, cached_text=20, cached_audio=10, cached_image=2)),
+        (99, Tokens(cached_text=20, cached_audio=10, cached_image=5)),
+    ],
+)
+def test_of_a_mere_total_of_cached_tokens_text_is_taken_first(cached: int, counted: Tokens) -> None:
+    details = {"text_tokens": 20, "audio_tokens": 10, "image_tokens": 5, "cached_tokens": cached}
+
+    assert tokens_of_response({"input_token_details": details}) == counted
+
+
+@pytest.mark.parametrize("usage", [None, {}, [], "many", 3])
+def test_no_usage_is_not_zero_usage(usage: Any) -> None:
+    assert tokens_of_response(usage) is None
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "3", None, [1], 10**400])
+def test_nonsense_counts_nothing(count: Any) -> None:
+    usage = {"input_token_details": {"text_tokens": count}, "output_token_details": [count]}
+
+    assert tokens_of_response(usage) == Tokens()
+
+
+@given(st.lists(st.integers(0, 1000), min_size=7, max_size=7))
+def test_cached_and_other_tokens_add_up_to_the_input(counts: list[int]) -> None:
+    text, audio, image, total, *cached = counts
+    modalities = ("text_tokens", "audio_tokens", "image_tokens")
+    details: dict[str, Any] = dict(zip(modalities, (text, audio, image), strict=True))
+    details["cached_tokens"] = total
+    if any(cached):
+        details["cached_tokens_details"] = dict(zip(modalities, cached, strict=True))
+
+    counted = tokens_of_response({"input_token_details": details})
+
+    assert counted is not None
+    assert counted.input_text + counted.cached_text == text
+    assert counted.input_audio + counted.cached_audio == audio
+    assert counted.input_image + counted.cached_image == image
+    assert all(getattr(counted, kind) >= 0 for kind in TOKEN_KINDS)
+
+
+def test_tokens_add_up_and_tell_what_was_used() -> None:
+    one = Tokens(input_text=1, output_audio=2)
+
+    assert (one + Tokens(input_text=3)).by_kind() == {"input_text": 4, "output_audio": 2}
+    assert one + Tokens() == one
+
+
+def test_a_transcription_is_billed_by_tokens_or_by_duration() -> None:
+    by_tokens = {"type": "tokens", "input_tokens": 14, "output_tokens": 45, "seconds": 9}
+    by_duration = {"type": "duration", "seconds": 2.5, "input_tokens": 3}
+
+    assert tokens_of_transcription(by_tokens) == Tokens(
+        transcription_input=14, transcription_output=45
+    )
+    assert seconds_of_transcription(by_tokens) == 0.0
+    assert tokens_of_transcription(by_duration) is None
+    assert seconds_of_transcription(by_duration) == 2.5
+
+
+@pytest.mark.parametrize("usage", [None, [], {}, {"type": "guess"}])
+def test_a_transcription_without_usage_used_nothing(usage: Any) -> None:
+    assert tokens_of_transcription(usage) is None
+    assert seconds_of_transcription(usage) == 0.0
+
+
+@pytest.mark.parametrize("seconds", [-1, "3", None, 10**400, float("inf"), float("nan")])
+def test_nonsensical_seconds_are_none(seconds: Any) -> None:
+    assert seconds_of_transcription({"type": "duration", "seconds": seconds}) == 0.0
+
+
+@given(st.binary(max_size=100))
+def test_the_bytes_of_base64_are_those_it_stands_for(data: bytes) -> None:
+    text = base64.b64encode(data)
+
+    assert audio_bytes(len(text), text.count(b"=")) == len(data)
+
+
+@pytest.mark.parametrize("chars", [-2, 0, 3])
+def test_no_audio_has_no_bytes(chars: int) -> None:
+    assert audio_bytes(chars, 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("format_", "rate"),
+    [
+        ({"type": "audio/pcm", "rate": 24000}, 48_000),
+        ({"type": "audio/pcmu"}, 8_000),
+        ({"type": "audio/pcma"}, 8_000),
+        ({"type": "audio/flac"}, 48_000),
+        ({"type": ["audio/pcmu"]}, 48_000),
+        ({}, 48_000),
+        (None, 48_000),
+    ],
+)
+def test_the_format_tells_how_many_bytes_a_second_has(format_: Any, rate: int) -> None:
+    session = {"audio": {"input": {"format": format_}, "output": {"format": {"type": "x"}}}}
+
+    assert bytes_per_second(session, "input") == rate
+    assert bytes_per_second({}, "input") == 48_000

@@ -1,0 +1,120 @@
+"""Tests of how a session opens upstream."""
+
+import json
+from typing import Any
+
+import pytest
+
+from relay.core.commands import Send, Side
+from relay.core.errors import PersonaRejected, RelayError, UpstreamRefused, UpstreamUnavailable
+from relay.core.events import Binary
+from relay.core.opening import Opened, Opening
+
+PERSONA = {"type": "realtime", "instructions": "You are a receptionist."}
+UPDATE = Send(
+    Side.UPSTREAM,
+    b'{"type":"session.update","event_id":"relay_1_update","session":'
+    b'{"type":"realtime","instructions":"You are a receptionist."}}',
+)
+
+
+def event(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+CREATED, UPDATED = event(type="session.created"), event(type="session.updated", session={"id": "s"})
+
+
+def opening(*, asked: bool = False) -> Opening:
+    begun = Opening(PERSONA, "relay_1_")
+    if asked:
+        begun.receive(CREATED)
+    return begun
+
+
+def test_the_persona_is_the_first_thing_that_the_upstream_hears() -> None:
+    begun = Opening(PERSONA, "relay_1_")
+
+    assert [begun.receive(raw) for raw in (CREATED, CREATED, UPDATED)] == [
+        UPDATE,
+        None,
+        Opened({"id": "s"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        UPDATED,
+        event(type="rate_limits.updated"),
+        event(type="response.output_audio.delta", delta="AAAA"),
+        event(type="what.is.not.known.yet"),
+    ],
+)
+def test_nothing_else_opens_a_session(raw: bytes) -> None:
+    assert opening().receive(raw) is None
+
+
+def test_a_confirmation_that_shows_no_session_is_one_all_the_same() -> None:
+    assert opening(asked=True).receive(event(type="session.updated", session=1)) == Opened({})
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"\xff", Binary(CREATED), b'{"type":"x","a":1e999}'])
+def test_what_is_no_event_is_a_failure_of_the_upstream(raw: bytes) -> None:
+    with pytest.raises(UpstreamUnavailable) as failed:
+        opening().receive(raw)
+
+    assert failed.value.detail == "the upstream sent a message that is no event"
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "meaning"),
+    [
+        (False, {"code": "invalid_api_key"}, UpstreamRefused),
+        (False, {"code": "invalid_value"}, UpstreamRefused),
+        (False, "no", UpstreamRefused),
+        (False, {"code": "rate_limit_exceeded"}, UpstreamUnavailable),
+        (True, {"code": "inference_rate_limit_exceeded"}, UpstreamUnavailable),
+        (True, {"type": "server_error", "code": None}, UpstreamUnavailable),
+        (True, {"code": "insufficient_quota"}, UpstreamRefused),
+        (True, {"code": "unknown_parameter", "param": "session.x"}, PersonaRejected),
+        (True, {"code": None}, PersonaRejected),
+        (True, {"code": ["invalid_api_key"]}, PersonaRejected),
+        (True, "no", PersonaRejected),
+    ],
+)
+def test_an_error_is_told_by_its_code_and_its_time(
+    asked: bool,  # noqa: FBT001  # a column of the table
+    error: Any,
+    meaning: type[RelayError],
+) -> None:
+    with pytest.raises(meaning):
+        opening(asked=asked).receive(event(type="error", error=error))
+
+
+def test_the_upstreams_words_are_for_the_log_only() -> None:
+    error = {"code": "unknown_parameter", "param": "session.x", "message": "Unknown: 'x'."}
+
+    with pytest.raises(PersonaRejected) as refused:
+        opening(asked=True).receive(event(type="error", error=error))
+
+    assert refused.value.detail == "unknown_parameter (param session.x): Unknown: 'x'."
+    assert str(refused.value) == PersonaRejected.message
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        (3000, UpstreamRefused),
+        (4000, UpstreamRefused),
+        (1000, UpstreamUnavailable),
+        (1006, UpstreamUnavailable),
+        (1011, UpstreamUnavailable),
+    ],
+)
+def test_a_close_while_opening_is_told_by_its_code(code: int, meaning: type[RelayError]) -> None:
+    lost = opening().closed(code, "a reason")
+
+    assert type(lost) is meaning
+    assert lost.detail == f"the upstream closed with {code} a reason"
+    assert opening().closed(1006, "").detail == "the upstream closed with 1006"

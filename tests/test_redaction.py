@@ -1,0 +1,172 @@
+"""Tests of what a client may see."""
+
+from typing import Any
+
+import pytest
+from playbook import INSTRUCTIONS, PERSONA, SHOWN
+
+from relay.core.redaction import (
+    KNOWN_ERRORS,
+    SPEAKABLE_ERRORS,
+    UNSPOKEN,
+    redact_error,
+    redact_response,
+    redact_session,
+)
+
+NOT_ACTIVE = {"type": "invalid_request_error", "code": "response_cancel_not_active"}
+NOTHING_ELSE = {"param": None, "event_id": None}
+
+
+def test_a_session_is_shown_without_the_persona() -> None:
+    assert redact_session(PERSONA, session_id="sess_1", expires_at=5000) == SHOWN
+
+
+@pytest.mark.parametrize(
+    ("theirs", "shown"), [(4000, 4000), (9000, 5000), (0, 5000), (None, 5000), ("4000", 5000)]
+)
+def test_a_session_expires_at_the_earlier_of_two_times(theirs: Any, shown: int) -> None:
+    session = {"expires_at": theirs}
+
+    assert redact_session(session, session_id="s", expires_at=5000)["expires_at"] == shown
+
+
+def test_secret_fields_are_found_wherever_they_are() -> None:
+    session = {"agents": [{"name": "a", "instructions": "x", "tools": [1]}], "speed": 1}
+
+    shown = redact_session(session, session_id="s", expires_at=1)
+
+    assert (shown["agents"], shown["speed"]) == ([{"name": "a"}], 1)
+
+
+def test_a_field_with_a_new_name_cannot_repeat_the_persona() -> None:
+    session = {"directive": f"Now: {INSTRUCTIONS[5:35]}", "voice": "marin", "hint": "short words"}
+
+    shown = redact_session(
+        session, session_id="s", expires_at=1, persona_words=(INSTRUCTIONS, "short")
+    )
+
+    assert (shown["directive"], shown["voice"], shown["hint"]) == ("", "marin", "")
+
+
+RESPONSE = {
+    "id": "resp_1",
+    "status": "completed",
+    "status_details": None,
+    "output": [{"type": "message", "content": [{"type": "output_text", "text": INSTRUCTIONS}]}],
+    "metadata": {"prompt": "the client's own"},
+    "usage": {"total_tokens": 3},
+    "audio": {"output": {"voice": "marin"}},
+}
+
+
+def test_a_response_stays_as_it_is_when_there_is_nothing_to_hide() -> None:
+    """What the model says is its own affair, and metadata are the client's."""
+    assert redact_response(RESPONSE, (INSTRUCTIONS,)) == RESPONSE
+
+
+def test_a_response_is_shown_without_the_persona() -> None:
+    secrets = {"instructions": "x", "tools": [], "tool_choice": "x", "prompt": {}, "tracing": "x"}
+    hidden = [{"type": "mcp_list_tools"}, {"type": "message", "role": "system"}]
+    echoed = RESPONSE | secrets | {"output": [*hidden, *RESPONSE["output"]]}  # type: ignore[misc]  # a list
+
+    assert redact_response(echoed) == RESPONSE
+
+
+def test_an_output_that_is_no_list_is_no_matter() -> None:
+    assert redact_response({"output": None}) == {"output": None}
+
+
+@pytest.mark.parametrize(
+    ("details", "shown"),
+    [
+        (
+            {"type": "cancelled", "reason": "turn_detected"},
+            {"type": "cancelled", "reason": "turn_detected"},
+        ),
+        (
+            {"type": "incomplete", "reason": "Because of you."},
+            {"type": "incomplete", "reason": None},
+        ),
+        ({"type": "failed", "message": "x", "error": None}, {"type": "failed"}),
+        (
+            {
+                "type": "failed",
+                "error": {"code": "insufficient_quota", "message": "Pay, org-abcd."},
+            },
+            {
+                "type": "failed",
+                "error": {
+                    "type": None,
+                    "code": "insufficient_quota",
+                    "message": UNSPOKEN,
+                    **NOTHING_ELSE,
+                },
+            },
+        ),
+        (
+            {"error": "Pay."},
+            {"error": {"type": None, "code": None, "message": UNSPOKEN, **NOTHING_ELSE}},
+        ),
+        ("The response was cancelled.", "The response was cancelled."),
+        ("Key sk-1234 is wrong.", UNSPOKEN),
+    ],
+)
+def test_the_details_of_a_status_tell_nothing_of_the_account(details: Any, shown: Any) -> None:
+    assert redact_response({"status_details": details}) == {"status_details": shown}
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Cancellation failed: no active response found", None),
+        ("Item item_ABC of response resp_XYZ was not found.", None),
+        ("Incorrect API key provided: sk-proj-****abcd", UNSPOKEN),
+        ("Not for ek_0123456789", UNSPOKEN),
+        ("Session sess_0123456789 is over.", UNSPOKEN),
+        ("No such Organization.", UNSPOKEN),
+        ("See https://platform.openai.com/account", UNSPOKEN),
+        (f"Invalid value: '{INSTRUCTIONS}'", UNSPOKEN),
+        (f"Invalid value: '{INSTRUCTIONS[3:27]}...", UNSPOKEN),
+        ("x" * 1001, UNSPOKEN),
+        (None, UNSPOKEN),
+        ({"x": 1}, UNSPOKEN),
+    ],
+)
+def test_an_error_keeps_words_that_speak_of_the_clients_doing(
+    message: Any, shown: str | None
+) -> None:
+    assert redact_error(NOT_ACTIVE | {"message": message}, (INSTRUCTIONS,)) == {
+        **NOT_ACTIVE,
+        "message": shown or message,
+        **NOTHING_ELSE,
+    }
+
+
+@pytest.mark.parametrize(
+    "code", ["insufficient_quota", "what_is_not_known_yet", None, ["x"], "X Y"]
+)
+def test_an_error_of_any_other_code_loses_its_words(code: Any) -> None:
+    assert redact_error({"code": code, "message": "Some words."})["message"] == UNSPOKEN
+
+
+@pytest.mark.parametrize(
+    ("field", "told", "shown"),
+    [
+        ("type", "invalid_request_error", "invalid_request_error"),
+        ("type", "A sentence.", None),
+        ("param", "session.tools[0].name", "session.tools[0].name"),
+        ("param", "x" * 129, None),
+        ("code", "UPPER", None),
+        ("code", {"x": 1}, None),
+        ("event_id", "Any words of the client's.", "Any words of the client's."),
+        ("event_id", {"x": 1}, None),
+        ("event_id", None, None),
+    ],
+)
+def test_an_error_names_names_and_nothing_else(field: str, told: Any, shown: Any) -> None:
+    assert redact_error({field: told})[field] == shown
+
+
+def test_codes_that_are_known_hold_those_that_may_speak() -> None:
+    assert SPEAKABLE_ERRORS < KNOWN_ERRORS

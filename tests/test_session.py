@@ -1,0 +1,587 @@
+"""Tests of one relayed conversation: what goes in, what comes out."""
+
+import json
+from typing import Any
+
+import pytest
+from playbook import PERSONA, SHOWN, Refusal, start, to_client, to_upstream
+
+from relay.core.commands import End, ObserveFirstAudio, Send, Side
+from relay.core.errors import (
+    EventNotAllowed,
+    InvalidEvent,
+    MessageTooBig,
+    RelayDraining,
+    SlowClient,
+    UpstreamLost,
+)
+from relay.core.events import Binary
+from relay.core.metering import Tokens
+from relay.core.policy import Policy
+
+SECOND_TO_UPSTREAM = {"type": "input_audio_buffer.append", "audio": "AAAA" * 16_000}
+SECOND_TO_CLIENT = {"type": "response.output_audio.delta", "delta": "AAAA" * 2666 + "AAA="}
+CREATE = {"type": "response.create"}
+IDLE = "session_idle"
+
+
+def ends(commands: Any) -> list[str]:
+    return [command.outcome for command in commands if isinstance(command, End)]
+
+
+# How it opens.
+
+
+def test_the_client_is_shown_the_confirmed_session() -> None:
+    (created,) = start().session.open(0)
+
+    assert isinstance(created, Send)
+    assert created.to is Side.CLIENT
+    assert json.loads(created.message) == {
+        "type": "session.created",
+        "event_id": "relay_1",
+        "session": SHOWN,
+    }
+
+
+def test_a_persona_that_greets_asks_for_the_first_response() -> None:
+    play = start(greeting={"response": {"instructions": "Say hello."}})
+
+    _, asked = play.session.open(1)
+    play.now = 1.5
+
+    assert isinstance(asked, Send)
+    assert asked.to is Side.UPSTREAM
+    assert json.loads(asked.message) == {
+        "type": "response.create",
+        "event_id": "relay_unguessable_greeting",
+        "response": {"instructions": "Say hello."},
+    }
+    assert play.upstream(**SECOND_TO_CLIENT)[0] == ObserveFirstAudio(0.5)
+
+
+# What passes as it came.
+
+
+def test_audio_passes_as_the_bytes_it_came_in() -> None:
+    play = start()
+    there = b'{ "audio":"AAAA","type":"input_audio_buffer.append" }'
+    back = b'{"delta":"AAAA", "type":"response.output_audio.delta"}'
+
+    assert play.session.receive(Side.CLIENT, there, 0) == (Send(Side.UPSTREAM, there),)
+    assert play.session.receive(Side.UPSTREAM, back, 0) == (Send(Side.CLIENT, back),)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"type":"what.is.not.known.yet", "tools":[1e3]}',
+        b'{"type":"response.output_text.delta","delta":"Hi","obfuscation":"x"}',
+        b'{"type":"conversation.item.added", "item":{"id":"item_1","type":"message"}}',
+        b'{"type":"conversation.item.deleted", "item_id":"item_1"}',
+        b'{"type":"input_audio_buffer.committed", "item_id":"item_1"}',
+        b'{"type":"response.created", "response":{"id":"resp_1","status":"in_progress"}}',
+        b'{"type":"response.done", "response":{"id":"resp_1","status":"completed"}}',
+        b'{"type":"response.function_call_arguments.done", "call_id":"call_1"}',
+    ],
+)
+def test_server_events_without_secrets_pass_as_they_came(raw: bytes) -> None:
+    assert start().session.receive(Side.UPSTREAM, raw, 0) == (Send(Side.CLIENT, raw),)
+
+
+def test_an_append_in_a_strange_spelling_is_written_anew() -> None:
+    play = start()
+    raw = rb'{"type":"input_audio_buffer.\u0061ppend","audio":"AAAA","event_id":null,"x":1}'
+
+    assert play.hear(Side.CLIENT, raw) == [
+        to_upstream(type="input_audio_buffer.append", audio="AAAA")
+    ]
+    assert play.session.counts.audio_seconds_to_upstream == 3 / 48_000
+
+
+# What is refused.
+
+
+def test_a_refused_event_is_answered_and_counted() -> None:
+    play = start()
+
+    assert play.client(type="session.close", event_id="e1") == [Refusal("event_not_allowed", "e1")]
+    assert play.client(type="response.cancel", response_id=1) == [Refusal("invalid_event")]
+    assert play.hear(Side.CLIENT, Binary(b"{}")) == [Refusal("invalid_event")]
+    assert play.session.counts.blocked == {
+        ("other", "event_not_allowed"): 1,
+        ("response.cancel", "invalid_event"): 1,
+        ("other", "invalid_event"): 1,
+    }
+
+
+@pytest.mark.parametrize("event_id", [7, None, ["e1"], "e" * 513])
+def test_an_id_that_is_none_does_not_come_back(event_id: Any) -> None:
+    assert start().client(type="x", event_id=event_id) == [Refusal("event_not_allowed")]
+
+
+def test_whoever_goes_on_sending_refused_events_is_closed() -> None:
+    play = start(max_blocked_events=2)
+    answers = [play.client(type="x", event_id=f"e{n}") for n in range(3)]
+
+    (end,) = answers.pop()
+
+    assert answers == [
+        [Refusal("event_not_allowed", "e0")],
+        [Refusal("event_not_allowed", "e1")],
+    ]
+    assert isinstance(end, End)
+    assert (end.by, end.outcome, end.client_code) == ("relay", "event_not_allowed", 1008)
+    assert json.loads(end.farewell or b"") == {
+        "type": "error",
+        "event_id": "relay_3",
+        "error": EventNotAllowed("Events of this type are not allowed here.").body()
+        | {"event_id": "e2"},
+    }
+
+
+def test_stripped_fields_close_nobody() -> None:
+    play = start(max_blocked_events=0)
+    answers = [play.client(**CREATE, response={"instructions": "x"}) for _ in range(3)]
+
+    assert answers == [[to_upstream(**CREATE)]] * 3
+    assert play.session.counts.blocked == {("response.create", "field_stripped"): 3}
+
+
+def test_what_is_whole_is_not_counted_as_stripped() -> None:
+    play = start()
+    play.client(**CREATE, event_id="e1", response={"metadata": {"a": "b"}})
+    play.hear(Side.CLIENT, json.dumps(SECOND_TO_UPSTREAM).encode())
+
+    assert not play.session.counts.blocked
+
+
+# Whose session it is.
+
+
+def test_an_update_of_the_client_shows_the_session_that_it_made() -> None:
+    play = start(Policy(session=frozenset({("audio", "output", "voice")})))
+    asked = {"type": "realtime", "audio": {"output": {"voice": "ash"}}}
+    sent = play.client(type="session.update", event_id="e1", session=asked)
+    audio = PERSONA["audio"] | {"output": {"voice": "ash"}}
+    told = play.upstream(
+        type="session.updated", event_id="event_1", session=PERSONA | {"audio": audio}
+    )
+
+    shown = SHOWN | {"audio": SHOWN["audio"] | {"output": {"voice": "ash"}}}
+    assert sent == [to_upstream(type="session.update", event_id="e1", session=asked)]
+    assert told == [to_client(type="session.updated", event_id="event_1", session=shown)]
+    assert play.client(type="session.update", session={"tools": []}) == [
+        to_client(type="session.updated", event_id="relay_1", session=shown)
+    ]
+
+
+def test_a_message_that_is_no_event_ends_the_session() -> None:
+    play = start()
+
+    for raw in (b"", b"[]", b"\xff", b'{"x":1}', Binary(b'{"type":"x"}')):
+        (end,) = play.session.receive(Side.UPSTREAM, raw, 0)
+        assert isinstance(end, End)
+        assert (end.by, end.outcome, end.client_code) == ("upstream", "upstream_lost", 1011)
+
+
+# Time.
+
+
+def idle_at(play: Any) -> float:
+    """Return when the session would end for idleness; nothing else is near."""
+    deadline: float = play.session.deadline
+    assert play.session.tick(deadline - 0.001) == ()
+    assert ends(play.session.tick(deadline)) == [IDLE]
+    return deadline
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        CREATE,
+        {"type": "response.cancel"},
+        {"type": "input_audio_buffer.commit"},
+        {"type": "input_audio_buffer.clear"},
+        {"type": "session.update", "session": {"instructions": "x"}},
+        {
+            "type": "conversation.item.create",
+            "item": {"type": "message", "role": "user", "content": []},
+        },
+    ],
+    ids=lambda event: event["type"],
+)
+def test_any_client_event_is_activity(event: dict[str, Any]) -> None:
+    play = start()
+    play.now = 100.0
+
+    play.client(**event)
+
+    assert idle_at(play) == 400.0
+
+
+def test_an_append_is_no_activity() -> None:
+    """An open microphone in an empty room sends all day."""
+    play = start()
+    play.now = 100.0
+
+    play.client(type="input_audio_buffer.append", audio="AAAA")
+    play.client(type="input_audio_buffer.append", audio="AAAA", event_id="no fast way \\")
+
+    assert idle_at(play) == 300.0
+
+
+def test_a_refused_event_is_no_activity() -> None:
+    play = start()
+    play.now = 100.0
+
+    play.client(type="x")
+
+    assert idle_at(play) == 300.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "until"),
+    [
+        ("input_audio_buffer.speech_started", 400.0),
+        ("input_audio_buffer.speech_stopped", 400.0),
+        ("response.created", 400.0),
+        ("response.output_text.delta", 400.0),
+        ("response.mcp_call.in_progress", 400.0),
+        ("response.done", 400.0),
+        ("session.updated", 300.0),
+        ("input_audio_buffer.committed", 300.0),
+        ("rate_limits.updated", 300.0),
+        ("what.is.not.known.yet", 300.0),
+    ],
+)
+def test_of_server_events_speech_and_responses_are_activity(kind: str, until: float) -> None:
+    play = start()
+    play.now = 100.0
+
+    play.upstream(type=kind)
+
+    assert idle_at(play) == until
+
+
+def test_audio_that_is_still_playing_is_activity() -> None:
+    """It comes faster than it plays: three seconds at second 10 play until 13."""
+    play = start()
+    play.now = 10.0
+    for _ in range(3):
+        play.upstream(**SECOND_TO_CLIENT)
+
+    assert idle_at(play) == pytest.approx(313.0, abs=0.01)
+
+
+def test_audio_after_a_silence_plays_from_then_on() -> None:
+    play = start()
+    play.upstream(**SECOND_TO_CLIENT)
+    play.now = 100.0
+    play.upstream(**SECOND_TO_CLIENT)
+
+    assert idle_at(play) == pytest.approx(401.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("side", "event"),
+    [
+        (Side.UPSTREAM, {"type": "input_audio_buffer.speech_started"}),
+        (Side.CLIENT, {"type": "response.cancel"}),
+        (
+            Side.CLIENT,
+            {
+                "type": "conversation.item.truncate",
+                "item_id": "item_1",
+                "content_index": 0,
+                "audio_end_ms": 1,
+            },
+        ),
+    ],
+)
+def test_who_interrupts_stops_the_playing(side: Side, event: dict[str, Any]) -> None:
+    play = start()
+    play.upstream(type="conversation.item.added", item={"id": "item_1", "type": "message"})
+    for _ in range(60):
+        play.upstream(**SECOND_TO_CLIENT)
+    play.now = 1.0
+
+    play.hear(side, json.dumps(event).encode())
+
+    assert idle_at(play) == 301.0
+
+
+def test_a_session_expires_whatever_happens() -> None:
+    play = start(max_session_seconds=200)
+    play.now = 199.0
+    play.client(**CREATE)
+
+    assert play.session.deadline == 200.0
+    assert play.session.tick(199.9) == ()
+    (end,) = play.session.tick(200.0)
+    assert isinstance(end, End)
+    assert (end.outcome, end.client_code, end.upstream_code) == ("session_expired", 1001, 1000)
+    assert b"session_expired" in (end.farewell or b"")
+
+
+def test_an_idle_session_ends() -> None:
+    (end,) = start().session.tick(300.0)
+
+    assert isinstance(end, End)
+    assert (end.by, end.outcome, end.client_code) == ("relay", IDLE, 4408)
+    assert end.reason == "Nobody spoke for too long."
+
+
+@pytest.mark.parametrize(
+    "asks", [(Side.CLIENT, CREATE), (Side.UPSTREAM, {"type": "input_audio_buffer.speech_stopped"})]
+)
+def test_the_first_audio_of_an_answer_is_timed(asks: tuple[Side, dict[str, Any]]) -> None:
+    play = start()
+    side, event = asks
+    play.hear(side, json.dumps(event).encode())
+    play.now = 0.75
+
+    first, second = play.upstream(**SECOND_TO_CLIENT), play.upstream(**SECOND_TO_CLIENT)
+
+    assert first == [ObserveFirstAudio(0.75), to_client(**SECOND_TO_CLIENT)]
+    assert second == [to_client(**SECOND_TO_CLIENT)]
+    assert play.session.counts.first_audio_seconds == [0.75]
+
+
+def test_an_answer_without_audio_is_not_timed_by_the_next() -> None:
+    play = start()
+    play.client(**CREATE)
+    play.upstream(type="response.done", response={})
+    play.now = 60.0
+
+    assert play.upstream(**SECOND_TO_CLIENT) == [to_client(**SECOND_TO_CLIENT)]
+
+
+# Metering.
+
+
+def test_seconds_of_audio_are_counted_by_the_formats_of_the_session() -> None:
+    play = start()
+    play.client(**SECOND_TO_UPSTREAM)
+    play.upstream(**SECOND_TO_CLIENT)
+
+    assert play.session.counts.audio_seconds_to_upstream == 1.0
+    assert play.session.counts.audio_seconds_to_client == 1.0
+
+
+@pytest.mark.parametrize("delta", ["", None, 7, {}])
+def test_a_delta_without_audio_has_no_seconds(delta: Any) -> None:
+    play = start()
+    play.upstream(type="response.output_audio.delta", delta=delta)
+    play.upstream(type="response.output_audio.delta")
+
+    assert play.session.counts.audio_seconds_to_client == 0.0
+
+
+USAGE = {
+    "input_token_details": {"text_tokens": 10, "audio_tokens": 20, "cached_tokens": 4},
+    "output_token_details": {"text_tokens": 3, "audio_tokens": 9},
+}
+USED = Tokens(input_text=6, input_audio=20, cached_text=4, output_text=3, output_audio=9)
+
+
+def test_tokens_are_those_that_the_responses_and_transcriptions_report() -> None:
+    play = start()
+    transcribed = "conversation.item.input_audio_transcription.completed"
+    for status in ("completed", "cancelled", "completed", "invented", ["x"], None):
+        play.upstream(type="response.done", response={"status": status, "usage": USAGE})
+    play.upstream(type="response.done")
+    play.upstream(type=transcribed, usage={"type": "tokens", "input_tokens": 5, "output_tokens": 7})
+    play.upstream(type=transcribed, usage={"type": "duration", "seconds": 1.5})
+    play.upstream(type=transcribed, transcript="Hello.")
+
+    responses = sum([USED] * 6, Tokens())
+    assert play.session.counts.tokens == responses + Tokens(
+        transcription_input=5, transcription_output=7
+    )
+    assert play.session.counts.transcription_seconds == 1.5
+    assert play.session.counts.responses == {"completed": 2, "cancelled": 1, "other": 4}
+
+
+def test_a_client_that_wants_to_know_is_told_what_was_used() -> None:
+    play = start(announces=True)
+    done = {"type": "response.done", "response": {"id": "resp_1", "usage": USAGE}}
+    play.upstream(**done)
+
+    (_, (side, usage)) = play.upstream(**done)  # type: ignore[misc]  # both are sent
+
+    assert side == "client"
+    assert (usage["type"], usage["response_id"]) == ("relay.usage", "resp_1")
+    assert usage["tokens"] == USED.by_kind()
+    assert usage["total"]["tokens"] == (USED + USED).by_kind()
+
+
+def test_any_other_client_is_not() -> None:
+    done = {"type": "response.done", "response": {"id": "resp_1", "usage": USAGE}}
+
+    assert start().upstream(**done) == [to_client(**done)]
+
+
+def test_errors_of_the_upstream_are_counted_by_code() -> None:
+    play = start()
+    failed = {"type": "failed", "error": {"code": "insufficient_quota"}}
+    for code in ("invalid_value", "invented", ["invalid_value"], None):
+        play.upstream(type="error", error={"code": code})
+    play.upstream(type="response.done", response={"status": "failed", "status_details": failed})
+    play.upstream(type="response.done", response={"status": "failed"})
+    play.upstream(
+        type="conversation.item.input_audio_transcription.failed",
+        error={"code": "audio_unintelligible"},
+    )
+
+    assert play.session.counts.upstream_errors == {
+        "invalid_value": 1,
+        "other": 4,
+        "insufficient_quota": 1,
+        "audio_unintelligible": 1,
+    }
+
+
+def test_the_error_for_an_event_of_the_relay_is_the_relays() -> None:
+    play = start()
+    error = {"code": "invalid_value", "event_id": "relay_unguessable_greeting"}
+
+    assert play.upstream(type="error", error=error) == []
+    assert play.session.counts.upstream_errors == {"invalid_value": 1}
+
+
+def test_a_failed_transcription_is_told_without_words_of_the_account() -> None:
+    kind = "conversation.item.input_audio_transcription.failed"
+    error = {"code": "quota", "message": "Pay."}
+
+    assert start().upstream(type=kind, item_id="item_1", error=error) == [
+        to_client(
+            type=kind,
+            item_id="item_1",
+            error={
+                "type": None,
+                "code": "quota",
+                "message": "The upstream reported an error.",
+                "param": None,
+                "event_id": None,
+            },
+        )
+    ]
+
+
+# What the client may name.
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "input_audio_buffer.speech_started", "item_id": "item_1"},
+        {"type": "input_audio_buffer.speech_stopped", "item_id": "item_1"},
+        {"type": "input_audio_buffer.committed", "item_id": "item_1"},
+        {"type": "conversation.item.created", "item": {"id": "item_1"}},
+        {"type": "conversation.item.added", "item": {"id": "item_1"}},
+        {"type": "conversation.item.done", "item": {"id": "item_1"}},
+        {"type": "response.output_item.added", "item": {"id": "item_1"}},
+        {"type": "response.output_item.done", "item": {"id": "item_1"}},
+    ],
+    ids=lambda event: event["type"],
+)
+def test_what_the_client_heard_of_it_may_name(event: dict[str, Any]) -> None:
+    play = start()
+    retrieve = {"type": "conversation.item.retrieve", "item_id": "item_1"}
+    before = play.client(**retrieve)
+    play.upstream(**event)
+
+    assert before == [Refusal("event_not_allowed")]
+    assert play.client(**retrieve) == [to_upstream(**retrieve)]
+
+
+def test_a_deleted_item_is_gone() -> None:
+    play = start()
+    play.upstream(type="conversation.item.added", item={"id": "item_1"})
+    play.upstream(type="conversation.item.deleted", item_id="item_1")
+
+    assert play.client(type="conversation.item.delete", item_id="item_1") == [
+        Refusal("event_not_allowed")
+    ]
+
+
+def test_an_item_can_be_replaced_under_its_id() -> None:
+    play = start()
+    play.upstream(type="conversation.item.added", item={"id": "item_1"})
+    delete = {"type": "conversation.item.delete", "item_id": "item_1"}
+    item = {"id": "item_1", "type": "message", "role": "user", "content": []}
+    create = {"type": "conversation.item.create", "item": item}
+
+    said = [*play.client(**delete), *play.client(**create)]
+    play.upstream(type="conversation.item.deleted", item_id="item_1")
+    play.upstream(type="conversation.item.added", item=item)
+
+    assert said == [to_upstream(**delete), to_upstream(**create)]
+    assert play.client(**delete) == [to_upstream(**delete)]
+
+
+# How it ends.
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        (1000, 1000),
+        (1001, 1001),
+        (4999, 4999),
+        (1005, 1000),
+        (0, 1000),
+        (5000, 1000),
+        (65535, 1000),
+    ],
+)
+def test_when_the_client_closes_both_sides_get_a_code_that_may_be_sent(
+    code: int, answer: int
+) -> None:
+    (end,) = start().session.closed(Side.CLIENT, code)
+
+    assert end == End("client", "completed", answer, 1000, "client closed")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(1009, MessageTooBig), (1002, InvalidEvent), (1007, InvalidEvent)],
+)
+def test_a_client_that_broke_the_rules_is_told_by_its_close(
+    code: int, error: type[MessageTooBig] | type[InvalidEvent]
+) -> None:
+    (end,) = start().session.closed(Side.CLIENT, code)
+
+    assert end == End("client", error.code, code, 1000, error.message)
+
+
+def test_a_client_that_vanishes_is_lost() -> None:
+    (end,) = start().session.closed(Side.CLIENT, 1006)
+
+    assert isinstance(end, End)
+    assert (end.by, end.outcome, end.farewell) == ("client", "client_lost", None)
+
+
+@pytest.mark.parametrize(("code", "passed_on"), [(1001, 1001), (1005, 1011), (4000, 1011)])
+def test_when_the_upstream_closes_the_client_is_told(code: int, passed_on: int) -> None:
+    (end,) = start().session.closed(Side.UPSTREAM, code)
+
+    assert isinstance(end, End)
+    assert (end.by, end.outcome, end.client_code) == ("upstream", "upstream_lost", passed_on)
+    assert json.loads(end.farewell or b"") == {
+        "type": "error",
+        "event_id": "relay_1",
+        "error": UpstreamLost().body() | {"event_id": None},
+    }
+
+
+def test_who_cannot_hear_it_gets_no_last_words() -> None:
+    (slow,) = start().session.end(SlowClient())
+    (draining,) = start().session.end(RelayDraining(), upstream_code=1012)
+
+    assert isinstance(slow, End)
+    assert isinstance(draining, End)
+    assert (slow.farewell, slow.client_code) == (None, 1013)
+    assert b"relay_draining" in (draining.farewell or b"")
+    assert (draining.client_code, draining.upstream_code) == (1012, 1012)

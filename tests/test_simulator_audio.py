@@ -1,0 +1,89 @@
+"""Audio is converted without a library, and to the standard."""
+
+import math
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.simulator import audio
+
+PCM = {"type": "audio/pcm", "rate": 24000}
+LAWS = ("audio/pcmu", "audio/pcma")
+
+
+def _decoded(byte: int, law: str) -> int:
+    return audio.samples(audio.decode(bytes([byte]), {"type": law}))[0]
+
+
+@pytest.mark.parametrize(
+    ("law", "byte", "value"),
+    [
+        ("audio/pcmu", 0x00, -32124),
+        ("audio/pcmu", 0x80, 32124),
+        ("audio/pcmu", 0xFF, 0),
+        ("audio/pcmu", 0x7F, 0),
+        ("audio/pcmu", 0xEF, 132),
+        ("audio/pcma", 0x2A, -32256),
+        ("audio/pcma", 0xAA, 32256),
+        ("audio/pcma", 0xD5, 8),
+        ("audio/pcma", 0x55, -8),
+        ("audio/pcma", 0xC5, 264),
+    ],
+)
+def test_g711_is_decoded_as_the_standard_says(law: str, byte: int, value: int) -> None:
+    assert _decoded(byte, law) == value
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_code_survives_being_decoded_and_encoded(law: str) -> None:
+    for byte in range(256):
+        value = _decoded(byte, law)
+        pcm = array("h", [value] * 3).tobytes()
+        (encoded,) = audio.encode(pcm, {"type": law})
+        # u-law has two codes for zero
+        assert _decoded(encoded, law) == value
+
+
+@pytest.mark.parametrize("law", LAWS)
+@given(value=st.integers(-32768, 32767))
+def test_the_code_is_the_nearest_one(law: str, value: int) -> None:
+    (encoded,) = audio.encode(array("h", [value] * 3).tobytes(), {"type": law})
+
+    nearest = min(abs(_decoded(byte, law) - value) for byte in range(256))
+    # the lower two of the sixteen bits are more than the codes can tell apart
+    assert abs(_decoded(encoded, law) - value) <= nearest + 4
+
+
+@given(st.binary(max_size=999))
+def test_pcm_passes_as_it_is(data: bytes) -> None:
+    assert audio.decode(data, PCM) == audio.encode(data, PCM) == data
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_telephone_makes_a_third_as_many_samples(law: str) -> None:
+    second = bytes(audio.BYTES_PER_SECOND)
+
+    telephone = audio.encode(second, {"type": law})
+
+    assert len(telephone) == 8_000
+    assert len(audio.decode(telephone, {"type": law})) == len(second)
+    assert audio.decode(b"", {"type": law}) == b""
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_voice_survives_the_telephone(law: str) -> None:
+    """A tone of 440 Hz comes back with little noise."""
+    wave = [int(8000 * math.sin(2 * math.pi * 440 * n / 24_000)) for n in range(24_000)]
+    there = audio.encode(array("h", wave).tobytes(), {"type": law})
+    back = audio.samples(audio.decode(there, {"type": law}))
+
+    shifted = zip(wave[1:], back, strict=False)  # three samples became the one in their middle
+    noise = sum((a - b) ** 2 for a, b in shifted) / len(back)
+    assert 10 * math.log10(8000**2 / 2 / noise) > 25
+
+
+def test_durations_are_those_of_24_khz() -> None:
+    assert audio.pcm_bytes(20) == 960
+    assert audio.milliseconds(48_000) == 1000

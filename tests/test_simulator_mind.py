@@ -1,0 +1,192 @@
+"""The stand-in's mind is honest, and its rules do what they say."""
+
+import json
+from typing import Any
+
+import pytest
+
+from relay.simulator.conversation import Item
+from relay.simulator.intent import arguments_for, relevance
+from relay.simulator.mind import GREETING, INTRODUCTION, Call, Mind, Reply, Say, is_finished
+from relay.simulator.response import Prompt
+
+
+def _tool(name: str, description: str = "", /, **properties: Any) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {
+        "type": "function",
+        "name": name,
+        "description": description,
+        "parameters": parameters,
+    }
+
+
+HOURS = _tool("opening_hours", "When the clinic is open", day={"type": "string"})
+WEATHER = _tool("get_weather", "Get the weather for a place", city={"type": "string"})
+LIGHT = _tool("set_light", "", colour={"type": "string", "enum": ["red", "deep blue"]})
+
+
+def _user(text: str) -> Item:
+    content = [{"type": "input_text", "text": text}]
+    return Item({"id": "item_1", "type": "message", "role": "user", "content": content})
+
+
+def _output(text: str) -> Item:
+    fields = {"type": "function_call_output", "call_id": "call_1", "output": text}
+    return Item({"id": "item_2", **fields})
+
+
+def _prompt(*items: Item, **fields: Any) -> Prompt:
+    defaults = {"instructions": "", "tools": [], "tool_choice": "auto", "is_first": False}
+    return Prompt(items=list(items), **{**defaults, **fields})
+
+
+def test_its_first_answer_says_what_it_is() -> None:
+    (thought,) = Mind().think(_prompt(_user("Hello"), is_first=True))
+
+    assert thought == Say(f"{INTRODUCTION} You said: Hello")
+    assert "local stand-in" in INTRODUCTION
+    assert "GPT" not in INTRODUCTION
+
+
+def test_it_says_what_it_heard() -> None:
+    assert Mind().think(_prompt(_user("one"), _user("two"))) == [Say("You said: two")]
+
+
+def test_it_greets_who_said_nothing() -> None:
+    assert Mind().think(_prompt()) == [Say(GREETING)]
+
+
+def test_the_first_reply_that_fits_is_given() -> None:
+    mind = Mind((Reply.of(r"\bhours?\b", "Nine to five."), Reply.of("", "Pardon?")))
+
+    assert mind.think(_prompt(_user("Your HOURS please"))) == [Say("Nine to five.")]
+    assert mind.think(_prompt(_user("Who are you"))) == [Say("Pardon?")]
+
+
+def test_a_reply_may_belong_to_one_persona() -> None:
+    mind = Mind((Reply.of("hello", "Ahoy!", instructions="You are a pirate."),))
+
+    assert mind.think(_prompt(_user("Hello"), instructions="You are a pirate.")) == [Say("Ahoy!")]
+    assert mind.think(_prompt(_user("Hello"), instructions="Be brief.")) != [Say("Ahoy!")]
+
+
+@pytest.mark.parametrize(
+    ("output", "spoken"),
+    [
+        ("Nine to five.", "Nine to five."),
+        ('{"opens_at": "9:00", "open": true}', "opens at: 9:00, open: yes."),
+        ('[1, null, {"a": false}]', "1, nothing, a: no."),
+        ("", ""),
+    ],
+)
+def test_what_a_function_gave_back_is_spoken(output: str, spoken: str) -> None:
+    prompt = _prompt(_user("hours?"), _output(output), tools=[HOURS])
+
+    assert Mind().think(prompt) == [Say(spoken)]
+
+
+def test_what_was_given_back_before_is_not_spoken_again() -> None:
+    prompt = _prompt(_output("Nine to five."), _user("Thank you"))
+
+    assert Mind().think(prompt) == [Say("You said: Thank you")]
+
+
+@pytest.mark.parametrize(
+    ("said", "tool"),
+    [
+        ("What are your opening hours on Friday?", "opening_hours"),
+        ("When are you open, at what hour?", "opening_hours"),
+        ("What is the weather like in Paris?", "get_weather"),
+        ("Make the light red", "set_light"),
+        ("deep blue, please", "set_light"),
+    ],
+)
+def test_a_function_is_called_for_what_it_is_about(said: str, tool: str) -> None:
+    thoughts = Mind().think(_prompt(_user(said), tools=[HOURS, WEATHER, LIGHT]))
+
+    assert [thought.name for thought in thoughts if isinstance(thought, Call)] == [tool]
+
+
+@pytest.mark.parametrize("said", ["Hello", "Who are you?", "Please go on", "Thank you very much"])
+def test_no_function_is_called_for_small_talk(said: str) -> None:
+    thoughts = Mind().think(_prompt(_user(said), tools=[HOURS, WEATHER, LIGHT]))
+
+    assert [type(thought) for thought in thoughts] == [Say]
+
+
+@pytest.mark.parametrize(
+    ("choice", "called"),
+    [
+        ("none", []),
+        ("required", ["opening_hours"]),
+        ({"type": "function", "name": "set_light"}, ["set_light"]),
+    ],
+)
+def test_the_choice_of_functions_is_the_clients(choice: Any, called: list[str]) -> None:
+    thoughts = Mind().think(_prompt(_user("hmm"), tools=[HOURS, LIGHT], tool_choice=choice))
+
+    assert [thought.name for thought in thoughts if isinstance(thought, Call)] == called
+
+
+@pytest.mark.parametrize(
+    ("schema", "said", "found"),
+    [
+        ({"type": "string"}, "What is the weather in New York?", "New York"),
+        ({"type": "string"}, "the weather in Paris please", "Paris"),
+        ({"type": "string"}, "a table for Mr. Smith at the window", "window"),
+        ({"type": "string"}, "weather", "weather"),
+        ({"type": "integer"}, "a table for four", 4),
+        ({"type": "integer"}, "a table for 12", 12),
+        ({"type": "number"}, "heat it to 21.5 degrees", 21.5),
+        ({"type": "integer"}, "a table", 0),
+        ({"type": "boolean"}, "yes", True),
+        ({"type": "string", "enum": ["red", "deep blue"]}, "Deep blue, please", "deep blue"),
+        ({"type": "string", "enum": ["red", "deep blue"]}, "green", "red"),
+    ],
+)
+def test_arguments_come_from_what_was_said(
+    schema: dict[str, Any], said: str, found: object
+) -> None:
+    assert arguments_for(_tool("f", "", thing=schema), said) == {"thing": found}
+
+
+def test_a_day_is_told_from_a_place() -> None:
+    assert arguments_for(HOURS, "Are you open in the morning on Friday?") == {"day": "friday"}
+
+
+def test_what_is_not_required_stays_out() -> None:
+    tool = _tool("f", "", guests={"type": "integer"}, note={"type": "string"})
+    tool["parameters"]["required"] = []
+
+    assert arguments_for(tool, "a table") == {}
+
+
+@pytest.mark.parametrize("parameters", [None, {}, {"type": "object"}, {"properties": {"a": 1}}])
+def test_a_function_may_have_no_parameters(parameters: object) -> None:
+    tool = {"type": "function", "name": "ping_me", "parameters": parameters}
+
+    (thought,) = Mind().think(_prompt(_user("ping"), tools=[tool]))
+
+    assert isinstance(thought, Call)
+    assert json.loads(thought.arguments) == {}
+
+
+def test_words_are_compared_in_their_plain_form() -> None:
+    assert relevance(_tool("bookTable"), "I am booking tables") == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "finished"),
+    [
+        ("book a table", True),
+        ("book a table for", False),
+        ("I would like, um", False),
+        ("well...", False),
+        ("and then,", False),
+        ("", False),
+        ("Go forward ten meters.", True),
+    ],
+)
+def test_it_can_tell_whether_somebody_is_done(words: str, finished: bool) -> None:  # noqa: FBT001  # a table of examples
+    assert is_finished(words) is finished

@@ -1,0 +1,38 @@
+"""What waits for a client is kept in order, and says when it is too much."""
+
+import asyncio
+
+import pytest
+
+from relay.simulator.commands import Close
+from relay.simulator.outbox import Binary, Entry, Outbox, Ping, Text
+
+
+async def test_what_goes_in_first_comes_out_first() -> None:
+    outbox = Outbox(max_bytes=100)
+    entries: list[Entry] = [Text("a"), Ping(b"b"), Binary(b"c"), Close(1000, "")]
+    outbox.put(*entries)
+
+    assert [await outbox.take() for _ in entries] == entries
+
+
+async def test_an_empty_outbox_is_waited_for() -> None:
+    outbox = Outbox(max_bytes=100)
+    async with asyncio.TaskGroup() as tasks:
+        taken = tasks.create_task(outbox.take())
+        await asyncio.sleep(0)
+        outbox.put(Text("late"))
+
+    assert taken.result() == Text("late")
+
+
+async def test_a_full_outbox_has_no_room_until_it_is_emptied() -> None:
+    outbox = Outbox(max_bytes=10)
+    outbox.put(Text("x" * 6), Binary(b"y" * 6))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await outbox.room()
+    await outbox.take()
+
+    async with asyncio.timeout(0.01):
+        await outbox.room()

@@ -1,0 +1,349 @@
+"""Responses begin, stream, stop and end as the API's do."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from simulated import SILENCE, Client, Upstream, clip, knowing, simulated
+
+from relay.simulator import Reply, audio
+
+LONG = Reply.of("long", "This goes on. " * 40)
+TOOLS = [
+    {
+        "type": "function",
+        "name": "book_table",
+        "description": "Books a table for a number of guests.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "guests": {"type": "integer"},
+                "place": {"type": "string", "enum": ["inside", "outside"]},
+            },
+            "required": ["guests"],
+        },
+    },
+    {"type": "function", "name": "order_taxi", "description": "Orders a taxi."},
+]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with simulated(replies=[LONG], pace=50) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(upstream: Upstream) -> AsyncIterator[Client]:
+    async with upstream.connect() as connected:
+        await connected.hear()
+        yield connected
+
+
+async def _begin_long(client: Client, **response: object) -> str:
+    content = [{"type": "input_text", "text": "something long"}]
+    item = {"type": "message", "role": "user", "content": content}
+    await client.send("conversation.item.create", item=item)
+    await client.send("response.create", response=response)
+    return str((await client.until("response.created"))["response"]["id"])
+
+
+async def test_a_response_is_spoken_and_written_alike(client: Client) -> None:
+    response = await client.say("Hello")
+
+    transcript = "".join(
+        event["delta"] for event in client.all("response.output_audio_transcript.delta")
+    )
+    assert response["output"][0]["content"] == [{"type": "output_audio", "transcript": transcript}]
+    assert response["status"] == "completed"
+    assert len(client.audio()) > 48_000
+
+
+async def test_the_transcript_runs_ahead_of_the_audio(client: Client) -> None:
+    response = await client.say("something long")
+
+    transcript = response["output"][0]["content"][0]["transcript"]
+    audio_bytes = len(client.audio())
+    written = spoken = 0
+    for event in client.heard:
+        if event["type"] == "response.output_audio_transcript.delta":
+            written += len(event["delta"])
+        if event["type"] == "response.output_audio.delta":
+            assert written / len(transcript) > spoken / audio_bytes
+            spoken += len(base64.b64decode(event["delta"]))
+
+
+async def test_audio_comes_in_pieces_of_at_most_200_ms(client: Client) -> None:
+    await client.say("something long")
+
+    sizes = [
+        len(base64.b64decode(event["delta"])) for event in client.all("response.output_audio.delta")
+    ]
+    assert max(sizes) == 9_600
+    assert len(sizes) > 10
+
+
+async def test_a_text_response_has_no_audio(client: Client) -> None:
+    response = await client.say("Hello", output_modalities=["text"])
+
+    assert response["output"][0]["content"][0]["type"] == "output_text"
+    assert response["usage"]["output_token_details"]["audio_tokens"] == 0
+    assert "response.output_audio.delta" not in client.types()
+
+
+async def test_what_a_response_asks_for_is_for_it_alone(client: Client) -> None:
+    before = await client.update()
+    asked = {"metadata": {"topic": "a"}, "max_output_tokens": 4000}
+    first = await client.say("Hello", output_modalities=["text"], **asked)
+    second = await client.say("Hello")
+
+    assert asked.items() <= first.items()
+    assert first["output_modalities"] == ["text"]
+    assert second["output_modalities"] == ["audio"]
+    assert second["metadata"] is None
+    assert await client.update() == before
+
+
+async def test_the_response_echoes_metadata_from_its_first_event(client: Client) -> None:
+    await client.say("Hello", metadata={"topic": "a"})
+
+    assert next(client.all("response.created"))["response"]["metadata"] == {"topic": "a"}
+
+
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        ({"metadata": {"k": "v" * 513}}, "invalid_value"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "invalid_value"),
+        ({"metadata": {"k" * 65: ""}}, "invalid_value"),
+        ({"conversation": "other"}, "invalid_value"),
+        ({"modalities": ["text"]}, "unknown_parameter"),
+        ({"input": [{"type": "item_reference", "id": "nowhere"}]}, "item_not_found"),
+        ({"max_output_tokens": 0}, "invalid_value"),
+    ],
+)
+async def test_a_wrong_response_is_not_begun(
+    client: Client, response: dict[str, Any], code: str
+) -> None:
+    error = await client.refused("response.create", response=response)
+
+    assert error["code"] == code
+    assert "response.created" not in client.types()
+
+
+async def test_only_one_response_writes_to_the_conversation(client: Client) -> None:
+    response_id = await _begin_long(client)
+
+    error = await client.refused("response.create")
+    await client.until("response.done")
+
+    assert error["code"] == "conversation_already_has_active_response"
+    assert response_id in error["message"]
+
+
+async def test_a_response_out_of_band_runs_beside_and_leaves_no_trace(client: Client) -> None:
+    await _begin_long(client)
+    aside = {"conversation": "none", "output_modalities": ["text"], "metadata": {"side": "1"}}
+    content = [{"type": "input_text", "text": "only this"}]
+    item = {"type": "message", "role": "user", "content": content}
+    await client.send("response.create", response={**aside, "input": [item]})
+    first = (await client.until("response.done"))["response"]
+    second = (await client.until("response.done"))["response"]
+
+    assert first["metadata"] == {"side": "1"}
+    assert first["conversation_id"] is None
+    assert "only this" in first["output"][0]["content"][0]["text"]
+    assert second["conversation_id"].startswith("conv_")
+    items = {event["item"]["id"] for event in client.all("conversation.item.added")}
+    assert first["output"][0]["id"] not in items
+
+
+async def test_a_response_can_be_told_what_to_answer_to(client: Client) -> None:
+    first = await client.say("the first thing", output_modalities=["text"])
+    item_id = next(client.all("conversation.item.added"))["item"]["id"]
+    await client.say("the second thing", output_modalities=["text"])
+    reference = {"type": "item_reference", "id": item_id}
+    response = await client.say(
+        "ignored", output_modalities=["text"], input=[reference], conversation="none"
+    )
+    empty = await client.say("ignored", output_modalities=["text"], input=[], conversation="none")
+
+    assert "the first thing" in response["output"][0]["content"][0]["text"]
+    assert "ignored" not in empty["output"][0]["content"][0]["text"]
+    assert "the first thing" in first["output"][0]["content"][0]["text"]
+
+
+async def test_a_cancelled_response_ends_at_once_and_says_why(client: Client) -> None:
+    response_id = await _begin_long(client)
+    await client.until("response.output_audio.delta")
+    await client.send("response.cancel")
+    response = (await client.until("response.done"))["response"]
+
+    assert response["id"] == response_id
+    assert response["status"] == "cancelled"
+    assert response["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+    assert response["output"][0]["status"] == "incomplete"
+    spoken_seconds = len(client.audio()) / 48_000
+    assert response["usage"]["output_token_details"]["audio_tokens"] == pytest.approx(
+        spoken_seconds * 20, abs=1
+    )
+
+
+async def test_nothing_follows_a_cancelled_response(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _begin_long(client)
+    await client.until("response.output_audio.delta")
+    await client.send("response.cancel")
+    await client.until("rate_limits.updated")
+    await client.say("Hello", output_modalities=["text"])
+
+    done = client.types().index("response.done")
+    assert "response.output_audio.delta" not in client.types()[done:]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_response_out_of_band_is_cancelled_by_its_id(client: Client) -> None:
+    await client.send("response.create", response={"conversation": "none"})
+    response_id = (await client.until("response.created"))["response"]["id"]
+    error = await client.refused("response.cancel")
+    await client.send("response.cancel", response_id=response_id)
+    response = (await client.until("response.done"))["response"]
+
+    assert error["code"] == "response_cancel_not_active"
+    assert response["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("fields", [{}, {"response_id": "resp_nobody"}])
+async def test_what_does_not_run_cannot_be_cancelled(
+    client: Client, fields: dict[str, str]
+) -> None:
+    error = await client.refused("response.cancel", **fields)
+
+    assert error["code"] == "response_cancel_not_active"
+
+
+@pytest.mark.parametrize("modality", ["text", "audio"])
+async def test_a_response_ends_when_its_tokens_are_used_up(client: Client, modality: str) -> None:
+    response = await client.say(
+        "something long", output_modalities=[modality], max_output_tokens=40
+    )
+
+    assert response["status"] == "incomplete"
+    assert response["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+    assert 30 <= response["usage"]["output_tokens"] <= 40
+    assert response["output"][0]["status"] == "incomplete"
+
+
+async def test_the_rate_limits_follow_a_moment_later(client: Client) -> None:
+    await client.say("Hello")
+    done_at = asyncio.get_running_loop().time()
+    limits = await client.until("rate_limits.updated")
+
+    assert 0.02 < asyncio.get_running_loop().time() - done_at < 0.2
+    assert [limit["name"] for limit in limits["rate_limits"]] == ["tokens"]
+
+
+async def test_a_long_answer_keeps_pace_with_the_clock() -> None:
+    """At three times real time, three seconds take two thirds of one after the head start."""
+    async with simulated(replies=[LONG], pace=3) as upstream, upstream.connect() as client:
+        await _begin_long(client)
+        await client.until("response.output_audio.delta")
+        began_at = asyncio.get_running_loop().time()
+        while len(client.audio()) < 3 * 48_000:
+            await client.until("response.output_audio.delta")
+        took_seconds = asyncio.get_running_loop().time() - began_at
+
+    assert 0.5 < took_seconds < 1.2
+
+
+async def test_functions_are_called_with_what_was_said(client: Client) -> None:
+    await client.update(tools=TOOLS, output_modalities=["text"])
+    response = await client.say("Please book a table for four guests outside")
+
+    (call,) = response["output"]
+    assert (call["type"], call["name"], call["status"]) == (
+        "function_call",
+        "book_table",
+        "completed",
+    )
+    assert json.loads(call["arguments"]) == {"guests": 4, "place": "outside"}
+    done = next(client.all("response.function_call_arguments.done"))
+    assert done["name"] == "book_table"
+    deltas = client.all("response.function_call_arguments.delta")
+    assert "".join(event["delta"] for event in deltas) == done["arguments"]
+
+
+async def test_what_a_function_gives_back_is_spoken(client: Client) -> None:
+    await client.update(tools=TOOLS, output_modalities=["text"])
+    called = await client.say("Please book a table for four guests")
+    output = {"confirmed": True, "table_number": 7}
+    item = {
+        "type": "function_call_output",
+        "call_id": called["output"][0]["call_id"],
+        "output": json.dumps(output),
+    }
+    await client.send("conversation.item.create", item=item)
+    await client.send("response.create")
+    response = (await client.until("response.done"))["response"]
+
+    assert "confirmed: yes, table number: 7" in response["output"][0]["content"][0]["text"]
+
+
+async def test_it_introduces_itself_when_it_first_says_something(client: Client) -> None:
+    await client.update(tools=TOOLS, output_modalities=["text"])
+    await client.say("Please book a table for four guests")
+    first = await client.say("Hello")
+    second = await client.say("Hello")
+
+    assert "local stand-in" in first["output"][0]["content"][0]["text"]
+    assert "local stand-in" not in second["output"][0]["content"][0]["text"]
+
+
+async def test_two_functions_are_called_in_one_response(client: Client) -> None:
+    await client.update(tools=TOOLS)
+    response = await client.say("Book a table for two and order a taxi")
+
+    assert {call["name"] for call in response["output"]} == {"book_table", "order_taxi"}
+    assert len({call["call_id"] for call in response["output"]}) == 2
+    indexes = [event["output_index"] for event in client.all("response.output_item.added")]
+    assert indexes == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["audio/pcmu", "audio/pcma"])
+async def test_a_telephone_hears_and_is_heard(kind: str) -> None:
+    senses = knowing("hello")
+    telephone = {"format": {"type": kind}}
+    async with simulated(senses=senses) as upstream, upstream.connect() as client:
+        await client.update(audio={"input": telephone, "output": telephone})
+        await client.append(audio.encode(clip("goforward.wav") + SILENCE, {"type": kind}))
+        response = (await client.until("response.done"))["response"]
+
+    assert response["audio"]["output"]["format"] == {"type": kind}
+    heard_seconds = response["usage"]["output_token_details"]["audio_tokens"] / 20
+    assert len(client.audio()) / 8_000 == pytest.approx(heard_seconds, abs=0.05)
+    (stopped,) = client.all("input_audio_buffer.speech_stopped")
+    assert 2_500 < stopped["audio_end_ms"] < 4_500
+
+
+class _BrokenVoice:
+    def speak(self, text: str, *, voice: str, speed: float) -> "Any":
+        raise RuntimeError(text, voice, speed)
+
+
+async def test_a_voice_that_breaks_fails_the_response_and_not_the_session(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    senses = knowing("x")
+    broken = type(senses)(senses.new_vad, senses.recognizer, _BrokenVoice())
+    async with simulated(senses=broken) as upstream, upstream.connect() as client:
+        spoken = await client.say("Hello")
+        written = await client.say("Hello", output_modalities=["text"])
+
+    assert spoken["status"] == "failed"
+    assert spoken["status_details"]["error"]["code"] == "server_error"
+    assert written["status"] == "completed"
+    assert "RuntimeError" in caplog.text

@@ -1,0 +1,75 @@
+"""The session as a machine: told something twice, or too late, it stays as it is."""
+
+import json
+
+from relay.simulator.commands import Answer, Command, Halt, Listen, Send
+from relay.simulator.response import Response
+from relay.simulator.session import Session
+
+
+def _session() -> Session:
+    session = Session(model="local-demo", expires_at=0)
+    session.open()
+    return session
+
+
+def _receive(session: Session, type_: str, **fields: object) -> list[Command]:
+    return session.receive(json.dumps({"type": type_, **fields}))
+
+
+def _types(commands: list[Command]) -> list[str]:
+    return [command.event["type"] for command in commands if isinstance(command, Send)]
+
+
+def _begun(session: Session) -> Response:
+    (response,) = (
+        c.response for c in _receive(session, "response.create") if isinstance(c, Answer)
+    )
+    return response
+
+
+def test_a_response_ends_once() -> None:
+    session = _session()
+    response = _begun(session)
+
+    assert _types(session.finish(response, "completed")) == ["response.done", "rate_limits.updated"]
+    assert session.finish(response, "failed") == []
+    assert session.fail(response.id, {}) == []
+
+
+def test_a_cancelled_response_is_halted_after_the_client_was_told() -> None:
+    session = _session()
+    response = _begun(session)
+    commands = _receive(session, "response.cancel")
+
+    assert _types(commands)[0] == "response.done"
+    assert commands[-1] == Halt(response)
+
+
+def test_an_answer_waits_until_what_was_said_is_made_out() -> None:
+    session = _session()
+    content = [{"type": "input_audio", "audio": "AAAA"}]
+    item = {"type": "message", "role": "user", "content": content}
+    made = _receive(session, "conversation.item.create", item=item)
+    (listen,) = (command for command in made if isinstance(command, Listen))
+    asked = _receive(session, "response.create")
+
+    assert _types(asked) == ["response.created"]
+    assert not any(isinstance(command, Answer) for command in asked)
+    assert [type(c) for c in session.heard(listen.item, listen.index, "hello")] == [Answer]
+
+
+def test_a_response_that_was_cancelled_while_it_waited_is_not_given() -> None:
+    session = _session()
+    content = [{"type": "input_audio", "audio": "AAAA"}]
+    item = {"type": "message", "role": "user", "content": content}
+    made = _receive(session, "conversation.item.create", item=item)
+    (listen,) = (command for command in made if isinstance(command, Listen))
+    _receive(session, "response.create")
+    _receive(session, "response.cancel")
+
+    assert session.heard(listen.item, listen.index, "hello") == []
+
+
+def test_words_of_another_turn_end_none() -> None:
+    assert _session().weighed("item_of_long_ago", "done.") == []
