@@ -2,12 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 from aiohttp import web
 
 from relay import pages, personas
+from relay.accounts import Accounts
 from relay.config import Config, InvalidConfig, Problem, check_listen
 from relay.core.errors import RelayDraining, RelayError
 from relay.log import Logger
@@ -31,16 +34,33 @@ class Relay:
 
     async def run(self, _app: web.Application) -> AsyncIterator[None]:
         """Keep the connections and the sessions for as long as the application runs."""
-        async with connections() as self._http, asyncio.TaskGroup() as tasks:
-            dialler = Dialler(self._http, self.config)
-            self.realtime = Realtime(self.config, dialler, self.metrics, self._log, tasks)
-            yield
-            await self.realtime.drain(0)
+        accounts = await Accounts.open(self.config, self._log)
+        self.metrics.ledger = accounts.ledger
+        try:
+            async with connections() as self._http, asyncio.TaskGroup() as tasks:
+                self.realtime = Realtime(
+                    self.config,
+                    dialler=Dialler(self._http, self.config),
+                    accounts=accounts,
+                    metrics=self.metrics,
+                    log=self._log,
+                    tasks=tasks,
+                )
+                yield
+                await self.realtime.drain(0)
+        finally:
+            await accounts.ledger.close()
 
     @property
     def ready(self) -> bool:
         """Whether new sessions are taken."""
         return not self.realtime.draining and self._upstream_is_ready()
+
+    def unpriced(self) -> tuple[str, ...]:
+        """Return the models of the personas for which there is no price today."""
+        sessions = [persona.session for persona in self.config.personas.values()]
+        models = {model for session in sessions for model in _models(session)}
+        return self.config.prices.unpriced(models, datetime.now(UTC).date())
 
     def reload(self, load: Callable[[], Config]) -> None:
         """Use the configuration as it is now for new sessions; a broken one changes nothing.
@@ -63,6 +83,15 @@ class Relay:
         if problem:
             raise InvalidConfig([Problem(config.file, 1, "clients", problem)])
         return config
+
+
+def _models(session: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the models that a session is billed for: what answers, and what transcribes."""
+    yield str(session["model"])
+    given = (session.get("audio") or {}).get("input") or {}
+    transcriber = (given.get("transcription") or {}).get("model")
+    if transcriber:
+        yield str(transcriber)
 
 
 RELAY = web.AppKey("relay", Relay)
@@ -146,6 +175,8 @@ async def serve(
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
+        if unpriced := relay.unpriced():
+            log.warning("price.missing", models=unpriced)
         log.info(
             "relay.started",
             url=f"http://{_authority(runner)}/v1",

@@ -7,13 +7,15 @@ two directions go on reading, and throwing away, until each peer has closed too.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import structlog
 
 from relay.core.close import CloseCode
-from relay.core.commands import Command, End, ObserveFirstAudio, Send, Side
+from relay.core.commands import Command, End, ObserveFirstAudio, Record, Send, Side
 from relay.core.errors import ClientLost, InternalError, RelayError, SlowClient, UpstreamLost
+from relay.core.reports import Report
 from relay.core.session import Commands, Session
 from relay.peer import Peer
 
@@ -30,11 +32,16 @@ class Bridge:
         client: Peer,
         upstream: Peer,
         observe_first_audio: Callable[[float], None],
+        keep: Callable[[Report], Awaitable[None]],
         log: Logger,
     ) -> None:
+        """Relay between these two; ``keep`` returns when what was used is written down."""
         self.session = session
         self.peers: Mapping[Side, Peer] = {Side.CLIENT: client, Side.UPSTREAM: upstream}
         self._observe_first_audio = observe_first_audio
+        self._keep = keep
+        self._passing_on: set[Side] = set()
+        self._overdrawn = False
         self._log = log
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         client.on_slow = lambda: self.stop(SlowClient())
@@ -45,32 +52,39 @@ class Bridge:
 
         Must not be cancelled: ``stop`` ends it.
         """
-        await self._guard(self._open())
+        await self._guard(self._open)
         async with asyncio.TaskGroup() as tasks:
             for side in Side:
                 tasks.create_task(self._relay(side), name=f"relay:{side.value}")
-            clock = tasks.create_task(self._guard(self._keep_time()), name="clock")
+            clock = tasks.create_task(self._guard(self._keep_time), name="clock")
             end = await self._ended
             clock.cancel()
             # The upstream first, because it bills.
             upstream, client = self.peers[Side.UPSTREAM], self.peers[Side.CLIENT]
             tasks.create_task(upstream.close(end.upstream_code, end.reason))
             tasks.create_task(client.close(end.client_code, end.reason, end.farewell))
+        await self._guard(self._settle)
         return end
 
     def stop(self, error: RelayError, *, upstream_code: int = CloseCode.NORMAL_CLOSURE) -> None:
         """End the session from outside; does nothing when it has ended."""
         self._end(self.session.end(error, upstream_code=upstream_code))
 
+    def overdraw(self) -> None:
+        """End the session for want of budget, once what is being delivered was delivered."""
+        self._overdrawn = True
+        if Side.UPSTREAM not in self._passing_on:
+            self._end(self.session.overdraw())
+
     def _end(self, commands: Commands) -> None:
         for command in commands:
             if isinstance(command, End) and not self._ended.done():
                 self._ended.set_result(command)
 
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         """Let a defect end its session with a code and a traceback; it never hangs."""
         try:
-            await work
+            await work()
         except Exception:  # noqa: BLE001  # whatever it is: it is logged, and both sides are closed
             self._log.exception("session.failed")
             self.stop(InternalError(), upstream_code=CloseCode.INTERNAL_ERROR)
@@ -81,22 +95,48 @@ class Bridge:
 
     async def _relay(self, side: Side) -> None:
         """Relay what one side says until the session ends; then wait until it has closed."""
-        await self._guard(self._carry(side))
-        await self._guard(self.peers[side].discard())
+        await self._guard(partial(self._carry, side))
+        await self._guard(partial(self._hear_out, side))
 
     async def _carry(self, side: Side) -> None:
         peer, now = self.peers[side], asyncio.get_running_loop().time
         while (message := await peer.receive()) is not None:
             if self._ended.done():
+                await self._account(side, message)
                 return
+            self._passing_on.add(side)
             for command in self.session.receive(side, message, now()):
                 await self._perform(command)
+            self._passing_on.discard(side)
+            if self._overdrawn:
+                self._end(self.session.overdraw())
         self._end(self.session.closed(side, peer.close_code))
+
+    async def _hear_out(self, side: Side) -> None:
+        """Throw away what still comes, but for what it says of usage."""
+        while (message := await self.peers[side].receive()) is not None:
+            await self._account(side, message)
+
+    async def _settle(self) -> None:
+        """Write down what will not be told of any more."""
+        await self._write_down(self.session.settle(asyncio.get_running_loop().time()))
+
+    async def _account(self, side: Side, message: bytes) -> None:
+        if side is Side.UPSTREAM:
+            now = asyncio.get_running_loop().time()
+            await self._write_down(self.session.receive(side, message, now))
+
+    async def _write_down(self, commands: Commands) -> None:
+        for command in commands:
+            if isinstance(command, Record):
+                await self._keep(command.report)
 
     async def _perform(self, command: Command) -> None:
         match command:
             case Send(to=side, message=message):
                 await self.peers[side].send(message)
+            case Record(report=report):
+                await self._keep(report)
             case ObserveFirstAudio(seconds=seconds):
                 self._observe_first_audio(seconds)
             case End():

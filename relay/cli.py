@@ -9,13 +9,14 @@ import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvloop
 from aiohttp import web
 
 import relay
-from relay import app
+from relay import app, usage
 from relay import log as logs
 from relay.config import Config, InvalidConfig, check_listen, load, session_update
 
@@ -29,12 +30,17 @@ EXAMPLES = """examples:
   relay serve --config config/relay.yaml
   relay check                            every problem of the configuration, with file and line
   relay prompt receptionist              what the upstream is told
+  relay usage --by persona,day           what was used, and what it cost
   relay key new                          a key for a client
 """
 
 
 class WrongUsage(Exception):
     """The command line asks for something that there is not."""
+
+
+class BooksWrong(OSError):
+    """The ledger does not add up."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,6 +100,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(prompt)
     prompt.set_defaults(run=_prompt)
 
+    used = commands.add_parser("usage", help="print what was used, or check the books")
+    _add_config(used)
+    used.add_argument("--since", type=usage.parse_moment, metavar="D", help="from here on, in UTC")
+    used.add_argument("--until", type=usage.parse_moment, metavar="D", help="before this, in UTC")
+    used.add_argument("--by", type=usage.parse_grouping, default=("persona",), metavar="A,B")
+    used.add_argument("--format", choices=tuple(usage.FORMATS), default="table")
+    instead = used.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="prove that the books are right")
+    instead.add_argument("--prune", type=usage.parse_moment, metavar="BEFORE", help="forget")
+    used.set_defaults(run=_usage)
+
     key = commands.add_parser("key", help="make a key for a client").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -121,8 +138,8 @@ def _serve(given: argparse.Namespace) -> None:
 def _demo(given: argparse.Namespace) -> None:
     from relay import demo  # noqa: PLC0415  # `relay serve` needs no local upstream
 
-    with demo.reserve() as listener:
-        config = demo.configuration(listener)
+    with demo.reserve() as listener, TemporaryDirectory(prefix="relay-") as data:
+        config = demo.configuration(listener, data)
         host, port = _address(given, config)
         _run(demo.run(config, listener, _log(config), host, port))
 
@@ -156,6 +173,24 @@ def _prompt(given: argparse.Namespace) -> None:
         raise WrongUsage(f"there is no persona {given.persona!r}; there are: {known}")
     update = {"type": "session.update", "session": _masked(session_update(persona))}
     print(json.dumps(update, indent=2, ensure_ascii=False))
+
+
+def _usage(given: argparse.Namespace) -> None:
+    file = load(given.config, os.environ).usage.path
+    if given.check:
+        _check_books(file)
+    elif given.prune:
+        print(f"{usage.prune(file, given.prune)} sessions forgotten")
+    else:
+        rows = usage.query(file, since=given.since, until=given.until, by=given.by)
+        print(usage.FORMATS[given.format](rows, given.by))
+
+
+def _check_books(file: Path) -> None:
+    check = usage.check(file)
+    print(*check.problems, check, sep="\n")
+    if check.problems:
+        raise BooksWrong(f"{len(check.problems)} problems in {file}")
 
 
 def _new_key(_given: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ be written: docs/configuration.md is made of them.
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -20,6 +20,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -29,6 +30,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from relay.core.events import CLIENT_EVENTS
+from relay.core.pricing import Prices
+from relay.prices import load_prices
 from relay.source import Document, KeyPath, Problem, read
 from relay.value import (
     Certificates,
@@ -76,22 +79,17 @@ NOT_SUPPORTED_YET = (
     "upstreams.*.dialect",
     "clients.*.trusted",
     "clients.*.limits.sessions_per_minute",
-    "clients.*.limits.usd_per_session",
-    "clients.*.limits.usd_per_day",
     "secrets",
     "limits.audio_rate",
     "limits.audio_burst_seconds",
     "limits.events_per_second",
     "limits.user",
-    "usage",
     "tools",
     "personas.*.session.type: transcription",
     "personas.*.session.tools.*.run",
     "personas.*.variables",
     "personas.*.limits.max_tool_seconds",
     "personas.*.limits.max_sessions",
-    "personas.*.limits.usd_per_session",
-    "personas.*.limits.usd_per_day",
 )
 """What is modelled but does nothing yet. Written in a file it is refused, so that nobody relies on
 it; deleting a row here switches it on. A row may name one value of a key."""
@@ -283,10 +281,11 @@ class Limits(_Section):
 class Usage(_Section):
     """The ledger: what was used, on disk."""
 
-    path: FilePath = Path("data/usage.db")
+    path: FilePath = Field(default=Path("data/usage.db"), validate_default=True)
     """The database; a relative path starts at the folder of this file."""
-    prices: FilePath = Path("prices.yaml")
-    """The price list; a relative path starts at the folder of this file."""
+    prices: FilePath = Field(default=Path("prices.yaml"), validate_default=True)
+    """The price list; a relative path starts at the folder of this file. Unless it is named here,
+    there need not be one: then tokens are counted without a cost."""
     on_failure: Literal["refuse", "continue"] = "refuse"
     """Whether new sessions are refused when the ledger cannot be written."""
 
@@ -399,12 +398,18 @@ class Config(_Section):
     """Which web pages may connect."""
     limits: Limits = Limits()
     """What the relay takes on."""
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=nothing, validate_default=True)
     """The ledger: what was used, on disk."""
     tools: Tools = Tools()
     """The tools that the relay runs itself."""
     file: Path
     """Where it was read from."""
+    _prices: Prices = PrivateAttr(default=Prices())
+
+    @property
+    def prices(self) -> Prices:
+        """What things cost: the price list that `usage.prices` names."""
+        return self._prices
 
     @property
     def anonymous(self) -> bool:
@@ -484,12 +489,22 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     try:
         config = Config.model_validate(sources.values(), context=_scope(sources))
         found += _shared_keys(config, root)
+        found += _read_prices(config, environ)
     except ValidationError as error:
         found += [_problem(details, sources) for details in error.errors(include_input=False)]
     problems = causes + [problem for problem in found if not _follows(problem, causes)]
     if problems or config is None:
         raise InvalidConfig(sorted(problems, key=lambda problem: _reading_order(problem, root)))
     return config
+
+
+def _read_prices(config: Config, environ: Mapping[str, str]) -> Sequence[Problem]:
+    """Read the price list into the configuration; return what is wrong with it."""
+    named = "prices" in config.usage.model_fields_set
+    if not named and not config.usage.prices.exists():
+        return ()
+    config._prices, problems = load_prices(config.usage.prices, environ)  # noqa: SLF001
+    return problems
 
 
 def _read_personas(

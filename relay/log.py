@@ -10,6 +10,7 @@ from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -51,10 +52,20 @@ def mask(
 ) -> MutableMapping[str, Any]:
     """Mask what looks like a key, and cut what is too long for a line."""
     for name, value in fields.items():
-        if isinstance(value, str):
-            masked = _KEY.sub("***", value)
-            fields[name] = masked if name == "exception" else masked[:MAX_FIELD_CHARS]
+        fields[name] = _masked(value, None if name == "exception" else MAX_FIELD_CHARS)
     return fields
+
+
+def _masked(value: Any, max_chars: int | None) -> Any:
+    match value:
+        case str():
+            return _KEY.sub("***", value)[:max_chars]
+        case list() | tuple():
+            return [_masked(item, max_chars) for item in value]
+        case dict():
+            return {name: _masked(item, max_chars) for name, item in value.items()}
+        case _:
+            return value
 
 
 def _event_first(
@@ -73,6 +84,11 @@ class _Forward(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info and record.exc_info[1]
+        if isinstance(error, HttpProcessingError):
+            # It quotes the line that it could not read, and that may hold a key.
+            self._log.info("request.malformed", error=type(error).__name__)
+            return
         self._log.log(
             record.levelno,
             "library.logged",

@@ -21,6 +21,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from relay.core.commands import End
+from relay.ledger import Ledger
 from relay.record import Record
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,6 +52,14 @@ METRICS: Mapping[str, Description] = {
     "relay_transcription_seconds_total": Description(
         "counter", "Seconds transcribed, where they are billed so.", ("persona", "model")
     ),
+    "relay_cost_usd_total": Description(
+        "counter", "What was used, at the prices of the price list.", ("persona", "model")
+    ),
+    "relay_unpriced_reports_total": Description(
+        "counter", "Reports of usage for which there is no price.", ("persona", "model")
+    ),
+    "relay_ledger_unwritten_rows": Description("gauge", "Rows that wait for the disk."),
+    "relay_ledger_failing": Description("gauge", "1 while the ledger cannot be written."),
     "relay_responses_total": Description("counter", "Responses done.", ("persona", "status")),
     "relay_upstream_ready_seconds": Description(
         "histogram", "From dialling the upstream to its confirmation of the persona."
@@ -77,10 +86,15 @@ Totals = dict[str, Counter[tuple[str, ...]]]
 
 
 class Metrics(Collector):
-    """Keeps the totals of ended sessions, and the sessions that are open."""
+    """Keeps the totals of ended sessions, and the sessions that are open.
+
+    Attributes:
+        ledger: whose state is shown, once there is one.
+    """
 
     def __init__(self, personas: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
+        self.ledger: Ledger | None = None
         self._open: set[Record] = set()
         self._ended: Totals = {
             name: Counter() for name, d in METRICS.items() if d.kind != "histogram"
@@ -129,6 +143,9 @@ class Metrics(Collector):
             totals["relay_sessions_open"][(record.persona,)] += 1
             for name, labels, amount in record.measures():
                 totals[name][labels] += amount  # type: ignore[assignment]  # as above
+        if self.ledger is not None:
+            totals["relay_ledger_unwritten_rows"][()] = self.ledger.unwritten
+            totals["relay_ledger_failing"][()] = int(self.ledger.failing)
         for name, amounts in totals.items():
             yield _family(name, amounts)
 

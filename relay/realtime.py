@@ -9,10 +9,13 @@ import secrets
 import string
 import time
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from functools import partial
 
 from aiohttp import web
 
 from relay import auth
+from relay.accounts import Accounts
 from relay.bridge import Bridge
 from relay.config import Config, Limits, Persona
 from relay.core.close import CloseCode
@@ -28,6 +31,7 @@ from relay.core.errors import (
 from relay.core.events import Event, encode
 from relay.core.limits import Admission
 from relay.core.policy import Policy
+from relay.core.reports import Report
 from relay.core.session import Session, Terms
 from relay.log import Logger
 from relay.metrics import Metrics
@@ -60,7 +64,9 @@ class Realtime:
     def __init__(
         self,
         config: Config,
+        *,
         dialler: Dialler,
+        accounts: Accounts,
         metrics: Metrics,
         log: Logger,
         tasks: asyncio.TaskGroup,
@@ -70,6 +76,7 @@ class Realtime:
         self._stopped = False
         self._config = config
         self._dialler = dialler
+        self._accounts = accounts
         self._metrics = metrics
         self._log = log
         self._tasks = tasks
@@ -77,7 +84,7 @@ class Realtime:
         self._empty = asyncio.Event()
         self._empty.set()
         self._dials: set[asyncio.Timeout] = set()
-        self._bridges: set[Bridge] = set()
+        self._bridges: dict[str, Bridge] = {}
 
     def use(self, config: Config, dialler: Dialler) -> None:
         """Use another configuration for new sessions; those that run keep theirs."""
@@ -116,7 +123,7 @@ class Realtime:
         self.draining = self._stopped = True
         while self._dials:
             self._dials.pop().reschedule(0)
-        for bridge in self._bridges:
+        for bridge in self._bridges.values():
             _stop(bridge)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -126,9 +133,9 @@ class Realtime:
         principal = auth.authenticate(request.headers, request.query, config)
         persona = auth.choose_persona(principal, request.query, config)
         with ExitStack() as place:
-            self._admit(principal, config, place)
             announces = EVENTS_SUBPROTOCOL in auth.subprotocols(request.headers)
-            call = _Call(principal.client, persona, config.limits, announces=announces)
+            call = _Call(principal.client, persona, config, announces=announces)
+            self._admit(principal, call, config, place)
             upstream = await self._dial(call)
             try:
                 session = call.session(upstream)
@@ -152,7 +159,9 @@ class Realtime:
         finally:
             self._dials.discard(dial)
 
-    def _admit(self, principal: auth.Principal, config: Config, place: ExitStack) -> None:
+    def _admit(
+        self, principal: auth.Principal, call: "_Call", config: Config, place: ExitStack
+    ) -> None:
         """Take a place for a session, and give it back when ``place`` is closed."""
         if self.draining:
             raise RelayDraining
@@ -163,6 +172,8 @@ class Realtime:
         )
         self._empty.clear()
         place.callback(self._leave, principal.client)
+        self._accounts.admit(call.session_id, call.client, call.persona, config)
+        place.callback(self._accounts.release, call.session_id)
 
     def _leave(self, client: str) -> None:
         self._admission.release(client)
@@ -185,6 +196,7 @@ class Realtime:
             client=client,
             upstream=upstream.peer,
             observe_first_audio=self._metrics.first_audio.observe,
+            keep=partial(self._keep, call.session_id),
             log=log,
         )
         record = Record(
@@ -193,25 +205,34 @@ class Realtime:
             persona=call.persona.name,
             client=call.client,
             model=call.persona.model,
+            upstream=upstream.name,
             started_at=now(),
             bridge=bridge,
         )
         end = End.because(InternalError())
-        self._bridges.add(bridge)
+        self._bridges[call.session_id] = bridge
         self._metrics.started(record)
         self._metrics.upstream_ready.observe(upstream.ready_seconds)
         try:
             if self._stopped:
                 _stop(bridge)
+            await self._accounts.started(record.beginning(datetime.now(UTC)))
             end = await bridge.run()
         except Exception:  # one session's defect is no other's affair
             log.exception("session.failed")
         finally:
-            place.close()
-            self._bridges.discard(bridge)
             duration_seconds = now() - record.started_at
+            await self._accounts.ended(record.ending(end, duration_seconds, datetime.now(UTC)))
+            del self._bridges[call.session_id]
+            place.close()
             self._metrics.ended(record, end, duration_seconds)
             self._log.info("session.ended", **record.line(end, duration_seconds))
+
+    async def _keep(self, session_id: str, report: Report) -> None:
+        """Write down what a session used; end all that are past a line of their budget now."""
+        for past in await self._accounts.used(session_id, report):
+            if past in self._bridges:
+                self._bridges[past].overdraw()
 
 
 def _stop(bridge: Bridge) -> None:
@@ -221,11 +242,12 @@ def _stop(bridge: Bridge) -> None:
 class _Call:
     """A client with a persona, on the way to a session."""
 
-    def __init__(self, client: str, persona: Persona, limits: Limits, *, announces: bool) -> None:
+    def __init__(self, client: str, persona: Persona, config: Config, *, announces: bool) -> None:
         self.client, self.persona, self._announces = client, persona, announces
         self.session_id = "sess_" + "".join(secrets.choice(_ID_CHARS) for _ in range(21))
         self.relay_ids = f"relay_{secrets.token_hex(16)}_"
-        self._max_blocked_events = limits.max_blocked_events
+        self._max_blocked_events = config.limits.max_blocked_events
+        self._prices = config.prices
 
     def session(self, upstream: OpenedUpstream) -> Session:
         """Start a session on an upstream that has confirmed the persona."""
@@ -245,6 +267,9 @@ class _Call:
             max_blocked_events=self._max_blocked_events,
             expires_at=int(time.time() + persona.limits.max_session_seconds),
             relay_ids=self.relay_ids,
+            model=persona.model,
+            prices=self._prices,
+            started_at=datetime.now(UTC),
             persona_words=_long_lines(persona.session.get("instructions")),
             announces=self._announces,
             greeting=_greeting(persona),

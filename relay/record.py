@@ -6,10 +6,12 @@ Both read the same counts at the same place, so they cannot disagree.
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from relay.bridge import Bridge
 from relay.core.commands import End, Side
+from relay.ledger import SessionEnd, SessionRow
 
 Measure = tuple[str, tuple[str, ...], float]
 """A metric, the values of its labels, and how much this session adds to it."""
@@ -28,12 +30,13 @@ class Record:
     persona: str
     client: str
     model: str
+    upstream: str
     started_at: float
     bridge: Bridge
 
     def measures(self) -> Iterator[Measure]:
         """Yield what the session adds to the metrics so far."""
-        counts, persona, model = self.bridge.session.counts, self.persona, self.model
+        counts, persona = self.bridge.session.counts, self.persona
         for side in Side:
             peer = self.bridge.peers[side]
             yield "relay_messages_total", (f"to_{side.value}",), peer.messages_sent
@@ -41,16 +44,44 @@ class Record:
         audio = "relay_audio_seconds_total"
         yield audio, (persona, "to_upstream"), counts.audio_seconds_to_upstream
         yield audio, (persona, "to_client"), counts.audio_seconds_to_client
-        for kind, tokens in counts.tokens.by_kind().items():
-            yield "relay_tokens_total", (persona, model, kind), tokens
-        seconds = counts.transcription_seconds
-        yield "relay_transcription_seconds_total", (persona, model), seconds
+        for model, used in counts.used.items():
+            for kind, tokens in used.tokens.by_kind().items():
+                yield "relay_tokens_total", (persona, model, kind), tokens
+            seconds = used.transcription_seconds
+            yield "relay_transcription_seconds_total", (persona, model), seconds
+            yield "relay_cost_usd_total", (persona, model), float(used.cost_usd)
+            yield "relay_unpriced_reports_total", (persona, model), used.unpriced
         for status, responses in counts.responses.items():
             yield "relay_responses_total", (persona, status), responses
         for (kind, reason), events in counts.blocked.items():
             yield "relay_blocked_events_total", (kind, reason), events
         for code, errors in counts.upstream_errors.items():
             yield "relay_upstream_errors_total", (code,), errors
+
+    def beginning(self, at: datetime) -> SessionRow:
+        """Return what the ledger holds of the session when it starts."""
+        return SessionRow(
+            session_id=self.session_id,
+            started_at=at,
+            client=self.client,
+            persona=self.persona,
+            model=self.model,
+            upstream=self.upstream,
+            upstream_session_id=self.upstream_session_id,
+        )
+
+    def ending(self, end: End, duration_seconds: float, at: datetime) -> SessionEnd:
+        """Return what the ledger holds of its end."""
+        counts = self.bridge.session.counts
+        return SessionEnd(
+            session_id=self.session_id,
+            ended_at=at,
+            outcome=end.outcome,
+            close_code=end.client_code,
+            seconds=duration_seconds,
+            audio_seconds_in=counts.audio_seconds_to_upstream,
+            audio_seconds_out=counts.audio_seconds_to_client,
+        )
 
     def line(self, end: End, duration_seconds: float) -> dict[str, Any]:
         """Return the fields of the session's one line in the log."""
@@ -76,6 +107,9 @@ class Record:
             "responses": dict(counts.responses),
             "tokens": counts.tokens.by_kind(),
             "transcription_seconds": round(counts.transcription_seconds, 3),
+            "cost_usd": None if counts.cost_usd is None else f"{counts.cost_usd:.6f}",
+            "estimated": counts.estimated,
+            "unknown": counts.unknown,
             "first_audio_p50_seconds": _median(counts.first_audio_seconds),
             "blocked_events": sum(counts.blocked.values()),
             "upstream_errors": dict(counts.upstream_errors),

@@ -8,7 +8,7 @@ message and 268 KiB a connection), and the beta header, fatal since 2026-05-12, 
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -33,6 +33,11 @@ from relay.peer import CLOSE_SECONDS, SILENCE_SECONDS, Patience, Peer, UpstreamS
 TOO_MANY_REQUESTS = 429
 REFUSED = range(400, 500)
 CACHE_DNS_SECONDS = 60
+
+SECRET_FIELDS = ("instructions", "tools", "prompt")
+MIN_QUOTED_CHARS, MAX_QUOTED_CHARS = 12, 16
+"""Shorter texts are names of the API's, and a piece this long of a longer one is a quotation."""
+MAX_DETAIL_CHARS = 1_000
 
 PATIENCE = Patience(slow_seconds=SILENCE_SECONDS, close_seconds=CLOSE_SECONDS / 2)
 """With an upstream. It has less time to close than a client: while a message waits for room in an
@@ -72,9 +77,9 @@ class Dialler:
         deadline = started + self._upstreams[persona.upstream[0]].ready_timeout_seconds
         failure: RelayError = UpstreamUnavailable()
         for left, name in zip(range(len(persona.upstream), 0, -1), persona.upstream, strict=True):
+            seconds = (deadline - loop.time()) / left
             try:
-                async with asyncio.timeout((deadline - loop.time()) / left):
-                    peer, session = await self._open_one(name, persona, relay_ids)
+                peer, session = await self._open_one(name, persona, relay_ids, seconds)
             except TimeoutError:
                 failure = UpstreamTimeout(detail=f"{name} was not ready in time")
             except (UpstreamUnavailable, UpstreamRefused) as error:
@@ -83,12 +88,19 @@ class Dialler:
                 return OpenedUpstream(name, peer, session, loop.time() - started)
         raise failure
 
-    async def _open_one(self, name: str, persona: Persona, relay_ids: str) -> tuple[Peer, Event]:
-        peer = await self._connect(name, persona)
+    async def _open_one(
+        self, name: str, persona: Persona, relay_ids: str, seconds: float
+    ) -> tuple[Peer, Event]:
+        peer = None
         try:
-            return peer, await _configure(peer, Opening(session_update(persona), relay_ids))
-        except BaseException:
-            await peer.leave(CloseCode.NORMAL_CLOSURE, "")
+            async with asyncio.timeout(seconds):
+                peer = await self._connect(name, persona)
+                return peer, await _configure(peer, Opening(session_update(persona), relay_ids))
+        except BaseException as error:
+            if isinstance(error, RelayError):
+                error.detail = _unquoted(error.detail, persona)
+            if peer is not None:
+                await peer.leave(CloseCode.NORMAL_CLOSURE, "the session did not open")
             raise
 
     async def _connect(self, name: str, persona: Persona) -> Peer:
@@ -121,6 +133,30 @@ async def _configure(peer: Peer, opening: Opening) -> Event:
         if answer is not None:
             await peer.send(answer.message)
     raise opening.closed(peer.close_code, peer.close_reason)
+
+
+def _unquoted(detail: str, persona: Persona) -> str:
+    """Mask what an upstream that refuses a persona quotes of it: prompts are not for the log."""
+    detail = detail[:MAX_DETAIL_CHARS]
+    masked = list(detail)
+    for words in _texts([persona.session.get(field) for field in SECRET_FIELDS]):
+        length = min(len(words), MAX_QUOTED_CHARS)
+        for start in range(len(detail) - length + 1):
+            if detail[start : start + length] in words:
+                masked[start : start + length] = "*" * length
+    return "".join(masked)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a value that is long enough to be somebody's words."""
+    match value:
+        case str() if len(value) >= MIN_QUOTED_CHARS:
+            yield value
+        case list() | tuple():
+            for item in value:
+                yield from _texts(item)
+        case Mapping():
+            yield from _texts(list(value.values()))
 
 
 def realtime_url(base: str, model: str) -> URL:

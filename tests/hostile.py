@@ -1,7 +1,7 @@
 """What a hostile peer may say: a corpus of known tricks, and strategies that find more."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -265,35 +265,45 @@ def _events(
     )
 
 
-server_events: st.SearchStrategy[bytes] = st.one_of(
-    _events(
-        ["session.created", "session.updated", "transcription_session.updated"],
-        "session",
-        _objects,
-    ),
-    _events(["response.created", "response.done"], "response", _responses),
-    _events(
-        [
-            "conversation.item.created",
-            "conversation.item.added",
-            "conversation.item.done",
-            "conversation.item.retrieved",
-            "response.output_item.added",
-            "response.output_item.done",
-        ],
-        "item",
-        st.sampled_from([*_HIDDEN_ITEMS, *_SHOWN_ITEMS]),
-    ),
-    _events(["error", "conversation.item.input_audio_transcription.failed"], "error", _errors),
-    _events(["error"], "error", _quotes),
-    _events(
-        ["rate_limits.updated", "mcp_list_tools.completed", "response.mcp_call_arguments.done"],
-        "arguments",
-        st.just("PLANTED"),
-    ),
-).flatmap(
-    lambda event: st.sampled_from(
+def _as_bytes(event: dict[str, Any]) -> st.SearchStrategy[bytes]:
+    """Draw an order of an event's keys."""
+    return st.sampled_from(
         [json.dumps(event).encode(), json.dumps(dict(reversed(event.items()))).encode()]
     )
-)
+
+
+SERVER_EVENTS: Mapping[str, st.SearchStrategy[bytes]] = {
+    kind: events.flatmap(_as_bytes)
+    for kind, events in {
+        "sessions": _events(
+            ["session.created", "session.updated", "transcription_session.updated"],
+            "session",
+            _objects,
+        ),
+        "responses": _events(["response.created", "response.done"], "response", _responses),
+        "items": _events(
+            [
+                "conversation.item.created",
+                "conversation.item.added",
+                "conversation.item.done",
+                "conversation.item.retrieved",
+                "response.output_item.added",
+                "response.output_item.done",
+            ],
+            "item",
+            st.sampled_from([*_HIDDEN_ITEMS, *_SHOWN_ITEMS]),
+        ),
+        "errors": _events(
+            ["error", "conversation.item.input_audio_transcription.failed"], "error", _errors
+        ),
+        "errors in one string": _events(["error"], "error", _quotes),
+        "the rest": _events(
+            ["rate_limits.updated", "mcp_list_tools.completed", "response.mcp_call_arguments.done"],
+            "arguments",
+            st.just("PLANTED"),
+        ),
+    }.items()
+}
 """Every kind of server event that is known to tell of the persona or the account."""
+
+server_events: st.SearchStrategy[bytes] = st.one_of(*SERVER_EVENTS.values())

@@ -5,12 +5,15 @@ an event that goes to the upstream, ``Refusal`` an error of the relay's own for 
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from relay.core.commands import Command, Send, Side
+from relay.core.commands import Command, Record, Send, Side
 from relay.core.events import Event
 from relay.core.policy import Policy
+from relay.core.pricing import Prices
+from relay.core.reports import Report
 from relay.core.session import Session, Terms
 
 INSTRUCTIONS = "PLANTED-A PLANTED-B PLANTED-C PLANTED-D PLANTED-E"
@@ -64,6 +67,9 @@ TERMS = Terms(
     expires_at=5000,
     relay_ids="relay_unguessable_",
     persona_words=(INSTRUCTIONS,),
+    model="gpt-realtime-2.1",
+    prices=Prices(),
+    started_at=datetime(2026, 11, 23, 23, 59, tzinfo=UTC),
 )
 
 
@@ -90,10 +96,11 @@ def to_client(**event: Any) -> Answer:
 
 @dataclass
 class Play:
-    """A session on stage."""
+    """A session on stage, and what it has written down."""
 
     session: Session
     now: float = 0.0
+    recorded: list[Report] = field(default_factory=list)
 
     def client(self, **event: Any) -> list[Answer]:
         """Let the client say an event; return what follows."""
@@ -105,7 +112,9 @@ class Play:
 
     def hear(self, side: Side, raw: bytes) -> list[Answer]:
         """Let a side say a message as it is; return what follows."""
-        return [_readable(command) for command in self.session.receive(side, raw, self.now)]
+        commands = self.session.receive(side, raw, self.now)
+        self.recorded += [command.report for command in commands if isinstance(command, Record)]
+        return [_readable(command) for command in commands if not isinstance(command, Record)]
 
 
 def start(policy: Policy | None = None, *, session: Event = PERSONA, **terms: Any) -> Play:

@@ -479,7 +479,14 @@ def test_numbers_that_parsers_read_differently_are_refused(number: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bomb", ["[" * 100_000, '{"a":' * 100_000, '{"type":' + "[" * 40 + "]" * 40]
+    "bomb",
+    [
+        "[" * 100_000,
+        "[" * 15_000,
+        '{"a":' * 15_000,
+        '{"type":"response.cancel","a":' + "[" * 32 + "]" * 32 + "}",
+    ],
+    ids=["too many values", "too deep for a parser", "objects", "too deep for the relay"],
 )
 def test_nesting_bombs_are_refused(bomb: str) -> None:
     assert start().hear(Side.CLIENT, bomb.encode()) == INVALID

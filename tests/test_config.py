@@ -300,7 +300,7 @@ RELAY_PROBLEMS = [
         "null\n  other:\n    key: ${RELAY_CLIENT_KEY}",
         "16: clients.other: has a key of clients.kiosk: give each client its own",
     ),
-    ("clients:", "usage: {pth: x}\nclients:", "12: usage: not supported yet: remove it"),
+    ("clients:", "usage: {pth: x}\nclients:", "12: usage.pth: unknown key: did you mean path?"),
     ("clients:", "secrets: {}\nclients:", "12: secrets: not supported yet: remove it"),
     ("clients:", "tools: {}\nclients:", "12: tools: not supported yet: remove it"),
     ("clients:", "file: x\nclients:", "12: file: unknown key"),

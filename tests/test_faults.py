@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import websockets
-
 from fakes import BINARY, CLOSE, TEXT, Call, Wire, frame, listens, rude_upstream
+from relays import RunningRelay, receive, relaying, running_relay, send, write_config
+
 from relay import realtime
 from relay import upstream as relay_upstream
 from relay.core.commands import Side
 from relay.core.session import Session
 from relay.peer import Patience
-from relays import RunningRelay, receive, relaying, running_relay, send, write_config
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -480,7 +480,7 @@ async def test_a_defect_in_a_session_is_1011_on_both_sides_and_one_traceback(
     assert failure["session_id"] == line["session_id"]
 
 
-DEAF = {"ping_seconds": 0.05, "silence_seconds": 0.1}
+DEAF: dict[str, Any] = {"ping_seconds": 0.05, "silence_seconds": 0.1}
 
 
 async def test_a_client_that_answers_no_ping_is_lost(

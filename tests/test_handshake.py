@@ -10,14 +10,13 @@ from typing import Any
 import openai
 import pytest
 import websockets
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
+from fakes import Call, Wire, listens, rude_upstream
 from openai.types.realtime import SessionCreatedEvent
-from websockets.asyncio.client import ClientConnection
+from relays import PERSONA, receive, relaying, running_relay, write_config
 
-from fakes import PONG, Call, FakeUpstream, Wire, listens, rude_upstream
 from relay import app
 from relay.upstream import Dialler
-from relays import PERSONA, RunningRelay, receive, relaying, running_relay, write_config
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -484,7 +483,7 @@ async def test_a_defect_in_the_handshake_is_an_internal_error_with_a_traceback(
 async def test_who_takes_too_long_for_the_head_of_a_request_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    """aiohttp gives it an hour by default."""
+    """Aiohttp gives it an hour by default."""
     monkeypatch.setattr(app, "HEAD_SECONDS", 0.2)
     loop = asyncio.get_running_loop()
     async with relaying(tmp_path) as (relay, _):

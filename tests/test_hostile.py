@@ -182,8 +182,13 @@ def test_nothing_that_a_side_says_is_a_surprise(
         play.session.tick(float(now))
 
 
-@given(hostile.server_events)
-def test_no_server_event_tells_of_the_persona_or_the_account(raw: bytes) -> None:
+@pytest.mark.parametrize("kind", hostile.SERVER_EVENTS)
+@given(data=st.data())
+def test_no_server_event_tells_of_the_persona_or_the_account(
+    kind: str, data: st.DataObject
+) -> None:
+    raw = data.draw(hostile.SERVER_EVENTS[kind])
+
     for command in start().session.receive(Side.UPSTREAM, raw, 1.0):
         told = command.message if isinstance(command, Send) else b""
         assert b"PLANTED" not in told

@@ -2,15 +2,15 @@
 
 import asyncio
 import struct
-from socket import SO_SNDBUF, SOL_SOCKET
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from socket import SO_SNDBUF, SOL_SOCKET
 
 import pytest
 from aiohttp import WSMsgType, web
-
 from fakes import BINARY, CLOSE, PING, PONG, TEXT, Wire, frame
+
 from relay.core.events import Binary
 from relay.peer import PING_SECONDS, SILENCE_SECONDS, ClientSocket, Patience, Peer
 

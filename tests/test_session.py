@@ -1,12 +1,14 @@
 """Tests of one relayed conversation: what goes in, what comes out."""
 
 import json
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from playbook import PERSONA, SHOWN, Refusal, start, to_client, to_upstream
 
-from relay.core.commands import End, ObserveFirstAudio, Send, Side
+from relay.core.commands import End, ObserveFirstAudio, Record, Send, Side
 from relay.core.errors import (
     EventNotAllowed,
     InvalidEvent,
@@ -16,13 +18,24 @@ from relay.core.errors import (
     UpstreamLost,
 )
 from relay.core.events import Binary
-from relay.core.metering import Tokens
+from relay.core.metering import TOKEN_KINDS, Tokens
 from relay.core.policy import Policy
+from relay.core.pricing import Price, Prices
+from relay.core.reports import Report
 
 SECOND_TO_UPSTREAM = {"type": "input_audio_buffer.append", "audio": "AAAA" * 16_000}
 SECOND_TO_CLIENT = {"type": "response.output_audio.delta", "delta": "AAAA" * 2666 + "AAA="}
 CREATE = {"type": "response.create"}
 IDLE = "session_idle"
+ONE_EACH = dict.fromkeys(TOKEN_KINDS, Decimal(1))
+PRICES = Prices(
+    (
+        Price("gpt-*", date(2026, 1, 1), ONE_EACH),
+        Price("gpt-*", date(2026, 11, 24), {kind: 2 * usd for kind, usd in ONE_EACH.items()}),
+        Price("whisper-1", date(2026, 1, 1), {}, usd_per_minute=Decimal("0.006")),
+    )
+)
+"""A dollar for a million of anything, and twice that from the next day on."""
 
 
 def ends(commands: Any) -> list[str]:
@@ -81,7 +94,6 @@ def test_audio_passes_as_the_bytes_it_came_in() -> None:
         b'{"type":"conversation.item.deleted", "item_id":"item_1"}',
         b'{"type":"input_audio_buffer.committed", "item_id":"item_1"}',
         b'{"type":"response.created", "response":{"id":"resp_1","status":"in_progress"}}',
-        b'{"type":"response.done", "response":{"id":"resp_1","status":"completed"}}',
         b'{"type":"response.function_call_arguments.done", "call_id":"call_1"}',
     ],
 )
@@ -404,16 +416,107 @@ def test_tokens_are_those_that_the_responses_and_transcriptions_report() -> None
 
 
 def test_a_client_that_wants_to_know_is_told_what_was_used() -> None:
+    play = start(announces=True, prices=PRICES)
+    play.upstream(type="response.done", response={"id": "resp_1", "usage": USAGE})
+
+    (_, (side, usage)) = play.upstream(  # type: ignore[misc]  # both are sent
+        type="response.done", response={"id": "resp_2", "usage": USAGE}
+    )
+
+    assert side == "client"
+    assert (usage["type"], usage["response_id"]) == ("relay.usage", "resp_2")
+    assert usage["tokens"] == USED.by_kind()
+    assert usage["cost_usd"] == f"{sum(USED.by_kind().values()) / 1_000_000:.6f}"
+    assert usage["total"]["tokens"] == (USED + USED).by_kind()
+    assert usage["total"]["cost_usd"] == f"{2 * sum(USED.by_kind().values()) / 1_000_000:.6f}"
+
+
+def test_usage_is_recorded_before_the_event_that_reports_it_is_sent() -> None:
+    done = b'{"type":"response.done","response":{"id":"resp_1","status":"completed"}}'
+
+    record, sent = start().session.receive(Side.UPSTREAM, done, 0.0)
+
+    assert record == Record(
+        Report("resp_1", "response", "gpt-realtime-2.1", "completed", Tokens(), unknown=True)
+    )
+    assert sent == Send(Side.CLIENT, done)
+
+
+def test_a_report_that_comes_again_is_passed_on_and_not_counted_again() -> None:
     play = start(announces=True)
     done = {"type": "response.done", "response": {"id": "resp_1", "usage": USAGE}}
     play.upstream(**done)
 
-    (_, (side, usage)) = play.upstream(**done)  # type: ignore[misc]  # both are sent
+    assert play.upstream(**done) == [to_client(**done)]
+    assert len(play.recorded) == 1
+    assert play.session.counts.tokens == USED
 
-    assert side == "client"
-    assert (usage["type"], usage["response_id"]) == ("relay.usage", "resp_1")
-    assert usage["tokens"] == USED.by_kind()
-    assert usage["total"]["tokens"] == (USED + USED).by_kind()
+
+def test_a_transcription_is_recorded_once_as_the_model_that_transcribes() -> None:
+    play = start(prices=PRICES)
+    kind = "conversation.item.input_audio_transcription.completed"
+    for _ in range(2):
+        play.upstream(type=kind, item_id="item_1", usage={"type": "duration", "seconds": 90})
+
+    assert play.recorded == [
+        Report(
+            "item_1/0",
+            "transcription",
+            "whisper-1",
+            "completed",
+            Tokens(),
+            90.0,
+            cost_usd=Decimal("0.009000"),
+        )
+    ]
+
+
+def test_a_response_that_is_cut_off_is_estimated_from_its_audio() -> None:
+    play = start()
+    play.client(**SECOND_TO_UPSTREAM)
+    play.client(**SECOND_TO_UPSTREAM)
+    play.upstream(type="response.created", response={"id": "resp_1"})
+    play.upstream(**SECOND_TO_CLIENT)
+
+    (command,) = play.session.settle(play.now)
+
+    assert isinstance(command, Record)
+    assert (command.report.status, command.report.estimated) == ("cut_off", True)
+    assert command.report.tokens == Tokens(input_audio=20, output_audio=20)
+    assert play.session.counts.estimated == 1
+    assert play.session.settle(play.now) == ()
+
+
+def test_prices_are_those_of_the_day_on_which_it_is_reported() -> None:
+    """The session begins a minute before midnight, and prices change then."""
+    play = start(prices=PRICES)
+    play.upstream(type="response.done", response={"id": "resp_1", "usage": USAGE})
+    play.now = 61
+    play.upstream(type="response.done", response={"id": "resp_2", "usage": USAGE})
+
+    first, second = (report.cost_usd for report in play.recorded)
+
+    assert first is not None
+    assert second == 2 * first
+
+
+def test_a_session_without_budget_ends_when_what_is_under_way_was_delivered() -> None:
+    play = start()
+    play.upstream(type="response.created", response={"id": "resp_1"})
+
+    assert play.session.overdraw() == ()
+
+    done, end = play.upstream(type="response.done", response={"id": "resp_1"})
+    assert done == to_client(type="response.done", response={"id": "resp_1"})
+    assert isinstance(end, End)
+    assert (end.outcome, end.client_code) == ("budget_exhausted", 4429)
+
+
+def test_a_session_without_budget_in_which_nothing_is_under_way_ends_at_once() -> None:
+    (end,) = start().session.overdraw()
+
+    assert isinstance(end, End)
+    assert end.outcome == "budget_exhausted"
 
 
 def test_any_other_client_is_not() -> None:

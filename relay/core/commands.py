@@ -5,6 +5,7 @@ from enum import Enum
 
 from relay.core.close import CloseCode
 from relay.core.errors import RelayError
+from relay.core.reports import Report
 
 
 class Side(Enum):
@@ -20,6 +21,13 @@ class Send:
 
     to: Side
     message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write down what was used, before anything that follows it is sent."""
+
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +70,4 @@ class End:
         return cls(by, error.code, error.close_code, upstream_code, str(error), farewell)
 
 
-Command = Send | ObserveFirstAudio | End
+Command = Send | Record | ObserveFirstAudio | End

@@ -12,12 +12,15 @@ type is one of those in the tables at the end.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import ClassVar
 
 from relay.core.close import SENDABLE, CloseCode
-from relay.core.commands import Command, End, ObserveFirstAudio, Send, Side
+from relay.core.commands import Command, End, ObserveFirstAudio, Record, Send, Side
 from relay.core.conversation import Conversation
 from relay.core.errors import (
+    BudgetExhausted,
     ClientLost,
     EventNotAllowed,
     InvalidEvent,
@@ -45,11 +48,9 @@ from relay.core.metering import (
     Tokens,
     audio_bytes,
     bytes_per_second,
-    seconds_of_transcription,
-    tokens_of_response,
-    tokens_of_transcription,
 )
 from relay.core.policy import AnswerUpdate, Policy
+from relay.core.pricing import Prices
 from relay.core.redaction import (
     HIDDEN_EVENTS,
     KNOWN_ERRORS,
@@ -57,11 +58,10 @@ from relay.core.redaction import (
     redact_response,
     redact_session,
 )
+from relay.core.reports import Report, Reports
 
 Commands = tuple[Command, ...]
 NOTHING: Commands = ()
-
-STATUSES = frozenset({"completed", "cancelled", "incomplete", "failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,9 @@ class Terms:
         expires_at: when it expires, in epoch seconds, as the client is told.
         relay_ids: what the ids of the relay's own events at the upstream start with; the client
             cannot guess it, so no event of its own is taken for one of ours.
+        model: what the responses are billed as.
+        prices: what things cost.
+        started_at: when it began, in UTC.
         persona_words: what no error message may quote.
         announces: the client wants the relay's own events too.
         greeting: the first response is asked for when the client is in; None: it is not.
@@ -89,23 +92,71 @@ class Terms:
     max_blocked_events: int
     expires_at: int
     relay_ids: str
+    model: str
+    prices: Prices
+    started_at: datetime
     persona_words: tuple[str, ...] = ()
     announces: bool = False
     greeting: Event | None = None
 
 
 @dataclass(slots=True)
+class Used:
+    """What was used of one model.
+
+    Attributes:
+        cost_usd: of what has a price.
+        unpriced: reports that have none.
+    """
+
+    tokens: Tokens = field(default_factory=Tokens)
+    transcription_seconds: float = 0.0
+    cost_usd: Decimal = Decimal(0)
+    unpriced: int = 0
+
+
+@dataclass(slots=True)
 class Counts:
     """What a session did so far: plain attributes, read when somebody asks."""
 
-    tokens: Tokens = field(default_factory=Tokens)
+    used: dict[str, Used] = field(default_factory=dict)
     audio_seconds_to_upstream: float = 0.0
     audio_seconds_to_client: float = 0.0
-    transcription_seconds: float = 0.0
     responses: Counter[str] = field(default_factory=Counter)
+    estimated: int = 0
+    unknown: int = 0
     blocked: Counter[tuple[str, str]] = field(default_factory=Counter)
     upstream_errors: Counter[str] = field(default_factory=Counter)
     first_audio_seconds: list[float] = field(default_factory=list)
+
+    def add(self, report: Report) -> None:
+        """Add what one response or transcription used."""
+        used = self.used.setdefault(report.model, Used())
+        used.tokens += report.tokens
+        used.transcription_seconds += report.transcription_seconds
+        used.cost_usd += report.cost_usd or 0
+        used.unpriced += report.cost_usd is None and not report.unknown
+        self.estimated += report.estimated
+        self.unknown += report.unknown
+        if report.kind == "response":
+            self.responses[report.status] += 1
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens of all models."""
+        return sum((used.tokens for used in self.used.values()), Tokens())
+
+    @property
+    def transcription_seconds(self) -> float:
+        """The seconds transcribed, where they are billed so."""
+        return sum(used.transcription_seconds for used in self.used.values())
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What everything with a price cost; None while nothing has one."""
+        priced = any(used.cost_usd for used in self.used.values())
+        total = sum((used.cost_usd for used in self.used.values()), Decimal(0))
+        return total if priced or not any(used.unpriced for used in self.used.values()) else None
 
 
 class Session:
@@ -123,6 +174,9 @@ class Session:
         self._active = now
         self._playing_until = now
         self._asked_at: float | None = None
+        self._began = now
+        self._reports = Reports(terms.model, terms.prices)
+        self._overdrawn = False
         self._read_formats()
 
     def open(self, now: float) -> Commands:
@@ -182,7 +236,11 @@ class Session:
         return (Send(Side.UPSTREAM, raw),)
 
     def _count_append(self, append: Append) -> None:
-        self.counts.audio_seconds_to_upstream += len(append.audio) / self._input_bytes_per_second
+        self._count_heard(len(append.audio) / self._input_bytes_per_second)
+
+    def _count_heard(self, seconds: float) -> None:
+        self.counts.audio_seconds_to_upstream += seconds
+        self._reports.underway.heard(seconds)
 
     def _decide(self, raw: bytes, now: float) -> Commands:
         event: Event = {}
@@ -233,8 +291,7 @@ class Session:
                 self._playing_until = now
 
     def _count_base64(self, audio: str) -> None:
-        seconds = audio_bytes(len(audio), audio.count("=")) / self._input_bytes_per_second
-        self.counts.audio_seconds_to_upstream += seconds
+        self._count_heard(audio_bytes(len(audio), audio.count("=")) / self._input_bytes_per_second)
 
     # What the upstream says.
 
@@ -266,6 +323,7 @@ class Session:
         chars = len(memoryview(delta.delta)) - len('""')
         seconds = audio_bytes(chars, quoted.count(b"=")) / self._output_bytes_per_second
         self.counts.audio_seconds_to_client += seconds
+        self._reports.underway.spoke(seconds)
         self._playing_until = max(now, self._playing_until) + seconds
         if self._asked_at is None:
             return NOTHING
@@ -305,42 +363,76 @@ class Session:
 
     def _on_response_created(self, event: Event, raw: bytes, _now: float) -> Commands:
         response = _object(event, "response")
-        self._conversation.responded(response.get("id"))
+        response_id = response.get("id")
+        if isinstance(response_id, str):
+            self._conversation.responded(response_id)
+            self._reports.underway.began(response_id)
         return (self._response(event, response, raw),)
 
-    def _on_response_done(self, event: Event, raw: bytes, _now: float) -> Commands:
+    def _on_response_done(self, event: Event, raw: bytes, now: float) -> Commands:
         response = _object(event, "response")
-        status = response.get("status")
-        used = tokens_of_response(response.get("usage")) or Tokens()
-        self.counts.responses[_label(status, STATUSES)] += 1
-        self.counts.tokens += used
         self._asked_at = None
-        if status == "failed":
+        if response.get("status") == "failed":
             self._count_error(_object(_object(response, "status_details"), "error"))
+        report = self._reports.response(response, self._today(now))
         done = self._response(event, response, raw)
-        return (done, self._usage(response, used)) if self._terms.announces else (done,)
+        return (*self._record(report), done, *self._tell_usage(report), *self._end_if_overdrawn())
 
-    def _usage(self, response: Event, used: Tokens) -> Send:
+    def _record(self, report: Report | None) -> Commands:
+        if report is None:
+            return NOTHING
+        self.counts.add(report)
+        return (Record(report),)
+
+    def _tell_usage(self, report: Report | None) -> Commands:
         """Tell a client that wants to know what a response used, and the session so far."""
-        return self._tell(
+        if report is None or not self._terms.announces:
+            return NOTHING
+        usage = self._tell(
             "relay.usage",
-            response_id=response.get("id"),
-            tokens=used.by_kind(),
-            cost_usd=None,
-            estimated=False,
-            total={"tokens": self.counts.tokens.by_kind(), "cost_usd": None},
+            response_id=report.report_id,
+            tokens=report.tokens.by_kind(),
+            cost_usd=_decimal(report.cost_usd),
+            estimated=report.estimated,
+            total={
+                "tokens": self.counts.tokens.by_kind(),
+                "cost_usd": _decimal(self.counts.cost_usd),
+            },
         )
+        return (usage,)
+
+    def overdraw(self) -> Commands:
+        """Let the session end for want of budget, when what is under way was delivered."""
+        self._overdrawn = True
+        return self._end_if_overdrawn()
+
+    def _end_if_overdrawn(self) -> Commands:
+        if not self._overdrawn or self._reports.underway:
+            return NOTHING
+        return self.end(BudgetExhausted())
+
+    def settle(self, now: float) -> Commands:
+        """Record what will not be told of any more: responses that were cut off."""
+        reports = self._reports.cut_off(self._today(now))
+        return tuple(command for report in reports for command in self._record(report))
+
+    def _today(self, now: float) -> date:
+        return (self._terms.started_at + timedelta(seconds=now - self._began)).date()
 
     def _response(self, event: Event, response: Event, raw: bytes) -> Send:
         """Pass a response on as it came, unless something in it is not for the client."""
         shown = redact_response(response, self._terms.persona_words)
         return Send(Side.CLIENT, raw if shown == response else encode(event | {"response": shown}))
 
-    def _on_transcription(self, event: Event, raw: bytes, _now: float) -> Commands:
-        usage = event.get("usage")
-        self.counts.tokens += tokens_of_transcription(usage) or Tokens()
-        self.counts.transcription_seconds += seconds_of_transcription(usage)
-        return (Send(Side.CLIENT, raw),)
+    def _on_transcription(self, event: Event, raw: bytes, now: float) -> Commands:
+        report = self._reports.transcription(event, self._transcriber(), self._today(now))
+        return (*self._record(report), Send(Side.CLIENT, raw))
+
+    def _transcriber(self) -> str:
+        """Return the model that transcribes, which has a price of its own."""
+        given = _object(_object(self._confirmed, "audio"), "input")
+        model = _object(given, "transcription").get("model")
+        return model if isinstance(model, str) else "unknown"
 
     def _on_transcription_failed(self, event: Event, _raw: bytes, _now: float) -> Commands:
         error = _object(event, "error")
@@ -406,6 +498,10 @@ class Session:
         "error": _on_error,
     }
     """Server events that the relay reads; all others pass as they came."""
+
+
+def _decimal(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:.6f}"
 
 
 def _object(event: Mapping[str, Json], name: str) -> Event:

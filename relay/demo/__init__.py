@@ -38,9 +38,10 @@ def reserve() -> socket.socket:
     return socket.create_server((LOOPBACK, 0))
 
 
-def configuration(listener: socket.socket) -> Config:
-    """Return the demo's configuration, with the local upstream at this socket."""
-    return load(CONFIG, {"UPSTREAM": f"http://{LOOPBACK}:{listener.getsockname()[1]}/v1"})
+def configuration(listener: socket.socket, data: str) -> Config:
+    """Return the demo's configuration: the local upstream at this socket, its data in a folder."""
+    address = f"http://{LOOPBACK}:{listener.getsockname()[1]}/v1"
+    return load(CONFIG, {"UPSTREAM": address, "DATA": data})
 
 
 @asynccontextmanager

@@ -1,0 +1,140 @@
+"""Budgets: the line, who is past it, and what a day is."""
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.budgets import Allowance, Budgets, Payer
+from relay.core.errors import BudgetExhausted
+
+TODAY, TOMORROW = date(2026, 11, 1), date(2026, 11, 2)
+KIOSK: Payer = ("client", "kiosk")
+CLERK: Payer = ("persona", "clerk")
+
+
+def allowance(
+    session: int | None = None, kiosk: int | None = None, clerk: int | None = None
+) -> Allowance:
+    limits = {KIOSK: kiosk, CLERK: clerk}
+    days = {payer: limit for payer, limit in limits.items() if limit is not None}
+    return Allowance((KIOSK, CLERK), session, days)
+
+
+def admitted(terms: Allowance, *sessions: str) -> Budgets:
+    budgets = Budgets(TODAY, {})
+    for session in sessions:
+        budgets.admit(session, terms, TODAY)
+    return budgets
+
+
+def test_without_a_limit_nobody_is_past_a_line() -> None:
+    budgets = admitted(allowance(), "a")
+
+    assert budgets.charge("a", 10**12, TODAY) == frozenset()
+    assert budgets.spent(KIOSK, TODAY) == 10**12
+
+
+def test_the_response_that_reaches_the_line_is_the_last() -> None:
+    budgets = admitted(allowance(session=100), "a")
+
+    assert budgets.charge("a", 99, TODAY) == frozenset()
+    assert budgets.charge("a", 1, TODAY) == {"a"}
+
+
+def test_a_session_has_a_budget_of_its_own() -> None:
+    budgets = admitted(allowance(session=100), "a", "b")
+
+    assert budgets.charge("a", 100, TODAY) == {"a"}
+    assert budgets.charge("b", 99, TODAY) == frozenset()
+
+
+def test_sessions_of_one_client_share_its_day() -> None:
+    """Also the one that is silent has to end: its next response would be on top."""
+    budgets = admitted(allowance(kiosk=100), "a", "b")
+
+    assert budgets.charge("a", 60, TODAY) == frozenset()
+    assert budgets.charge("b", 40, TODAY) == {"a", "b"}
+
+
+def test_clients_share_the_day_of_a_persona() -> None:
+    budgets = admitted(allowance(clerk=100), "a")
+    phone = Allowance((("client", "phone"), CLERK), None, {CLERK: 100})
+    budgets.admit("b", phone, TODAY)
+
+    assert budgets.charge("b", 100, TODAY) == {"a", "b"}
+    assert budgets.spent(KIOSK, TODAY) == 0
+
+
+def test_who_has_nothing_left_is_not_admitted() -> None:
+    budgets = Budgets(TODAY, {KIOSK: 100})
+
+    with pytest.raises(BudgetExhausted) as refused:
+        budgets.admit("a", allowance(kiosk=100), TODAY)
+
+    assert (refused.value.status, refused.value.close_code) == (429, 4429)
+    assert "kiosk" in refused.value.detail
+    assert "kiosk" not in str(refused.value)
+    budgets.admit("b", allowance(kiosk=101), TODAY)
+
+
+def test_a_session_that_has_ended_leaves_what_it_spent() -> None:
+    budgets = admitted(allowance(kiosk=100), "a")
+    budgets.charge("a", 100, TODAY)
+
+    budgets.release("a")
+
+    with pytest.raises(BudgetExhausted):
+        budgets.admit("b", allowance(kiosk=100), TODAY)
+
+
+def test_a_session_that_was_released_is_not_told_again() -> None:
+    budgets = admitted(allowance(kiosk=100), "a", "b")
+    budgets.release("a")
+
+    assert budgets.charge("b", 100, TODAY) == {"b"}
+
+
+def test_a_new_day_has_a_new_budget_and_a_session_keeps_its_own() -> None:
+    budgets = admitted(allowance(session=150, kiosk=100), "a")
+    assert budgets.charge("a", 100, TODAY) == {"a"}
+
+    budgets.admit("b", allowance(kiosk=100), TOMORROW)
+
+    assert budgets.spent(KIOSK, TOMORROW) == 0
+    assert budgets.charge("b", 10, TOMORROW) == frozenset()
+    assert budgets.charge("a", 50, TOMORROW) == {"a"}
+
+
+def test_a_clock_that_is_set_back_does_not_bring_yesterday_back() -> None:
+    budgets = Budgets(TOMORROW, {KIOSK: 100})
+
+    with pytest.raises(BudgetExhausted):
+        budgets.admit("a", allowance(kiosk=100), TODAY)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(1, 50)), max_size=60),
+    st.integers(1, 400),
+)
+def test_no_race_passes_a_budget_by_more_than_what_was_under_way(
+    responses: list[tuple[int, int]], limit: int
+) -> None:
+    """Whoever is told to end may deliver the one response that it is in, and no other."""
+    sessions = [str(number) for number in range(5)]
+    budgets = admitted(allowance(kiosk=limit), *sessions)
+    ending: set[str] = set()
+    under_way = 0
+
+    for number, micros in responses:
+        session = sessions[number]
+        if session not in sessions or session in ending:
+            continue
+        crossed = budgets.charge(session, micros, TODAY)
+        if crossed:
+            assert crossed == set(sessions)
+            ending |= crossed
+            under_way = micros
+
+    assert budgets.spent(KIOSK, TODAY) < limit + max(under_way, 1)

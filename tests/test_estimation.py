@@ -1,0 +1,86 @@
+"""What was cut off is estimated from the audio that went by."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.estimation import Underway, estimated_tokens
+from relay.core.metering import Tokens
+
+
+@pytest.mark.parametrize(
+    ("heard", "spoken", "tokens"),
+    [
+        (0.0, 0.0, Tokens()),
+        (1.0, 1.0, Tokens(input_audio=10, output_audio=20)),
+        (0.1, 0.05, Tokens(input_audio=1, output_audio=1)),
+        (0.11, 0.06, Tokens(input_audio=2, output_audio=2)),
+        (60.0, 60.0, Tokens(input_audio=600, output_audio=1200)),
+    ],
+)
+def test_a_second_is_10_tokens_in_and_20_out(heard: float, spoken: float, tokens: Tokens) -> None:
+    assert estimated_tokens(input_seconds=heard, output_seconds=spoken) == tokens
+
+
+@given(st.integers(0, 10_000))
+def test_a_sum_of_many_chunks_makes_no_token_of_its_own(chunks: int) -> None:
+    heard = sum(0.1 for _ in range(chunks))
+
+    assert estimated_tokens(input_seconds=heard, output_seconds=0).input_audio == chunks
+
+
+def test_a_response_takes_in_what_was_heard_before_it() -> None:
+    underway = Underway()
+    underway.heard(2)
+    underway.began("one")
+    underway.spoke(1)
+    underway.heard(5)
+
+    assert list(underway.estimates()) == [("one", Tokens(input_audio=20, output_audio=20))]
+
+
+def test_what_is_reported_is_not_estimated() -> None:
+    underway = Underway()
+    underway.heard(2)
+    underway.began("one")
+    underway.spoke(1)
+    underway.reported("one")
+    underway.heard(3)
+    underway.began("two")
+
+    assert list(underway.estimates()) == [("two", Tokens(input_audio=30))]
+
+
+def test_between_responses_there_is_nothing_to_estimate() -> None:
+    underway = Underway()
+    underway.heard(2)
+    underway.spoke(1)
+    underway.reported("never begun")
+
+    assert list(underway.estimates()) == []
+
+
+@given(st.lists(st.sampled_from(["began", "reported", "spoke"]), max_size=40))
+def test_no_audio_of_unreported_responses_is_lost(steps: list[str]) -> None:
+    """With several responses at once, too: only the split between them is a guess."""
+    underway, spoken, latest, made = Underway(), {"": 0}, "", 0
+    for step in steps:
+        match step:
+            case "began":
+                made += 1
+                latest = str(made)
+                spoken[latest] = 0
+                underway.began(latest)
+            case "spoke" if latest:
+                spoken[latest] += 1
+                underway.spoke(1)
+            case "reported" if latest:
+                underway.reported(latest)
+                del spoken[latest]
+                latest = next(reversed(spoken))
+    del spoken[""]
+
+    estimates = dict(underway.estimates())
+    assert {key: tokens.output_audio for key, tokens in estimates.items()} == {
+        key: seconds * 20 for key, seconds in spoken.items()
+    }
