@@ -4,15 +4,17 @@ It puts together the ledger, which remembers, and the budgets, which forbid; a s
 before it starts and tells here what it used, before the client is told.
 """
 
+import asyncio
 from datetime import UTC, datetime, time
 from decimal import Decimal
 
-from relay.config import Client, Config, Persona
+from relay.books import payer_of_user
+from relay.config import Config, Persona
 from relay.core.budgets import Allowance, Budgets, Payer
 from relay.core.errors import RelayFull
 from relay.core.pricing import micros
 from relay.core.reports import Report
-from relay.ledger import Ledger, LedgerFailing, SessionEnd, SessionRow, UsageRow
+from relay.ledger import PATIENCE_SECONDS, Ledger, SessionEnd, SessionRow, UsageRow
 from relay.log import Logger
 
 
@@ -29,20 +31,23 @@ class Accounts:
 
     @classmethod
     async def open(cls, config: Config, log: Logger) -> "Accounts":
-        """Open the ledger, and let the budgets start with what it knows of today.
+        """Open the ledger, and let the budgets know what was spent today.
 
         Raises:
             OSError: the file cannot be the ledger.
         """
         ledger = await Ledger.open(config.usage.path, log)
         today = datetime.now(UTC).date()
-        try:
-            spent = await ledger.spent(datetime.combine(today, time(), UTC))
-        except LedgerFailing:
-            spent = {}
-        return cls(ledger, Budgets(today, spent))
+        budgets = Budgets(today, {})
+        spent = ledger.spent(datetime.combine(today, time(), UTC))
+        # A ledger that fails tells it when it is back.
+        spent.add_done_callback(lambda answer: budgets.learn(answer.result(), today))
+        await asyncio.wait((spent,), timeout=PATIENCE_SECONDS)
+        return cls(ledger, budgets)
 
-    def admit(self, session_id: str, client: str, persona: Persona, config: Config) -> None:
+    def admit(
+        self, session_id: str, client: str, user: str | None, persona: Persona, config: Config
+    ) -> None:
         """Let a session draw on its budgets, until it is released.
 
         Raises:
@@ -54,16 +59,21 @@ class Accounts:
                 "The relay cannot write down what is used. Try again later.",
                 detail="the ledger is failing",
             )
-        allowance = _allowance(client, config.clients.get(client), persona)
+        allowance = _allowance(client, user, persona, config)
         self._budgets.admit(session_id, allowance, datetime.now(UTC).date())
 
     def release(self, session_id: str) -> None:
         """Forget a session that has ended or did not start."""
         self._budgets.release(session_id)
 
-    async def started(self, row: SessionRow) -> None:
-        """Write down a session that starts."""
+    async def started(self, row: SessionRow) -> bool:
+        """Write down a session that starts; return whether it is past a line of its budget.
+
+        Others may have spent what was left while it was being opened.
+        """
         await self.ledger.session_started(row)
+        session_id = row.session_id
+        return session_id in self._budgets.charge(session_id, 0, datetime.now(UTC).date())
 
     async def used(self, session_id: str, report: Report) -> frozenset[str]:
         """Write down what was used, and charge it; return the sessions past a line.
@@ -94,12 +104,15 @@ class Accounts:
         await self.ledger.session_ended(row)
 
 
-def _allowance(name: str, client: Client | None, persona: Persona) -> Allowance:
-    """Return what a session of this client with this persona may cost."""
+def _allowance(name: str, user: str | None, persona: Persona, config: Config) -> Allowance:
+    """Return what a session of this client, with this persona, for this end user may cost."""
+    client = config.clients.get(name)
     payers: dict[Payer, Decimal | None] = {
         ("client", name): client.limits.usd_per_day if client else None,
         ("persona", persona.name): persona.limits.usd_per_day,
     }
+    if user:
+        payers[payer_of_user(name, user)] = config.limits.user.usd_per_day
     of_session = [client.limits.usd_per_session if client else None, persona.limits.usd_per_session]
     limits = [micros(limit) for limit in of_session if limit is not None]
     return Allowance(

@@ -9,13 +9,14 @@ from typing import Any
 
 from aiohttp import web
 
-from relay import pages, personas
+from relay import cors, credentials, pages, personas
 from relay.accounts import Accounts
 from relay.config import Config, InvalidConfig, Problem, check_listen
 from relay.core.errors import RelayDraining, RelayError
+from relay.handshake import refusal
 from relay.log import Logger
 from relay.metrics import CONTENT_TYPE, Metrics
-from relay.realtime import Realtime, refusal
+from relay.realtime import Realtime
 from relay.upstream import Dialler, connections
 
 HEAD_SECONDS = 15
@@ -111,6 +112,10 @@ def create_app(
             web.get("/readyz", _readyz),
             web.get("/metrics", _metrics),
             web.get("/v1/personas", _personas),
+            web.post("/v1/realtime/client_secrets", _client_secrets),
+            web.options("/v1/realtime/client_secrets", _preflight),
+            web.post("/v1/realtime/sessions", _sessions),
+            web.options("/v1/realtime/sessions", _preflight),
         ]
     )
     if config.server.playground:
@@ -127,6 +132,32 @@ async def _personas(request: web.Request) -> web.Response:
         return personas.listing(request, request.app[RELAY].config)
     except RelayError as error:
         return refusal(error)
+
+
+async def _client_secrets(request: web.Request) -> web.Response:
+    config = request.app[RELAY].config
+    return await _shared(request, credentials.respond(request, config, credentials.client_secret))
+
+
+async def _sessions(request: web.Request) -> web.Response:
+    config = request.app[RELAY].config
+    return await _shared(request, credentials.respond(request, config, credentials.session))
+
+
+async def _preflight(request: web.Request) -> web.Response:
+    return await _shared(request, cors.preflight(request, request.app[RELAY].config))
+
+
+async def _shared(request: web.Request, answer: Awaitable[web.Response]) -> web.Response:
+    """Answer a page of an allowed origin so that it may read it, refusals included."""
+    relay = request.app[RELAY]
+    try:
+        response = await answer
+    except RelayError as error:
+        relay.metrics.refused(error.code)
+        response = refusal(error)
+    cors.share(response, request, relay.config.browser)
+    return response
 
 
 async def _healthz(_request: web.Request) -> web.Response:
@@ -175,14 +206,14 @@ async def serve(
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        if unpriced := relay.unpriced():
-            log.warning("price.missing", models=unpriced)
         log.info(
             "relay.started",
             url=f"http://{_authority(runner)}/v1",
             personas=sorted(relay.config.personas),
             upstreams={name: u.url for name, u in relay.config.upstreams.items()},
         )
+        if unpriced := relay.unpriced():
+            log.warning("price.missing", models=unpriced)
         with _signals(relay, load) as asked_to_stop:
             await asked_to_stop()
             log.info("drain.started", seconds=relay.config.limits.drain_seconds)

@@ -7,12 +7,13 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from multidict import MultiMapping
 
-from relay.config import Config, Persona
+from relay.claims import SHORT_LIVED, Claims, verify
+from relay.config import ClientLimits, Config, Persona
 from relay.core.errors import (
     InvalidApiKey,
     InvalidRequest,
@@ -24,7 +25,9 @@ from relay.core.errors import (
 KEY_PROTOCOL = "openai-insecure-api-key."
 """Browsers cannot set headers: there the credential follows this, as a subprotocol."""
 
-SHORT_LIVED = "ek_"
+END_USER_HEADER = "OpenAI-Safety-Identifier"
+"""Names the end user, as the API's own clients do; only a trusted client is believed."""
+
 ANONYMOUS = "anonymous"
 
 CREDENTIAL_PARAMETERS = frozenset(
@@ -50,16 +53,27 @@ class Principal:
     Attributes:
         client: the client's name in the configuration, or ``anonymous``.
         personas: what it may use; None for all.
-        max_sessions: how many sessions it may have open; None for as many as there is room.
+        limits: how much it may use.
+        trusted: it may fill in variables and name its end user.
+        user: the hash of the end user that it named; two clients may have the same.
+        claims: what its credential says, if that is a short-lived one.
     """
 
     client: str
     personas: tuple[str, ...] | None = None
-    max_sessions: int | None = None
+    limits: ClientLimits = field(default_factory=ClientLimits)
+    trusted: bool = False
+    user: str | None = None
+    claims: Claims | None = None
 
     def may_use(self, persona: str) -> bool:
         """Tell whether the principal may use this persona."""
         return self.personas is None or persona in self.personas
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What was filled in for the persona."""
+        return self.claims.variables if self.claims else {}
 
 
 def subprotocols(headers: MultiMapping[str]) -> tuple[str, ...]:
@@ -68,12 +82,14 @@ def subprotocols(headers: MultiMapping[str]) -> tuple[str, ...]:
     return tuple(name for protocol in offered if (name := protocol.strip()))
 
 
-def authenticate(headers: MultiMapping[str], query: Mapping[str, str], config: Config) -> Principal:
-    """Return who is calling.
+def authenticate(
+    headers: MultiMapping[str], query: Mapping[str, str], config: Config, now: float
+) -> Principal:
+    """Return who is calling; ``now`` is in epoch seconds.
 
     Raises:
         InvalidRequest: a credential is in the query string.
-        InvalidApiKey: there is no credential, or an unknown one.
+        InvalidApiKey: there is no credential, or an unknown or expired one.
     """
     if any(name.lower() in CREDENTIAL_PARAMETERS for name in query):
         raise InvalidRequest(
@@ -81,14 +97,36 @@ def authenticate(headers: MultiMapping[str], query: Mapping[str, str], config: C
         )
     credential = _credential(headers)
     if credential.startswith(SHORT_LIVED):
-        raise InvalidApiKey
+        return _bearer(credential, config, now)
     if config.anonymous:
         return Principal(ANONYMOUS)
     name = _owner(credential, config)
     if name is None:
         raise InvalidApiKey
     client = config.clients[name]
-    return Principal(name, client.personas, client.limits.max_sessions)
+    user = _end_user(headers) if client.trusted else None
+    return Principal(name, client.personas, client.limits, client.trusted, user)
+
+
+def _bearer(credential: str, config: Config, now: float) -> Principal:
+    """Return who a short-lived credential stands for, under the configuration as it is now."""
+    if config.secrets is None:
+        raise InvalidApiKey
+    claims = verify(credential, config.secrets.signing_keys, now)
+    if config.anonymous and claims.client == ANONYMOUS:
+        return Principal(ANONYMOUS, (claims.persona,), claims=claims)
+    client = config.clients.get(claims.client)
+    if client is None or not client.trusted:
+        raise InvalidApiKey
+    allowed = client.personas is None or claims.persona in client.personas
+    personas = (claims.persona,) if allowed else ()
+    return Principal(claims.client, personas, client.limits, user=claims.user, claims=claims)
+
+
+def _end_user(headers: MultiMapping[str]) -> str | None:
+    """Return the hash that the relay knows an end user by: names are often addresses."""
+    named = headers.get(END_USER_HEADER, "").strip()
+    return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest() if named else None
 
 
 def _credential(headers: MultiMapping[str]) -> str:
@@ -139,16 +177,16 @@ def _is_loopback(host: str) -> bool:
 
 
 def choose_persona(principal: Principal, query: Mapping[str, str], config: Config) -> Persona:
-    """Return the persona that the caller asks for.
+    """Return the persona that the caller asks for, or else the one that it is bound to.
 
     Raises:
         PersonaNotFound: there is none of that name, or none was named and there is no default.
-        PersonaNotAllowed: the caller may not use it.
+        PersonaNotAllowed: the caller may not use it, or its credential is for another.
     """
-    named = query.get("persona")
+    fallback = principal.claims.persona if principal.claims else config.default_persona
     model = query.get("model")
-    fallback = model if model in config.personas else config.default_persona
-    persona = config.personas.get(named if named is not None else fallback or "")
+    named = query.get("persona", model if model in config.personas else fallback)
+    persona = config.personas.get(named or "")
     if persona is None:
         raise PersonaNotFound
     if not principal.may_use(persona.name):

@@ -468,17 +468,24 @@ FROM last WHERE last.session_id = sessions.session_id
 
 
 def spent(connection: sqlite3.Connection, since: datetime) -> dict[Payer, int]:
-    """Return what each client and each persona has spent since then, in micro-dollars."""
+    """Return what each client, persona and end user has spent since then, in micro-dollars."""
     sums: Counter[Payer] = Counter()
-    for client, persona, amount in connection.execute(_SPENT, (moment(since),)):
+    for client, persona, user, amount in connection.execute(_SPENT, (moment(since),)):
         sums["client", client] += amount
         sums["persona", persona] += amount
+        if user:
+            sums[payer_of_user(client, user)] += amount
     return dict(sums)
 
 
+def payer_of_user(client: str, user_hash: str) -> Payer:
+    """Return the end user of a client as a payer: two clients may name their users alike."""
+    return "user", f"{client}/{user_hash}"
+
+
 _SPENT = """
-SELECT s.client, s.persona, sum(r.cost_usd_micros)
+SELECT s.client, s.persona, s.user_hash, sum(r.cost_usd_micros)
 FROM reports r JOIN sessions s USING (session_id)
 WHERE r.reported_at >= ? AND r.cost_usd_micros IS NOT NULL
-GROUP BY s.client, s.persona
+GROUP BY s.client, s.persona, s.user_hash
 """

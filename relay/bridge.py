@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 
 from relay.core.close import CloseCode
-from relay.core.commands import Command, End, ObserveFirstAudio, Record, Send, Side
+from relay.core.commands import Command, End, ObserveFirstAudio, Pause, Record, Send, Side
 from relay.core.errors import ClientLost, InternalError, RelayError, SlowClient, UpstreamLost
 from relay.core.reports import Report
 from relay.core.session import Commands, Session
@@ -139,6 +139,8 @@ class Bridge:
                 await self._keep(report)
             case ObserveFirstAudio(seconds=seconds):
                 self._observe_first_audio(seconds)
+            case Pause(seconds=seconds):
+                await asyncio.wait({self._ended}, timeout=seconds)
             case End():
                 self._end((command,))
 

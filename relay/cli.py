@@ -6,11 +6,11 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 from aiohttp import web
@@ -18,12 +18,14 @@ from aiohttp import web
 import relay
 from relay import app, usage
 from relay import log as logs
-from relay.config import Config, InvalidConfig, check_listen, load, session_update
+from relay.config import Config, InvalidConfig, check_listen, filled, load, session_update
 
 DEFAULT_CONFIG = Path("config/relay.yaml")
 FINE, FAILED, WRONG = 0, 1, 2
 MASK = "***"
 SIMULATOR_PORT = 8081
+
+T = TypeVar("T")
 
 EXAMPLES = """examples:
   relay demo                             talk to the local upstream, with no key
@@ -102,13 +104,13 @@ def _parser() -> argparse.ArgumentParser:
 
     used = commands.add_parser("usage", help="print what was used, or check the books")
     _add_config(used)
-    used.add_argument("--since", type=usage.parse_moment, metavar="D", help="from here on, in UTC")
-    used.add_argument("--until", type=usage.parse_moment, metavar="D", help="before this, in UTC")
-    used.add_argument("--by", type=usage.parse_grouping, default=("persona",), metavar="A,B")
+    used.add_argument("--since", type=_moment, metavar="D", help="from here on, in UTC")
+    used.add_argument("--until", type=_moment, metavar="D", help="before this, in UTC")
+    used.add_argument("--by", type=_grouping, default=("persona",), metavar="A,B")
     used.add_argument("--format", choices=tuple(usage.FORMATS), default="table")
     instead = used.add_mutually_exclusive_group()
     instead.add_argument("--check", action="store_true", help="prove that the books are right")
-    instead.add_argument("--prune", type=usage.parse_moment, metavar="BEFORE", help="forget")
+    instead.add_argument("--prune", type=_moment, metavar="BEFORE", help="forget")
     used.set_defaults(run=_usage)
 
     key = commands.add_parser("key", help="make a key for a client").add_subparsers(
@@ -116,6 +118,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     key.add_parser("new", help="print a new key once, and its hash").set_defaults(run=_new_key)
     return parser
+
+
+def _told(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Let argparse tell why an argument is wrong: of a ValueError it keeps the reason to itself."""
+
+    def reading(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as wrong:
+            raise argparse.ArgumentTypeError(str(wrong)) from None
+
+    return reading
+
+
+_moment, _grouping = _told(usage.parse_moment), _told(usage.parse_grouping)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -171,7 +188,7 @@ def _prompt(given: argparse.Namespace) -> None:
     if persona is None:
         known = ", ".join(sorted(config.personas))
         raise WrongUsage(f"there is no persona {given.persona!r}; there are: {known}")
-    update = {"type": "session.update", "session": _masked(session_update(persona))}
+    update = {"type": "session.update", "session": _masked(session_update(filled(persona, {})))}
     print(json.dumps(update, indent=2, ensure_ascii=False))
 
 

@@ -31,8 +31,9 @@ from pydantic_core import ErrorDetails
 
 from relay.core.events import CLIENT_EVENTS
 from relay.core.pricing import Prices
+from relay.core.variables import render, undeclared, unfit
 from relay.prices import load_prices
-from relay.source import Document, KeyPath, Problem, read
+from relay.source import Document, KeyPath, Problem, dotted, read
 from relay.value import (
     Certificates,
     ClientEvent,
@@ -52,6 +53,7 @@ from relay.value import (
     Secret,
     SessionField,
     Sha256,
+    SigningKey,
     Some,
     Text,
     Token,
@@ -68,6 +70,7 @@ __all__ = [
     "Persona",
     "Problem",
     "check_listen",
+    "filled",
     "load",
     "session_update",
 ]
@@ -77,19 +80,10 @@ NOT_SUPPORTED_YET = (
     "server.tls_key",
     "upstreams.*.provider: azure",
     "upstreams.*.dialect",
-    "clients.*.trusted",
-    "clients.*.limits.sessions_per_minute",
-    "secrets",
-    "limits.audio_rate",
-    "limits.audio_burst_seconds",
-    "limits.events_per_second",
-    "limits.user",
     "tools",
     "personas.*.session.type: transcription",
     "personas.*.session.tools.*.run",
-    "personas.*.variables",
     "personas.*.limits.max_tool_seconds",
-    "personas.*.limits.max_sessions",
 )
 """What is modelled but does nothing yet. Written in a file it is refused, so that nobody relies on
 it; deleting a row here switches it on. A row may name one value of a key."""
@@ -229,7 +223,7 @@ def _sha256(key: SecretStr) -> str:
 class Secrets(_Section):
     """Short-lived credentials; not offered if left out."""
 
-    signing_keys: Annotated[OneOrMore[Secret], Field(min_length=1)]
+    signing_keys: Annotated[OneOrMore[SigningKey], Field(min_length=1)]
     """The first signs, all verify."""
     ttl_seconds: Seconds = 600
     """How long a credential is good for."""
@@ -306,6 +300,12 @@ class Variable(_Section):
     """What stands there if nobody fills it in."""
     max_length: Count = 100
     """The characters that it may have."""
+
+    @model_validator(mode="after")
+    def _has_a_default_that_fits(self) -> Self:
+        if wrong := unfit(self.default, self.max_length):
+            raise ValueError(f"has a default that does not fit: it {wrong}")
+        return self
 
 
 class PersonaClient(_Section):
@@ -428,6 +428,15 @@ def check_listen(host: str) -> str | None:
     return "would let anybody in: listen on 127.0.0.1, or give a client a key under `clients`"
 
 
+def filled(persona: Persona, variables: Mapping[str, str]) -> Persona:
+    """Return a persona with a text in each place of its instructions."""
+    instructions = persona.session.get("instructions")
+    if not isinstance(instructions, str):
+        return persona
+    text = render(instructions, persona.variables, variables)
+    return persona.model_copy(update={"session": {**persona.session, "instructions": text}})
+
+
 def session_update(persona: Persona) -> dict[str, Any]:
     """Return the ``session`` of the update that configures an upstream: ``type`` comes first."""
     return _sent(persona.session)
@@ -485,6 +494,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     found = misplaced + _exposed(root)
     for document in personas.values():
         found += _session_problems(document, _extra_fields(document, root))
+        found += _place_problems(document)
     config: Config | None = None
     try:
         config = Config.model_validate(sources.values(), context=_scope(sources))
@@ -655,6 +665,18 @@ def _session_problems(persona: Document, extra_fields: Collection[str]) -> Itera
         yield persona.problem(("session", "instructions"), message)
     for fault in schema.session_faults(_sent(session), extra_fields):
         yield persona.problem(("session", *fault.path), fault.message)
+
+
+def _place_problems(persona: Document) -> Iterator[Problem]:
+    """Find places in the instructions that nothing would ever fill."""
+    variables, instructions = persona.at("variables"), persona.at("session", "instructions")
+    if not isinstance(instructions, str):
+        return
+    for place in undeclared(instructions, variables if isinstance(variables, dict) else ()):
+        line = instructions.count("\n", 0, place.offset) + 1
+        shown = f"{{{{ {dotted((place.name,))} }}}}"
+        message = f"has {shown} on line {line} of the text: declare it under `variables`"
+        yield persona.problem(("session", "instructions"), message)
 
 
 def _extra_fields(persona: Document, root: Document) -> frozenset[str]:

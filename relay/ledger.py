@@ -26,9 +26,12 @@ from relay import books
 from relay.books import Entry, Instance, LedgerUnusable, SessionEnd, SessionRow, UsageRow
 from relay.core.budgets import Payer
 
-__all__ = ["Ledger", "LedgerFailing", "LedgerUnusable", "SessionEnd", "SessionRow", "UsageRow"]
+__all__ = ["PATIENCE_SECONDS", "Ledger", "LedgerUnusable", "SessionEnd", "SessionRow", "UsageRow"]
 
 Logger = structlog.typing.FilteringBoundLogger
+
+PATIENCE_SECONDS = 1.0
+"""How long anybody waits for the disk."""
 
 RETRY_SECONDS = 0.25
 """How long after a fault the disk is tried again."""
@@ -49,10 +52,6 @@ _REFUSALS = (
     ValueError,
 )
 """Faults of a row and not of the disk: it would never be written."""
-
-
-class LedgerFailing(Exception):
-    """The ledger cannot be read now."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +95,9 @@ class Ledger:
         self._writer = _Writer(file, self._tell, busy_seconds=patience_seconds / 2)
 
     @classmethod
-    async def open(cls, file: Path, log: Logger, *, patience_seconds: float = 1.0) -> "Ledger":
+    async def open(
+        cls, file: Path, log: Logger, *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> "Ledger":
         """Open the ledger; make it if there is none, and close what a crash has left open.
 
         A full disk or a locked file does not keep it from being opened: it is ``failing`` then.
@@ -146,22 +147,15 @@ class Ledger:
         """Write down how a session ended; it waits as ``used`` does."""
         await self._write(Entry(row, len(self._reports.pop(row.session_id))))
 
-    async def spent(self, since: datetime) -> Mapping[Payer, int]:
-        """Return what each client and persona has spent since then, in micro-dollars.
+    def spent(self, since: datetime) -> asyncio.Future[Mapping[Payer, int]]:
+        """Ask what each client, persona and end user has spent since then, in micro-dollars.
 
-        What was used until it is asked is in it, committed or not.
-
-        Raises:
-            LedgerFailing: the disk does not answer within ``patience_seconds``.
+        What was used until it is asked is in it, committed or not. While the disk fails there is
+        no answer; it comes when everything is written.
         """
         question = _Spent(since, Future())
         self._writer.queue.put(question)
-        answer = asyncio.wrap_future(question.answer)
-        await asyncio.wait((answer,), timeout=self._patience_seconds)
-        if not answer.done():
-            answer.cancel()
-            raise LedgerFailing
-        return answer.result()
+        return asyncio.wrap_future(question.answer, loop=self._loop)
 
     async def close(self, seconds: float = 5.0) -> None:
         """Write what is not written, and close; within a bound, even if the disk hangs."""

@@ -1,5 +1,7 @@
 """GET /v1/personas: which personas the caller may use, so that a page can offer them."""
 
+import time
+
 from aiohttp import web
 
 from relay import auth
@@ -12,7 +14,7 @@ def listing(request: web.Request, config: Config) -> web.Response:
     Raises:
         InvalidRequest, InvalidApiKey, OriginNotAllowed: as for a session.
     """
-    principal = auth.authenticate(request.headers, request.query, config)
+    principal = auth.authenticate(request.headers, request.query, config, time.time())
     auth.check_origin(request, config)
     shown = [
         {

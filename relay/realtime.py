@@ -8,46 +8,44 @@ import asyncio
 import secrets
 import string
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
 from aiohttp import web
 
-from relay import auth
+from relay import auth, handshake
 from relay.accounts import Accounts
 from relay.bridge import Bridge
-from relay.config import Config, Limits, Persona
+from relay.claims import SingleUse
+from relay.config import Config, Persona, filled
+from relay.core.admission import Admission, Place
 from relay.core.close import CloseCode
 from relay.core.commands import End
 from relay.core.errors import (
-    ClientLost,
     InternalError,
-    InvalidRequest,
-    OriginNotAllowed,
     RelayDraining,
     RelayError,
+    RelayFull,
+    SessionLimitReached,
 )
-from relay.core.events import Event, encode
-from relay.core.limits import Admission
+from relay.core.events import Event
 from relay.core.policy import Policy
+from relay.core.rates import Starts
 from relay.core.reports import Report
 from relay.core.session import Session, Terms
 from relay.log import Logger
 from relay.metrics import Metrics
-from relay.peer import ClientSocket, Patience, Peer
+from relay.peer import Peer
 from relay.record import Record
 from relay.upstream import Dialler, OpenedUpstream
 
-SUBPROTOCOL = "realtime"
-EVENTS_SUBPROTOCOL = "relay.events"
-"""Offered besides ``realtime`` by a client that wants the relay's own events too."""
+SESSIONS = "sessions"
+PERSONA_FULL = partial(SessionLimitReached, "Too many sessions are open with this persona.")
 
-SUBPROTOCOLS = (SUBPROTOCOL, EVENTS_SUBPROTOCOL)
-"""What the relay may answer, the first that is offered."""
-
-HANDSHAKE_HEADERS = ("Upgrade", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
-BETA_HEADER, BETA_SUBPROTOCOL = "OpenAI-Beta", "openai-beta.realtime-v1"
+HANDSHAKE = Place("handshakes", 1000, RelayFull)
+"""As many are opened at a time: each holds a client, a dial and a TLS handshake for seconds."""
 
 _ID_CHARS = string.ascii_letters + string.digits
 _MIN_QUOTED_CHARS = 24
@@ -81,6 +79,8 @@ class Realtime:
         self._log = log
         self._tasks = tasks
         self._admission = Admission()
+        self._starts = Starts()
+        self._single_use = SingleUse()
         self._empty = asyncio.Event()
         self._empty.set()
         self._dials: set[asyncio.Timeout] = set()
@@ -107,7 +107,7 @@ class Realtime:
     async def _refuse(self, request: web.Request, error: RelayError) -> web.StreamResponse:
         self._metrics.refused(error.code)
         self._log.warning("session.refused", code=error.code, detail=error.detail)
-        return await refuse(request, error, self._config.limits)
+        return await handshake.refuse(request, error, self._config.limits)
 
     async def drain(self, seconds: float) -> None:
         """Take no new sessions, let those that run go on for a while, then end them."""
@@ -129,20 +129,22 @@ class Realtime:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         config = self._config
         auth.check_origin(request, config)
-        _check_handshake(request)
-        principal = auth.authenticate(request.headers, request.query, config)
-        persona = auth.choose_persona(principal, request.query, config)
+        handshake.check(request)
+        principal = auth.authenticate(request.headers, request.query, config, time.time())
+        chosen = auth.choose_persona(principal, request.query, config)
+        persona = filled(chosen, principal.variables)
         with ExitStack() as place:
-            announces = EVENTS_SUBPROTOCOL in auth.subprotocols(request.headers)
-            call = _Call(principal.client, persona, config, announces=announces)
+            announces = handshake.EVENTS_SUBPROTOCOL in auth.subprotocols(request.headers)
+            call = _Call(principal, persona, config, announces=announces)
             self._admit(principal, call, config, place)
-            upstream = await self._dial(call)
-            try:
-                session = call.session(upstream)
-                socket, client = await _accept(request, config.limits)
-            except BaseException:
-                await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
-                raise
+            with self._opening(principal, config):
+                upstream = await self._dial(call)
+                try:
+                    session = call.session(upstream)
+                    socket, client = await handshake.accept(request, config.limits)
+                except BaseException:
+                    await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
+                    raise
             relayed = self._relay(call, session, client, upstream, place.pop_all())
             await asyncio.shield(self._tasks.create_task(relayed))
         return socket
@@ -153,7 +155,7 @@ class Realtime:
         self._dials.add(dial)
         try:
             async with dial:
-                return await self._dialler.open(call.persona, call.relay_ids)
+                return await self._dialler.open(call.persona, call.relay_ids, call.user)
         except TimeoutError:
             raise RelayDraining from None
         finally:
@@ -165,20 +167,35 @@ class Realtime:
         """Take a place for a session, and give it back when ``place`` is closed."""
         if self.draining:
             raise RelayDraining
-        self._admission.admit(
-            principal.client,
-            max_sessions=config.limits.max_sessions,
-            max_of_client=principal.max_sessions,
-        )
+        places = _places(principal, call.persona, config)
+        self._admission.admit(places)
         self._empty.clear()
-        place.callback(self._leave, principal.client)
-        self._accounts.admit(call.session_id, call.client, call.persona, config)
+        place.callback(self._leave, places)
+        if per_minute := principal.limits.sessions_per_minute:
+            self._starts.start(principal.client, per_minute, asyncio.get_running_loop().time())
+        self._accounts.admit(call.session_id, call.client, call.user, call.persona, config)
         place.callback(self._accounts.release, call.session_id)
 
-    def _leave(self, client: str) -> None:
-        self._admission.release(client)
-        if not self._admission.open:
+    def _leave(self, places: list[Place]) -> None:
+        self._admission.release(places)
+        if not self._admission.open(SESSIONS):
             self._empty.set()
+
+    @contextmanager
+    def _opening(self, principal: auth.Principal, config: Config) -> Iterator[None]:
+        """Count a handshake; a credential for one use is used up only if the session starts."""
+        once = principal.claims if config.secrets and config.secrets.single_use else None
+        with ExitStack() as under_way:
+            self._admission.admit([HANDSHAKE])
+            under_way.callback(self._admission.release, [HANDSHAKE])
+            if once:
+                self._single_use.use(once, time.time())
+            try:
+                yield
+            except BaseException:
+                if once:
+                    self._single_use.give_back(once)
+                raise
 
     async def _relay(
         self,
@@ -204,6 +221,7 @@ class Realtime:
             upstream_session_id=str(upstream.session.get("id")),
             persona=call.persona.name,
             client=call.client,
+            user=call.user,
             model=call.persona.model,
             upstream=upstream.name,
             started_at=now(),
@@ -235,6 +253,20 @@ class Realtime:
                 self._bridges[past].overdraw()
 
 
+def _places(principal: auth.Principal, persona: Persona, config: Config) -> list[Place]:
+    """Return what a session takes a place of."""
+    limits, client, user = config.limits, principal.client, principal.user
+    mine = principal.limits.max_sessions
+    places = [
+        Place(SESSIONS, limits.max_sessions, RelayFull),
+        Place(("client", client), mine, SessionLimitReached),
+        Place(("persona", persona.name), persona.limits.max_sessions, PERSONA_FULL),
+    ]
+    # Two clients may name their users alike.
+    end_user = Place(("user", client, user), limits.user.max_sessions, SessionLimitReached)
+    return [*places, end_user] if user else places
+
+
 def _stop(bridge: Bridge) -> None:
     bridge.stop(RelayDraining(), upstream_code=CloseCode.SERVICE_RESTART)
 
@@ -242,11 +274,14 @@ def _stop(bridge: Bridge) -> None:
 class _Call:
     """A client with a persona, on the way to a session."""
 
-    def __init__(self, client: str, persona: Persona, config: Config, *, announces: bool) -> None:
-        self.client, self.persona, self._announces = client, persona, announces
+    def __init__(
+        self, principal: auth.Principal, persona: Persona, config: Config, *, announces: bool
+    ) -> None:
+        self.client, self.user = principal.client, principal.user
+        self.persona, self._announces = persona, announces
         self.session_id = "sess_" + "".join(secrets.choice(_ID_CHARS) for _ in range(21))
         self.relay_ids = f"relay_{secrets.token_hex(16)}_"
-        self._max_blocked_events = config.limits.max_blocked_events
+        self._limits = config.limits
         self._prices = config.prices
 
     def session(self, upstream: OpenedUpstream) -> Session:
@@ -264,12 +299,15 @@ class _Call:
             ),
             max_session_seconds=persona.limits.max_session_seconds,
             idle_seconds=persona.limits.idle_seconds,
-            max_blocked_events=self._max_blocked_events,
+            max_blocked_events=self._limits.max_blocked_events,
             expires_at=int(time.time() + persona.limits.max_session_seconds),
             relay_ids=self.relay_ids,
             model=persona.model,
             prices=self._prices,
             started_at=datetime.now(UTC),
+            audio_rate=self._limits.audio_rate,
+            audio_burst_seconds=self._limits.audio_burst_seconds,
+            events_per_second=self._limits.events_per_second,
             persona_words=_long_lines(persona.session.get("instructions")),
             announces=self._announces,
             greeting=_greeting(persona),
@@ -291,84 +329,3 @@ def _greeting(persona: Persona) -> Event | None:
 def _long_lines(instructions: object) -> tuple[str, ...]:
     lines = (line.strip() for line in str(instructions or "").splitlines())
     return tuple(line for line in lines if len(line) >= _MIN_QUOTED_CHARS)
-
-
-def _check_handshake(request: web.Request) -> None:
-    """Let only a WebSocket handshake of the current API pass.
-
-    Raises:
-        InvalidRequest: it is something else.
-    """
-    if not _socket().can_prepare(_without_credentials(request)):
-        raise InvalidRequest("This address speaks WebSocket (RFC 6455), and nothing else.")
-    if BETA_HEADER in request.headers or BETA_SUBPROTOCOL in auth.subprotocols(request.headers):
-        raise InvalidRequest(
-            "Clients of the beta interface are not supported yet: "
-            "leave out 'OpenAI-Beta', and use client.realtime instead of client.beta.realtime."
-        )
-
-
-def _without_credentials(request: web.Request) -> web.Request:
-    """Return the handshake as aiohttp may see it: it logs subprotocols, and one may be a key."""
-    offered = auth.subprotocols(request.headers)
-    headers = [(name, request.headers.get(name, "")) for name in HANDSHAKE_HEADERS]
-    headers += [("Sec-WebSocket-Protocol", name) for name in SUBPROTOCOLS if name in offered][:1]
-    # It reads the key with a decoder that fails on anything but ASCII.
-    return request.clone(headers=[(name, _ascii(value)) for name, value in headers])
-
-
-def _ascii(value: str) -> str:
-    return value.encode("ascii", "replace").decode()
-
-
-def _socket(max_message_bytes: int = 0) -> ClientSocket:
-    return ClientSocket(
-        protocols=SUBPROTOCOLS,
-        autoclose=False,
-        autoping=False,
-        compress=False,
-        max_msg_size=max_message_bytes + 1,  # aiohttp takes what is shorter
-        writer_limit=0,
-        decode_text=False,
-    )
-
-
-async def _accept(request: web.Request, limits: Limits) -> tuple[ClientSocket, Peer]:
-    """Answer the handshake with 101.
-
-    Raises:
-        ClientLost: the client is gone.
-    """
-    socket = _socket(limits.max_message_bytes)
-    try:
-        await socket.prepare(_without_credentials(request))
-    except ConnectionError:
-        raise ClientLost from None
-    patience = Patience(limits.slow_client_seconds, limits.max_buffered_bytes)
-    return socket, Peer(socket, patience)
-
-
-async def refuse(request: web.Request, error: RelayError, limits: Limits) -> web.StreamResponse:
-    """Tell a client why it gets no session.
-
-    Browsers cannot read a refused handshake, so whoever offers the subprotocol ``realtime`` gets
-    101, the error as an event, and the close code; a page of a foreign origin never does.
-    """
-    offers = SUBPROTOCOL in auth.subprotocols(request.headers)
-    in_band = offers and not isinstance(error, OriginNotAllowed)
-    if not in_band or not _socket().can_prepare(_without_credentials(request)):
-        return refusal(error)
-    try:
-        socket, client = await _accept(request, limits)
-    except ClientLost:
-        return refusal(error)
-    event = {"type": "error", "event_id": "relay_1", "error": error.body() | {"event_id": None}}
-    await client.leave(error.close_code, str(error), encode(event))
-    return socket
-
-
-def refusal(error: RelayError) -> web.Response:
-    """Return an error as an HTTP response in OpenAI's shape."""
-    wait = error.retry_after_seconds
-    headers = {} if wait is None else {"Retry-After": str(wait)}
-    return web.json_response({"error": error.body()}, status=error.status, headers=headers)

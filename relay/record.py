@@ -29,6 +29,7 @@ class Record:
     upstream_session_id: str
     persona: str
     client: str
+    user: str | None
     model: str
     upstream: str
     started_at: float
@@ -68,6 +69,7 @@ class Record:
             model=self.model,
             upstream=self.upstream,
             upstream_session_id=self.upstream_session_id,
+            user_hash=self.user,
         )
 
     def ending(self, end: End, duration_seconds: float, at: datetime) -> SessionEnd:

@@ -54,6 +54,16 @@ class OpenedUpstream:
     ready_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One upstream that is tried for a persona, for so many seconds."""
+
+    name: str
+    persona: Persona
+    user: str | None
+    seconds: float
+
+
 class Dialler:
     """Dials the upstreams of one configuration; shares their DNS answers and TLS contexts."""
 
@@ -63,9 +73,12 @@ class Dialler:
         self._max_message_bytes = config.limits.max_message_bytes
         self._tls = {name: _tls(upstream) for name, upstream in config.upstreams.items()}
 
-    async def open(self, persona: Persona, relay_ids: str) -> OpenedUpstream:
+    async def open(
+        self, persona: Persona, relay_ids: str, user: str | None = None
+    ) -> OpenedUpstream:
         """Connect to the persona's upstream, or to the next one it names, and configure it.
 
+        ``user`` is the hash of the end user, by which the provider may know abuse.
         Cancelling it leaves nothing open.
 
         Raises:
@@ -77,9 +90,9 @@ class Dialler:
         deadline = started + self._upstreams[persona.upstream[0]].ready_timeout_seconds
         failure: RelayError = UpstreamUnavailable()
         for left, name in zip(range(len(persona.upstream), 0, -1), persona.upstream, strict=True):
-            seconds = (deadline - loop.time()) / left
+            attempt = _Attempt(name, persona, user, seconds=(deadline - loop.time()) / left)
             try:
-                peer, session = await self._open_one(name, persona, relay_ids, seconds)
+                peer, session = await self._open_one(attempt, relay_ids)
             except TimeoutError:
                 failure = UpstreamTimeout(detail=f"{name} was not ready in time")
             except (UpstreamUnavailable, UpstreamRefused) as error:
@@ -88,27 +101,25 @@ class Dialler:
                 return OpenedUpstream(name, peer, session, loop.time() - started)
         raise failure
 
-    async def _open_one(
-        self, name: str, persona: Persona, relay_ids: str, seconds: float
-    ) -> tuple[Peer, Event]:
-        peer = None
+    async def _open_one(self, attempt: "_Attempt", relay_ids: str) -> tuple[Peer, Event]:
+        peer, opening = None, Opening(session_update(attempt.persona), relay_ids)
         try:
-            async with asyncio.timeout(seconds):
-                peer = await self._connect(name, persona)
-                return peer, await _configure(peer, Opening(session_update(persona), relay_ids))
+            async with asyncio.timeout(attempt.seconds):
+                peer = await self._connect(attempt)
+                return peer, await _configure(peer, opening)
         except BaseException as error:
             if isinstance(error, RelayError):
-                error.detail = _unquoted(error.detail, persona)
+                error.detail = _unquoted(error.detail, attempt.persona)
             if peer is not None:
                 await peer.leave(CloseCode.NORMAL_CLOSURE, "the session did not open")
             raise
 
-    async def _connect(self, name: str, persona: Persona) -> Peer:
-        upstream = self._upstreams[name]
+    async def _connect(self, attempt: "_Attempt") -> Peer:
+        name, upstream = attempt.name, self._upstreams[attempt.name]
         try:
             socket = await self._http.ws_connect(
-                realtime_url(upstream.url, persona.model),
-                headers=_headers(upstream),
+                realtime_url(upstream.url, attempt.persona.model),
+                headers=_headers(upstream, attempt.user),
                 ssl=self._tls[name],
                 autoclose=False,
                 autoping=False,
@@ -166,12 +177,13 @@ def realtime_url(base: str, model: str) -> URL:
     return url.with_scheme(scheme).joinpath("realtime").with_query(model=model)
 
 
-def _headers(upstream: Upstream) -> dict[str, str]:
+def _headers(upstream: Upstream, user: str | None) -> dict[str, str]:
     named = {
         "User-Agent": f"realtime-relay/{relay.__version__}",
         "Authorization": upstream.api_key and f"Bearer {upstream.api_key.get_secret_value()}",
         "OpenAI-Organization": upstream.organization,
         "OpenAI-Project": upstream.project,
+        "OpenAI-Safety-Identifier": user,
     }
     configured = {name: value.get_secret_value() for name, value in upstream.headers.items()}
     return configured | {name: value for name, value in named.items() if value}

@@ -18,6 +18,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 
 T = TypeVar("T")
 
+MIN_SIGNING_KEY_BYTES = 32
+"""As long as the hash that it is used with (RFC 2104, section 3)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -85,6 +88,13 @@ def _secret(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces or line breaks, and not empty")
     return value
+
+
+def _strong(key: SecretStr) -> SecretStr:
+    """Refuse a key that whoever holds what it signed could guess."""
+    if len(key.get_secret_value()) < MIN_SIGNING_KEY_BYTES:
+        raise ValueError(f"must have at least {MIN_SIGNING_KEY_BYTES} bytes: openssl rand -hex 32")
+    return key
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
@@ -156,6 +166,7 @@ Rate = Annotated[float, BeforeValidator(_number), Field(gt=0)]
 Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0)]
 Usd = Annotated[Decimal, BeforeValidator(_number), Field(gt=0)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
+SigningKey = Annotated[Secret, AfterValidator(_strong)]
 FilePath = Annotated[Path, AfterValidator(_beside)]
 Certificates = Annotated[FilePath, AfterValidator(_certificates)]
 Url = Annotated[str, AfterValidator(_url)]

@@ -11,7 +11,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import WSMsgType, web
 
@@ -275,8 +275,7 @@ def reset(transport: asyncio.BaseTransport) -> None:
     """Close a connection with RST."""
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    assert isinstance(transport, asyncio.Transport)
-    transport.abort()
+    cast("asyncio.Transport", transport).abort()  # uvloop's is none by its class
 
 
 @asynccontextmanager

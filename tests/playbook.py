@@ -70,6 +70,9 @@ TERMS = Terms(
     model="gpt-realtime-2.1",
     prices=Prices(),
     started_at=datetime(2026, 11, 23, 23, 59, tzinfo=UTC),
+    audio_rate=2,
+    audio_burst_seconds=120,
+    events_per_second=200,
 )
 
 

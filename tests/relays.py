@@ -119,7 +119,7 @@ async def running_relay(path: Path) -> AsyncIterator[RunningRelay]:
             yield relay
     finally:
         await runner.cleanup()
-    assert relay.realtime._admission.open == 0
+    assert relay.realtime._admission.open("sessions") == 0
     assert not relay.realtime._bridges
     assert not relay.realtime._dials
     assert "PLANTED" not in logged.getvalue()

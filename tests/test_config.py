@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from relay import config
-from relay.config import Config, InvalidConfig, check_listen, load, session_update
+from relay.config import Config, InvalidConfig, check_listen, filled, load, session_update
 
 SECRET = "sk-planted-s3cret"
 ENVIRON = {
@@ -284,11 +284,11 @@ RELAY_PROBLEMS = [
     ("${RELAY_CLIENT_KEY}", "12345678", "14: clients.kiosk.key: must be text: put it in quotes"),
     ("${RELAY_CLIENT_KEY}", "[a, b s3cret]", "14: clients.kiosk.key[1]: must be printable ASCII"),
     ("key: ${RELAY_CLIENT_KEY}", "key_sha256: s3cret", "14: clients.kiosk.key_sha256: must be a"),
-    ("[receptionist]", "null\n    trusted: true", "16: clients.kiosk.trusted: not supported yet"),
+    ("[receptionist]", "null\n    trusted: 3", "16: clients.kiosk.trusted: must be a valid bool"),
     (
         "[receptionist]",
-        "null\n    limits: {sessions_per_minute: 3}",
-        "16: clients.kiosk.limits.sessions_per_minute: not supported yet",
+        "null\n    limits: {usd_per_day: -3}",
+        "16: clients.kiosk.limits.usd_per_day: must be",
     ),
     (
         "[receptionist]",
@@ -301,10 +301,15 @@ RELAY_PROBLEMS = [
         "16: clients.other: has a key of clients.kiosk: give each client its own",
     ),
     ("clients:", "usage: {pth: x}\nclients:", "12: usage.pth: unknown key: did you mean path?"),
-    ("clients:", "secrets: {}\nclients:", "12: secrets: not supported yet: remove it"),
+    ("clients:", "secrets: {}\nclients:", "12: secrets.signing_keys: is required"),
+    (
+        "clients:",
+        f"secrets:\n  signing_keys:\n    - {31 * 'x'}\nclients:",
+        "14: secrets.signing_keys[0]: must have at least 32 bytes: openssl rand -hex 32",
+    ),
     ("clients:", "tools: {}\nclients:", "12: tools: not supported yet: remove it"),
     ("clients:", "file: x\nclients:", "12: file: unknown key"),
-    ("clients:", "limits: {audio_rate: 2}\nclients:", "12: limits.audio_rate: not supported yet"),
+    ("clients:", "limits: {audio_rate: 0}\nclients:", "12: limits.audio_rate: must be greater"),
     ("clients:", "limits: 3\nclients:", "12: limits: must be a mapping"),
     ("clients:", "limits: {drain_seconds: 0}\nclients:", "12: limits.drain_seconds: must be gre"),
     ("clients:", "browser: {allowed_origins: ['*']}\nclients:", "12: browser.allowed_origins[0]: "),
@@ -325,8 +330,16 @@ def test_a_problem_of_relay_yaml_is_named_with_its_line(
 PERSONA_PROBLEMS = [
     ("description: Front desk", "description: 3", "1: description: must be text"),
     ("description: Front desk", "name: x", "1: name: unknown key"),
-    ("description: Front desk", "variables: {}", "1: variables: not supported yet"),
-    ("description: Front desk", "variables: {}", "1: variables: not supported yet"),
+    (
+        "description: Front desk",
+        "variables: {a: {default: abc, max_length: 2}}",
+        "1: variables.a: has a default that does not fit: it must have at most 2 characters",
+    ),
+    (
+        "instructions: Be brief.",
+        "instructions: |\n    You are\n    {{ clinic }}.",
+        "5: session.instructions: has {{ clinic }} on line 2 of the text: declare it under",
+    ),
     ("[openai, local]", "opena", "2: upstream: there is no such upstream: did you mean openai?"),
     ("[openai, local]", "[openai, x]", "2: upstream[1]: there is no such upstream"),
     ("[openai, local]", "[]", "2: upstream: must not be empty"),
@@ -342,7 +355,7 @@ PERSONA_PROBLEMS = [
     ("name: opening_hours", "strict: true", "10: session.tools[0].strict: is not a field"),
     ("name: opening_hours", "run: {http: {}}", "10: session.tools[0].run: not supported yet"),
     ("type: function", "type: funktion", "9: session.tools[0].type: must be 'function' or 'mcp'"),
-    ("  idle_seconds", "  max_sessions: 3\n  idle_seconds", "12: limits.max_sessions: not supp"),
+    ("  idle_seconds", "  max_sessions: 0\n  idle_seconds", "12: limits.max_sessions: must be gr"),
     ("idle_seconds: 60", "idle_seconds: 0", "12: limits.idle_seconds: must be greater than 0"),
     ("limits:", "client: {events: [session.updat]}\nlimits:", "11: client.events[0]: there is no"),
     ("limits:", "client: {session: [model]}\nlimits:", "11: client.session[0]: there is no such"),
@@ -510,7 +523,7 @@ def test_a_switched_on_key_is_read(load_text: Load, monkeypatch: pytest.MonkeyPa
     relay = f"""{RELAY}
     trusted: true
     limits: {{usd_per_day: 0.1}}
-secrets: {{signing_keys: "${{RELAY_CLIENT_KEY}}"}}
+secrets: {{signing_keys: {"k" * 32}}}
 usage: {{path: usage.db}}
 """
     persona = f"{PERSONA}variables: {{clinic: {{default: x}}}}\ndemo: [{{when: a, say: b}}]\n"
@@ -524,6 +537,24 @@ usage: {{path: usage.db}}
     assert loaded.usage.path == loaded.file.parent / "usage.db"
     assert loaded.personas["receptionist"].variables["clinic"].max_length == 100
     assert loaded.personas["receptionist"].demo[0].say == "b"
+
+
+def test_places_are_filled_for_one_session_and_the_persona_stays(load_text: Load) -> None:
+    persona = PERSONA.replace("Be brief.", "Say {{ what }}.") + "variables: {what: {default: hi}}\n"
+    receptionist = load_text(persona=persona).personas["receptionist"]
+
+    by_default, personal = filled(receptionist, {}), filled(receptionist, {"what": "{{ what }}"})
+
+    assert session_update(by_default)["instructions"] == "Say hi."
+    assert session_update(personal)["instructions"] == "Say {{ what }}."
+    assert receptionist.session["instructions"] == "Say {{ what }}."
+
+
+def test_a_persona_of_a_stored_prompt_has_no_places(load_text: Load) -> None:
+    stored = PERSONA.replace("instructions: Be brief.", "prompt: {id: pmpt_1}")
+    persona = load_text(persona=stored).personas["receptionist"]
+
+    assert filled(persona, {"name": "Ada"}) is persona
 
 
 def test_models_can_be_made_without_files() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import re
 import shlex
 import shutil
@@ -13,11 +14,12 @@ from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestServer
-from relays import RunningRelay
+from fakes import FakeUpstream
+from relays import RunningRelay, receive
 from simulated import simulated
 
-from relay import app, cli, demo, log
-from relay.config import Limits, PersonaLimits, Upstream, load
+from relay import app, cli, credentials, demo, log, realtime
+from relay.config import Config, Limits, PersonaLimits, Secrets, Upstream, load
 from relay.core.close import MAX_REASON_BYTES, CloseCode
 from relay.core.errors import ClientLost, OriginNotAllowed, RelayError
 from relay.core.events import CLIENT_EVENTS, MAX_DEPTH, MAX_ID_CHARS, MAX_VALUES
@@ -58,50 +60,97 @@ SECURITY = read("SECURITY.md")
 
 
 @asynccontextmanager
+async def serving(config: Config) -> AsyncIterator[RunningRelay]:
+    logged = io.StringIO()
+    application = app.create_app(config, log.create(logged, "json"))
+    async with TestServer(application) as server:
+        assert server.port is not None
+        yield RunningRelay(server.port, application, logged)
+
+
+@asynccontextmanager
 async def running_demo() -> AsyncIterator[RunningRelay]:
     """Run what ``relay demo`` runs, as fast as it can."""
-    logged = io.StringIO()
     async with simulated() as upstream:
         config = load(demo.CONFIG, {"UPSTREAM": upstream.base_url})
-        application = app.create_app(config, log.create(logged, "json"))
-        async with TestServer(application) as server:
-            assert server.port is not None
-            yield RunningRelay(server.port, application, logged)
+        async with serving(config) as relay:
+            yield relay
 
 
-@pytest.mark.parametrize("number", range(3), ids=["sync", "async with a tool", "raw"])
+CONVERSATIONS = ("sync", "async with a tool", "raw")
+"""The Python samples of the README, in their order; the one that mints comes after them."""
+
+
+async def printed_by_sample(number: int, relay: RunningRelay) -> str:
+    """Run a Python sample of the README as it is written, but for the port."""
+    program = blocks(README, "python")[number]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program.replace(WRITTEN_ADDRESS, f"127.0.0.1:{relay.port}")),
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, err.decode()) == (0, "")
+    return out.decode().strip()
+
+
+@pytest.mark.parametrize("number", range(len(CONVERSATIONS)), ids=CONVERSATIONS)
 async def test_a_python_sample_of_the_readme_has_its_conversation(number: int) -> None:
-    """Run as it is written, but for the port; each ends by itself, with something heard."""
+    """Each ends by itself, with something heard."""
     async with running_demo() as relay:
-        program = blocks(README, "python")[number]
-        program = program.replace(WRITTEN_ADDRESS, f"127.0.0.1:{relay.port}")
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        out, err = await process.communicate()
+        assert await printed_by_sample(number, relay)
     (ended,) = relay.lines("session.ended")
 
-    assert (process.returncode, err.decode()) == (0, "")
-    assert out.strip()
     assert set(ended["responses"]) == {"completed"}
     assert ended["blocked_events"] == 0
 
 
 def test_the_readme_has_no_python_sample_that_is_not_run() -> None:
-    assert len(blocks(README, "python")) == 3
+    assert len(blocks(README, "python")) == len(CONVERSATIONS) + 1
 
 
-def test_the_configuration_of_the_readme_loads_with_its_persona(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "config/personas", tmp_path / "personas")
+ENVIRONMENT = {
+    "OPENAI_API_KEY": "sk-test",
+    "RELAY_SIGNING_KEY": "0123456789abcdef" * 4,
+    "WEBSITE_KEY": "key-of-the-website",
+}
+
+
+def readme_config(folder: Path, upstream: str = "https://api.openai.com/v1") -> Config:
+    """Load the YAML samples of the README, with another upstream in the place of OpenAI's."""
+    shutil.copytree(ROOT / "config/personas", folder / "personas")
     for sample in blocks(README, "yaml"):
         named = re.match(r"# config/(\S+)\n", sample)
         assert named, "a sample says which file it is"
-        (tmp_path / named[1]).write_text(sample)
+        settings = sample.replace("  openai:\n", f"  openai:\n    url: {upstream}\n")
+        (folder / named[1]).write_text(settings)
+    return load(folder / "relay.yaml", ENVIRONMENT)
 
-    config = load(tmp_path / "relay.yaml", {"OPENAI_API_KEY": "sk-test"})
+
+def test_the_configuration_of_the_readme_loads_with_its_persona(tmp_path: Path) -> None:
+    config = readme_config(tmp_path)
 
     assert set(config.personas) > {"concierge"}
     assert not config.anonymous
+
+
+async def test_a_page_connects_with_what_the_sample_of_the_readme_mints(tmp_path: Path) -> None:
+    async with (
+        FakeUpstream().running() as upstream,
+        serving(readme_config(tmp_path, upstream.url)) as relay,
+    ):
+        value = await printed_by_sample(len(CONVERSATIONS), relay)
+        async with relay.connect(
+            subprotocols=["realtime", f"openai-insecure-api-key.{value}"],
+            origin="https://shop.example",
+        ) as page:
+            assert (await receive(page))["type"] == "session.created"
+    (line,) = relay.lines("session.ended")
+    instructions = upstream.calls[0].received[0]["session"]["instructions"]
+
+    assert (line["client"], line["persona"]) == ("website", "concierge")
+    assert "on the phone with Ms Lovelace." in instructions
 
 
 def test_what_the_page_on_the_policy_opens_can_be_opened(tmp_path: Path) -> None:
@@ -243,17 +292,24 @@ def test_each_client_event_and_what_is_hidden_is_on_the_page_of_the_policy() -> 
 
 async def test_the_addresses_are_those_of_the_relay() -> None:
     async with running_demo() as relay:
-        resources = relay.application.router.resources()
-    paths = {resource.canonical for resource in resources}
+        routes = [
+            (route.method, route.resource.canonical)
+            for route in relay.application.router.routes()
+            if route.resource
+        ]
     documented = first_cells(BEHAVIOUR.split("\n## A session, as a rule")[0])
 
-    assert documented == {f"GET {path}" for path in paths if "/playground/" not in path}
+    assert documented == {
+        f"{method} {path}"
+        for method, path in routes
+        if method != "HEAD" and "/playground/" not in path  # aiohttp has HEAD where there is GET
+    }
 
 
 def test_a_number_that_is_given_as_a_default_is_the_default() -> None:
     defaults = {
         name: field.default
-        for model in (Limits, PersonaLimits, Upstream)
+        for model in (Limits, PersonaLimits, Secrets, Upstream)
         for name, field in reversed(model.model_fields.items())
     } | {"max_sessions": Limits.model_fields["max_sessions"].default}
     stated = re.findall(r"`(?:\w+\.)?(\w+)` \((\d+)( MiB)?\)", BEHAVIOUR)
@@ -274,6 +330,10 @@ def test_a_number_that_is_given_as_a_default_is_the_default() -> None:
         f"cut at {MAX_REASON_BYTES} bytes",
         f"{MAX_DEPTH} levels, {MAX_VALUES:,} values",
         f"ids of {MAX_ID_CHARS} characters",
+        f"sessions being opened | {realtime.HANDSHAKE.limit:,} |",
+        f"is {credentials.TTL_SECONDS[0]} to {credentials.TTL_SECONDS[-1]}; left out",
+        f"A body has at most {credentials.MAX_BODY_BYTES // 1024} KiB",
+        f"a credential at most {credentials.MAX_CREDENTIAL_CHARS // 1024} KiB",
     ],
 )
 def test_a_number_that_is_fixed_is_the_one_in_the_code(sentence: str) -> None:

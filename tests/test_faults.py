@@ -5,7 +5,6 @@ import json
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import websockets
 from fakes import BINARY, CLOSE, TEXT, Call, Wire, frame, listens, rude_upstream
 from relays import RunningRelay, receive, relaying, running_relay, send, write_config
 
-from relay import realtime
+from relay import handshake
 from relay import upstream as relay_upstream
 from relay.core.commands import Side
 from relay.core.session import Session
@@ -480,14 +479,20 @@ async def test_a_defect_in_a_session_is_1011_on_both_sides_and_one_traceback(
     assert failure["session_id"] == line["session_id"]
 
 
-DEAF: dict[str, Any] = {"ping_seconds": 0.05, "silence_seconds": 0.1}
+DEAF = Patience(ping_seconds=0.05, silence_seconds=0.1, close_seconds=0.2)
+"""Soon given up who does not answer."""
+
+
+def impatient(*_: object) -> Patience:
+    """Stand in for the patience that the configuration gives."""
+    return DEAF
 
 
 async def test_a_client_that_answers_no_ping_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a line that is dead; after FIN or RST one would know at once."""
-    monkeypatch.setattr(realtime, "Patience", partial(Patience, **DEAF))
+    monkeypatch.setattr(handshake, "Patience", impatient)
     async with relaying(tmp_path) as (relay, upstream):
         client = await Wire.connect(relay.port)
         async with asyncio.timeout(2):
@@ -501,7 +506,7 @@ async def test_a_client_that_answers_no_ping_is_lost(
 async def test_an_upstream_that_answers_no_ping_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_upstream, "PATIENCE", Patience(close_seconds=0.2, **DEAF))
+    monkeypatch.setattr(relay_upstream, "PATIENCE", DEAF)
 
     async def is_deaf(upstream: Wire) -> None:
         await upstream.open()
@@ -519,8 +524,8 @@ async def test_an_upstream_that_answers_no_ping_is_lost(
 
 
 async def test_ends_that_answer_pings_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(realtime, "Patience", partial(Patience, **DEAF))
-    monkeypatch.setattr(relay_upstream, "PATIENCE", Patience(close_seconds=0.2, **DEAF))
+    monkeypatch.setattr(handshake, "Patience", impatient)
+    monkeypatch.setattr(relay_upstream, "PATIENCE", DEAF)
     persona = PERSONA_WITH.format("limits: {max_session_seconds: 0.5}")
     async with relaying(tmp_path, receptionist=persona) as (relay, _):
         async with relay.connect() as client:

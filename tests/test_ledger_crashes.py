@@ -15,7 +15,7 @@ from ledgers import opened, select
 from relay import usage
 
 ROOT = Path(__file__).parent.parent
-ROUNDS, AT_ONCE = 25, 2
+ROUNDS, AT_ONCE = 12, 2
 MAX_REPORTS = 100
 
 

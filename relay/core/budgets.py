@@ -42,6 +42,11 @@ class Budgets:
         self._open: dict[str, Allowance] = {}
         self._spent_by_session: Counter[str] = Counter()
 
+    def learn(self, spent: Mapping[Payer, int], day: date) -> None:
+        """Take note of what is known to be spent on a day; it may hold what was charged here."""
+        if day == self._day:
+            self._spent |= Counter(spent)
+
     def admit(self, session_id: str, allowance: Allowance, day: date) -> None:
         """Let a session draw on its payers' budgets, until it is released.
 

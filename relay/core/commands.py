@@ -38,6 +38,13 @@ class ObserveFirstAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Read nothing more of the client for so long: it is ahead of its rate."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """End the session, on both sides.
 
@@ -70,4 +77,4 @@ class End:
         return cls(by, error.code, error.close_code, upstream_code, str(error), farewell)
 
 
-Command = Send | Record | ObserveFirstAudio | End
+Command = Send | Record | ObserveFirstAudio | Pause | End

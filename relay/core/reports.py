@@ -60,10 +60,11 @@ class Reports:
 
     def response(self, response: Event, on: date) -> Report | None:
         """Return the report of a response that is done; None if it was reported before."""
-        report_id = self._new(response.get("id"))
+        name = response.get("id")
+        self.underway.reported(str(name))
+        report_id = self._new(name)
         if report_id is None:
             return None
-        self.underway.reported(report_id)
         tokens = tokens_of_response(response.get("usage"))
         return self._report(
             Report(

@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from relay.core.close import SENDABLE, CloseCode
-from relay.core.commands import Command, End, ObserveFirstAudio, Record, Send, Side
+from relay.core.commands import Command, End, ObserveFirstAudio, Pause, Record, Send, Side
 from relay.core.conversation import Conversation
 from relay.core.errors import (
     BudgetExhausted,
@@ -51,6 +51,7 @@ from relay.core.metering import (
 )
 from relay.core.policy import AnswerUpdate, Policy
 from relay.core.pricing import Prices
+from relay.core.rates import Pace
 from relay.core.redaction import (
     HIDDEN_EVENTS,
     KNOWN_ERRORS,
@@ -80,6 +81,9 @@ class Terms:
         model: what the responses are billed as.
         prices: what things cost.
         started_at: when it began, in UTC.
+        audio_rate: seconds of audio a second that the client may send.
+        audio_burst_seconds: what of it may come at once.
+        events_per_second: events that it may send.
         persona_words: what no error message may quote.
         announces: the client wants the relay's own events too.
         greeting: the first response is asked for when the client is in; None: it is not.
@@ -95,6 +99,9 @@ class Terms:
     model: str
     prices: Prices
     started_at: datetime
+    audio_rate: float
+    audio_burst_seconds: float
+    events_per_second: float
     persona_words: tuple[str, ...] = ()
     announces: bool = False
     greeting: Event | None = None
@@ -166,6 +173,7 @@ class Session:
         """Start with the session object that the upstream confirmed."""
         self.counts = Counts()
         self._terms = terms
+        self._pace = Pace(terms.audio_rate, terms.audio_burst_seconds, terms.events_per_second)
         self._conversation = Conversation()
         self._confirmed = confirmed
         self._refused = 0
@@ -229,6 +237,13 @@ class Session:
     # What the client says.
 
     def _from_client(self, raw: bytes, now: float) -> Commands:
+        heard = self.counts.audio_seconds_to_upstream
+        commands = self._hear(raw, now)
+        heard = self.counts.audio_seconds_to_upstream - heard
+        ahead = self._pace.wait_seconds(now, heard)
+        return (*commands, Pause(ahead)) if ahead else commands
+
+    def _hear(self, raw: bytes, now: float) -> Commands:
         append = None if isinstance(raw, Binary) else read_append(raw)
         if append is None:
             return self._decide(raw, now)

@@ -1,0 +1,100 @@
+"""The WebSocket handshake with a client: what is one, how it is answered, how it is refused."""
+
+from aiohttp import web
+
+from relay import auth
+from relay.config import Limits
+from relay.core.errors import ClientLost, InvalidRequest, OriginNotAllowed, RelayError
+from relay.core.events import encode
+from relay.peer import ClientSocket, Patience, Peer
+
+SUBPROTOCOL = "realtime"
+EVENTS_SUBPROTOCOL = "relay.events"
+"""Offered besides ``realtime`` by a client that wants the relay's own events too."""
+
+SUBPROTOCOLS = (SUBPROTOCOL, EVENTS_SUBPROTOCOL)
+"""What the relay may answer, the first that is offered."""
+
+HANDSHAKE_HEADERS = ("Upgrade", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
+BETA_HEADER, BETA_SUBPROTOCOL = "OpenAI-Beta", "openai-beta.realtime-v1"
+
+
+def check(request: web.Request) -> None:
+    """Let only a WebSocket handshake of the current API pass.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    if not _socket().can_prepare(_without_credentials(request)):
+        raise InvalidRequest("This address speaks WebSocket (RFC 6455), and nothing else.")
+    if BETA_HEADER in request.headers or BETA_SUBPROTOCOL in auth.subprotocols(request.headers):
+        raise InvalidRequest(
+            "Clients of the beta interface are not supported yet: "
+            "leave out 'OpenAI-Beta', and use client.realtime instead of client.beta.realtime."
+        )
+
+
+def _without_credentials(request: web.Request) -> web.Request:
+    """Return the handshake as aiohttp may see it: it logs subprotocols, and one may be a key."""
+    offered = auth.subprotocols(request.headers)
+    headers = [(name, request.headers.get(name, "")) for name in HANDSHAKE_HEADERS]
+    headers += [("Sec-WebSocket-Protocol", name) for name in SUBPROTOCOLS if name in offered][:1]
+    # It reads the key with a decoder that fails on anything but ASCII.
+    return request.clone(headers=[(name, _ascii(value)) for name, value in headers])
+
+
+def _ascii(value: str) -> str:
+    return value.encode("ascii", "replace").decode()
+
+
+def _socket(max_message_bytes: int = 0) -> ClientSocket:
+    return ClientSocket(
+        protocols=SUBPROTOCOLS,
+        autoclose=False,
+        autoping=False,
+        compress=False,
+        max_msg_size=max_message_bytes + 1,  # aiohttp takes what is shorter
+        writer_limit=0,
+        decode_text=False,
+    )
+
+
+async def accept(request: web.Request, limits: Limits) -> tuple[ClientSocket, Peer]:
+    """Answer the handshake with 101.
+
+    Raises:
+        ClientLost: the client is gone.
+    """
+    socket = _socket(limits.max_message_bytes)
+    try:
+        await socket.prepare(_without_credentials(request))
+    except ConnectionError:
+        raise ClientLost from None
+    patience = Patience(limits.slow_client_seconds, limits.max_buffered_bytes)
+    return socket, Peer(socket, patience)
+
+
+async def refuse(request: web.Request, error: RelayError, limits: Limits) -> web.StreamResponse:
+    """Tell a client why it gets no session.
+
+    Browsers cannot read a refused handshake, so whoever offers the subprotocol ``realtime`` gets
+    101, the error as an event, and the close code; a page of a foreign origin never does.
+    """
+    offers = SUBPROTOCOL in auth.subprotocols(request.headers)
+    in_band = offers and not isinstance(error, OriginNotAllowed)
+    if not in_band or not _socket().can_prepare(_without_credentials(request)):
+        return refusal(error)
+    try:
+        socket, client = await accept(request, limits)
+    except ClientLost:
+        return refusal(error)
+    event = {"type": "error", "event_id": "relay_1", "error": error.body() | {"event_id": None}}
+    await client.leave(error.close_code, str(error), encode(event))
+    return socket
+
+
+def refusal(error: RelayError) -> web.Response:
+    """Return an error as an HTTP response in OpenAI's shape."""
+    wait = error.retry_after_seconds
+    headers = {} if wait is None else {"Retry-After": str(wait)}
+    return web.json_response({"error": error.body()}, status=error.status, headers=headers)
