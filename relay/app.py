@@ -17,6 +17,9 @@ from relay.handshake import refusal
 from relay.log import Logger
 from relay.metrics import CONTENT_TYPE, Metrics
 from relay.realtime import Realtime
+from relay.source import dotted
+from relay.tools import workshop
+from relay.tools.toolbox import Toolbox
 from relay.upstream import Dialler, connections
 
 HEAD_SECONDS = 15
@@ -32,23 +35,31 @@ class Relay:
         self.metrics = Metrics(config.personas)
         self._log = log
         self._upstream_is_ready = ready
+        self._reloading = asyncio.Lock()
 
     async def run(self, _app: web.Application) -> AsyncIterator[None]:
         """Keep the connections and the sessions for as long as the application runs."""
         accounts = await Accounts.open(self.config, self._log)
         self.metrics.ledger = accounts.ledger
         try:
-            async with connections() as self._http, asyncio.TaskGroup() as tasks:
-                self.realtime = Realtime(
-                    self.config,
-                    dialler=Dialler(self._http, self.config),
-                    accounts=accounts,
-                    metrics=self.metrics,
-                    log=self._log,
-                    tasks=tasks,
-                )
-                yield
-                await self.realtime.drain(0)
+            async with (
+                workshop.opened(self.metrics.observe_tool, self._log) as self._workshop,
+                connections() as self._http,
+            ):
+                # Outside the group, which would wrap what is wrong with a tool.
+                toolboxes = await equip(self._workshop, self.config)
+                async with asyncio.TaskGroup() as tasks:
+                    self.realtime = Realtime(
+                        self.config,
+                        dialler=Dialler(self._http, self.config),
+                        toolboxes=toolboxes,
+                        accounts=accounts,
+                        metrics=self.metrics,
+                        log=self._log,
+                        tasks=tasks,
+                    )
+                    yield
+                    await self.realtime.drain(0)
         finally:
             await accounts.ledger.close()
 
@@ -63,19 +74,21 @@ class Relay:
         models = {model for session in sessions for model in _models(session)}
         return self.config.prices.unpriced(models, datetime.now(UTC).date())
 
-    def reload(self, load: Callable[[], Config]) -> None:
+    async def reload(self, load: Callable[[], Config]) -> None:
         """Use the configuration as it is now for new sessions; a broken one changes nothing.
 
         Nor does one without clients, where others than this machine can connect.
         """
-        try:
-            config = self._checked(load())
-        except InvalidConfig as invalid:
-            self.metrics.reloaded("failed")
-            self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
-            return
-        self.realtime.use(config, Dialler(self._http, config))
-        self.config = config
+        async with self._reloading:  # else one that waits for its tools would undo a later one
+            try:
+                config = self._checked(load())
+                toolboxes = await equip(self._workshop, config)
+            except InvalidConfig as invalid:
+                self.metrics.reloaded("failed")
+                self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
+                return
+            self.realtime.use(config, Dialler(self._http, config), toolboxes)
+            self.config = config
         self.metrics.reloaded("completed")
         self._log.info("config.reloaded", personas=sorted(config.personas))
 
@@ -84,6 +97,41 @@ class Relay:
         if problem:
             raise InvalidConfig([Problem(config.file, 1, "clients", problem)])
         return config
+
+
+async def equip(shop: workshop.Workshop, config: Config) -> Mapping[str, Toolbox]:
+    """Return the toolbox of each persona.
+
+    Raises:
+        InvalidConfig: with every tool that cannot be run.
+    """
+    orders = {
+        name: workshop.Order(persona.session, persona.limits.max_tool_seconds)
+        for name, persona in config.personas.items()
+    }
+    key = config.tools.signing_key
+    try:
+        return await shop.equip(
+            orders,
+            signing_key=None if key is None else key.get_secret_value(),
+            max_running=config.tools.max_running,
+        )
+    except workshop.ToolsUnusable as unusable:
+        problems = [
+            Problem(config.file, 1, dotted(("personas", persona, *path)), said)
+            for persona, path, said in unusable.problems
+        ]
+        raise InvalidConfig(problems) from None
+
+
+async def check_tools(config: Config, log: Logger) -> None:
+    """Try to get at every tool that the relay is to run.
+
+    Raises:
+        InvalidConfig: with every tool that cannot be run.
+    """
+    async with workshop.opened(Metrics().observe_tool, log) as shop:
+        await equip(shop, config)
 
 
 def _models(session: Mapping[str, Any]) -> Iterator[str]:
@@ -206,18 +254,19 @@ async def serve(
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        log.info(
-            "relay.started",
-            url=f"http://{_authority(runner)}/v1",
-            personas=sorted(relay.config.personas),
-            upstreams={name: u.url for name, u in relay.config.upstreams.items()},
-        )
-        if unpriced := relay.unpriced():
-            log.warning("price.missing", models=unpriced)
-        with _signals(relay, load) as asked_to_stop:
-            await asked_to_stop()
-            log.info("drain.started", seconds=relay.config.limits.drain_seconds)
-            await relay.realtime.drain(relay.config.limits.drain_seconds)
+        async with asyncio.TaskGroup() as tasks:
+            with _signals(relay, load, tasks) as asked_to_stop:
+                log.info(
+                    "relay.started",
+                    url=f"http://{_authority(runner)}/v1",
+                    personas=sorted(relay.config.personas),
+                    upstreams={name: u.url for name, u in relay.config.upstreams.items()},
+                )
+                if unpriced := relay.unpriced():
+                    log.warning("price.missing", models=unpriced)
+                await asked_to_stop()
+                log.info("drain.started", seconds=relay.config.limits.drain_seconds)
+                await relay.realtime.drain(relay.config.limits.drain_seconds)
     finally:
         await runner.cleanup()
     log.info("relay.stopped")
@@ -230,7 +279,7 @@ def _authority(runner: web.AppRunner) -> str:
 
 @contextmanager
 def _signals(
-    relay: Relay, load: Callable[[], Config] | None
+    relay: Relay, load: Callable[[], Config] | None, tasks: asyncio.TaskGroup
 ) -> Iterator[Callable[[], Awaitable[object]]]:
     """Answer the signals of the process; yields what waits for the first that asks to stop."""
     loop = asyncio.get_running_loop()
@@ -241,12 +290,12 @@ def _signals(
             relay.realtime.stop()
         asked.set()
 
-    reactions: dict[signal.Signals, Callable[[], None]] = {
+    reactions: dict[signal.Signals, Callable[[], object]] = {
         signal.SIGTERM: stop,
         signal.SIGINT: stop,
     }
     if load is not None:
-        reactions[signal.SIGHUP] = lambda: relay.reload(load)
+        reactions[signal.SIGHUP] = lambda: tasks.create_task(relay.reload(load))
     for number, react in reactions.items():
         loop.add_signal_handler(number, react)
     try:

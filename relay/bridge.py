@@ -13,7 +13,16 @@ from functools import partial
 import structlog
 
 from relay.core.close import CloseCode
-from relay.core.commands import Command, End, ObserveFirstAudio, Pause, Record, Send, Side
+from relay.core.commands import (
+    CallTool,
+    Command,
+    End,
+    ObserveFirstAudio,
+    Pause,
+    Record,
+    Send,
+    Side,
+)
 from relay.core.errors import ClientLost, InternalError, RelayError, SlowClient, UpstreamLost
 from relay.core.reports import Report
 from relay.core.session import Commands, Session
@@ -33,13 +42,20 @@ class Bridge:
         upstream: Peer,
         observe_first_audio: Callable[[float], None],
         keep: Callable[[Report], Awaitable[None]],
+        run_tool: Callable[[CallTool], Awaitable[str]],
         log: Logger,
     ) -> None:
-        """Relay between these two; ``keep`` returns when what was used is written down."""
+        """Relay between these two.
+
+        ``keep`` returns when what was used is written down, ``run_tool`` when a tool has put out
+        its text; it raises nothing, and may be cancelled.
+        """
         self.session = session
         self.peers: Mapping[Side, Peer] = {Side.CLIENT: client, Side.UPSTREAM: upstream}
         self._observe_first_audio = observe_first_audio
         self._keep = keep
+        self._run_tool = run_tool
+        self._running_tools: set[asyncio.Task[None]] = set()
         self._passing_on: set[Side] = set()
         self._overdrawn = False
         self._log = log
@@ -54,11 +70,14 @@ class Bridge:
         """
         await self._guard(self._open)
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             for side in Side:
                 tasks.create_task(self._relay(side), name=f"relay:{side.value}")
             clock = tasks.create_task(self._guard(self._keep_time), name="clock")
             end = await self._ended
             clock.cancel()
+            for tool in self._running_tools:
+                tool.cancel()
             # The upstream first, because it bills.
             upstream, client = self.peers[Side.UPSTREAM], self.peers[Side.CLIENT]
             tasks.create_task(upstream.close(end.upstream_code, end.reason))
@@ -90,6 +109,8 @@ class Bridge:
             self.stop(InternalError(), upstream_code=CloseCode.INTERNAL_ERROR)
 
     async def _open(self) -> None:
+        if self._ended.done():
+            return
         for command in self.session.open(asyncio.get_running_loop().time()):
             await self._perform(command)
 
@@ -117,6 +138,14 @@ class Bridge:
         while (message := await self.peers[side].receive()) is not None:
             await self._account(side, message)
 
+    async def _call(self, call: CallTool) -> None:
+        """Run a tool beside everything else, and pass on what it puts out."""
+        output = await self._run_tool(call)
+        # From here on it sends, and must not be cancelled.
+        self._running_tools.discard(asyncio.current_task())
+        for command in self.session.tool_finished(call, output):
+            await self._perform(command)
+
     async def _settle(self) -> None:
         """Write down what will not be told of any more."""
         await self._write_down(self.session.settle(asyncio.get_running_loop().time()))
@@ -139,6 +168,10 @@ class Bridge:
                 await self._keep(report)
             case ObserveFirstAudio(seconds=seconds):
                 self._observe_first_audio(seconds)
+            case CallTool():
+                self._running_tools.add(
+                    self._tasks.create_task(self._guard(partial(self._call, command)))
+                )
             case Pause(seconds=seconds):
                 await asyncio.wait({self._ended}, timeout=seconds)
             case End():

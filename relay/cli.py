@@ -179,6 +179,7 @@ def _simulate(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> None:
     config = load(given.config, os.environ)
+    _run(app.check_tools(config, _log(config)))
     print(f"{given.config}: no problems. Personas: {', '.join(sorted(config.personas))}.")
 
 

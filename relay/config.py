@@ -34,6 +34,7 @@ from relay.core.pricing import Prices
 from relay.core.variables import render, undeclared, unfit
 from relay.prices import load_prices
 from relay.source import Document, KeyPath, Problem, dotted, read
+from relay.tools.config import signing_bytes, tool_problems
 from relay.value import (
     Certificates,
     ClientEvent,
@@ -70,6 +71,7 @@ __all__ = [
     "Persona",
     "Problem",
     "check_listen",
+    "equipped",
     "filled",
     "load",
     "session_update",
@@ -80,10 +82,7 @@ NOT_SUPPORTED_YET = (
     "server.tls_key",
     "upstreams.*.provider: azure",
     "upstreams.*.dialect",
-    "tools",
     "personas.*.session.type: transcription",
-    "personas.*.session.tools.*.run",
-    "personas.*.limits.max_tool_seconds",
 )
 """What is modelled but does nothing yet. Written in a file it is refused, so that nobody relies on
 it; deleting a row here switches it on. A row may name one value of a key."""
@@ -284,11 +283,17 @@ class Usage(_Section):
     """Whether new sessions are refused when the ledger cannot be written."""
 
 
+def _signing(key: SecretStr) -> SecretStr:
+    signing_bytes(key.get_secret_value())
+    return key
+
+
 class Tools(_Section):
     """The tools that the relay runs itself."""
 
-    signing_key: Secret | None = None
-    """Signs the requests to tools."""
+    signing_key: Annotated[Secret, AfterValidator(_signing)] | None = None
+    """Signs the requests to tools (https://www.standardwebhooks.com); with the prefix `whsec_` it
+    is base64."""
     max_running: Count = 1000
     """Calls at a time."""
 
@@ -435,6 +440,13 @@ def filled(persona: Persona, variables: Mapping[str, str]) -> Persona:
         return persona
     text = render(instructions, persona.variables, variables)
     return persona.model_copy(update={"session": {**persona.session, "instructions": text}})
+
+
+def equipped(persona: Persona, session_tools: Sequence[Mapping[str, Any]] | None) -> Persona:
+    """Return a persona with its tools as the upstream is told of them, whoever describes them."""
+    if session_tools is None:
+        return persona
+    return persona.model_copy(update={"session": {**persona.session, "tools": session_tools}})
 
 
 def session_update(persona: Persona) -> dict[str, Any]:
@@ -663,6 +675,8 @@ def _session_problems(persona: Document, extra_fields: Collection[str]) -> Itera
     if session.get("instructions") is None and session.get("prompt") is None:
         message = 'is required: without it the upstream\'s own prompt answers ("" is none at all)'
         yield persona.problem(("session", "instructions"), message)
+    for path, said in tool_problems(session):
+        yield persona.problem(("session", *path), said)
     for fault in schema.session_faults(_sent(session), extra_fields):
         yield persona.problem(("session", *fault.path), fault.message)
 

@@ -73,6 +73,9 @@ METRICS: Mapping[str, Description] = {
     "relay_upstream_errors_total": Description(
         "counter", "Errors that the upstream reports.", ("code",)
     ),
+    "relay_tool_seconds": Description(
+        "histogram", "How long tools that the relay runs took.", ("tool", "outcome")
+    ),
     "relay_config_reloads_total": Description(
         "counter", "Reloads of the configuration.", ("outcome",)
     ),
@@ -81,6 +84,8 @@ METRICS: Mapping[str, Description] = {
 _READY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 13)
 _FIRST_AUDIO_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
 _DURATION_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 2700, 3600)
+
+_TOOL_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20)
 
 Totals = dict[str, Counter[tuple[str, ...]]]
 
@@ -103,6 +108,7 @@ class Metrics(Collector):
         self.upstream_ready = self._histogram("relay_upstream_ready_seconds", _READY_BUCKETS)
         self.first_audio = self._histogram("relay_first_audio_seconds", _FIRST_AUDIO_BUCKETS)
         self.duration = self._histogram("relay_session_duration_seconds", _DURATION_BUCKETS)
+        self.tool = self._histogram("relay_tool_seconds", _TOOL_BUCKETS)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -123,6 +129,10 @@ class Metrics(Collector):
             self._ended[name][labels] += amount  # type: ignore[assignment]  # seconds are not whole
         self._ended["relay_sessions_total"][record.persona, end.outcome] += 1
         self.duration.observe(duration_seconds)
+
+    def observe_tool(self, tool: str, outcome: str, seconds: float) -> None:
+        """Count a call of a tool that the relay runs."""
+        self.tool.labels(tool, outcome).observe(seconds)
 
     def refused(self, code: str) -> None:
         """Count a session that did not start."""
@@ -154,7 +164,14 @@ class Metrics(Collector):
         yield from ()
 
     def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, METRICS[name].text, buckets=buckets, registry=self.registry)
+        description = METRICS[name]
+        return Histogram(
+            name,
+            description.text,
+            description.labels,
+            buckets=buckets,
+            registry=self.registry,
+        )
 
 
 def _family(name: str, amounts: Mapping[tuple[str, ...], float]) -> Metric:

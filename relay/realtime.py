@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -19,10 +19,10 @@ from relay import auth, handshake
 from relay.accounts import Accounts
 from relay.bridge import Bridge
 from relay.claims import SingleUse
-from relay.config import Config, Persona, filled
+from relay.config import Config, Persona, equipped, filled
 from relay.core.admission import Admission, Place
 from relay.core.close import CloseCode
-from relay.core.commands import End
+from relay.core.commands import CallTool, End
 from relay.core.errors import (
     InternalError,
     RelayDraining,
@@ -39,6 +39,8 @@ from relay.log import Logger
 from relay.metrics import Metrics
 from relay.peer import Peer
 from relay.record import Record
+from relay.tools import Context
+from relay.tools.toolbox import Toolbox
 from relay.upstream import Dialler, OpenedUpstream
 
 SESSIONS = "sessions"
@@ -64,6 +66,7 @@ class Realtime:
         config: Config,
         *,
         dialler: Dialler,
+        toolboxes: Mapping[str, Toolbox],
         accounts: Accounts,
         metrics: Metrics,
         log: Logger,
@@ -74,6 +77,7 @@ class Realtime:
         self._stopped = False
         self._config = config
         self._dialler = dialler
+        self._toolboxes = toolboxes
         self._accounts = accounts
         self._metrics = metrics
         self._log = log
@@ -86,9 +90,9 @@ class Realtime:
         self._dials: set[asyncio.Timeout] = set()
         self._bridges: dict[str, Bridge] = {}
 
-    def use(self, config: Config, dialler: Dialler) -> None:
+    def use(self, config: Config, dialler: Dialler, toolboxes: Mapping[str, Toolbox]) -> None:
         """Use another configuration for new sessions; those that run keep theirs."""
-        self._config, self._dialler = config, dialler
+        self._config, self._dialler, self._toolboxes = config, dialler, toolboxes
         self._metrics.expect_personas(config.personas)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -132,10 +136,11 @@ class Realtime:
         handshake.check(request)
         principal = auth.authenticate(request.headers, request.query, config, time.time())
         chosen = auth.choose_persona(principal, request.query, config)
-        persona = filled(chosen, principal.variables)
+        toolbox = self._toolboxes[chosen.name]
+        persona = equipped(filled(chosen, principal.variables), toolbox.session_tools)
         with ExitStack() as place:
             announces = handshake.EVENTS_SUBPROTOCOL in auth.subprotocols(request.headers)
-            call = _Call(principal, persona, config, announces=announces)
+            call = _Call(principal, persona, config, toolbox, announces=announces)
             self._admit(principal, call, config, place)
             with self._opening(principal, config):
                 upstream = await self._dial(call)
@@ -214,6 +219,7 @@ class Realtime:
             upstream=upstream.peer,
             observe_first_audio=self._metrics.first_audio.observe,
             keep=partial(self._keep, call.session_id),
+            run_tool=call.run_tool,
             log=log,
         )
         record = Record(
@@ -234,7 +240,8 @@ class Realtime:
         try:
             if self._stopped:
                 _stop(bridge)
-            await self._accounts.started(record.beginning(datetime.now(UTC)))
+            if await self._accounts.started(record.beginning(datetime.now(UTC))):
+                bridge.overdraw()
             end = await bridge.run()
         except Exception:  # one session's defect is no other's affair
             log.exception("session.failed")
@@ -275,9 +282,16 @@ class _Call:
     """A client with a persona, on the way to a session."""
 
     def __init__(
-        self, principal: auth.Principal, persona: Persona, config: Config, *, announces: bool
+        self,
+        principal: auth.Principal,
+        persona: Persona,
+        config: Config,
+        toolbox: Toolbox,
+        *,
+        announces: bool,
     ) -> None:
         self.client, self.user = principal.client, principal.user
+        self._toolbox = toolbox
         self.persona, self._announces = persona, announces
         self.session_id = "sess_" + "".join(secrets.choice(_ID_CHARS) for _ in range(21))
         self.relay_ids = f"relay_{secrets.token_hex(16)}_"
@@ -288,8 +302,20 @@ class _Call:
         """Start a session on an upstream that has confirmed the persona."""
         return Session(self._terms(), upstream.session, now=asyncio.get_running_loop().time())
 
+    async def run_tool(self, call: CallTool) -> str:
+        """Run a tool of the persona's for this session."""
+        context = Context(
+            session_id=self.session_id,
+            persona=self.persona.name,
+            client=self.client,
+            user=self.user,
+            call_id=call.call_id,
+        )
+        return await self._toolbox.call(call, context)
+
     def _terms(self) -> Terms:
         persona = self.persona
+        opened = {*persona.client.session, *persona.client.response}
         return Terms(
             session_id=self.session_id,
             policy=Policy(
@@ -305,6 +331,11 @@ class _Call:
             model=persona.model,
             prices=self._prices,
             started_at=datetime.now(UTC),
+            served=self._toolbox.served,
+            # None: the client may bring tools of its own.
+            delegated=None if "tools" in opened else self._toolbox.delegated,
+            announced=self._toolbox.announced,
+            follow_up=self._toolbox.follow_up,
             audio_rate=self._limits.audio_rate,
             audio_burst_seconds=self._limits.audio_burst_seconds,
             events_per_second=self._limits.events_per_second,

@@ -113,6 +113,7 @@ class Record:
             "estimated": counts.estimated,
             "unknown": counts.unknown,
             "first_audio_p50_seconds": _median(counts.first_audio_seconds),
+            "tool_calls": counts.tool_calls,
             "blocked_events": sum(counts.blocked.values()),
             "upstream_errors": dict(counts.upstream_errors),
         }

@@ -725,7 +725,6 @@ async def test_concurrent_sessions_of_a_client_share_its_budget(tmp_path: Path) 
     books_of(tmp_path)
 
 
-@pytest.mark.xfail(reason="nothing ends what was not open yet when the budget was spent")
 async def test_a_session_that_is_being_opened_when_the_budget_is_spent_spends_nothing(
     tmp_path: Path,
 ) -> None:

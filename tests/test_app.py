@@ -91,7 +91,7 @@ async def test_a_configuration_that_is_broken_changes_nothing(tmp_path: Path) ->
         path = tmp_path / "relay.yaml"
         before = running.config
         path.write_text(path.read_text() + "\nlimits: {max_sessions: -1}\nnonsense: ${MISSING}\n")
-        running.reload(lambda: load(path, {}))
+        await running.reload(lambda: load(path, {}))
         assert running.config is before
         async with relay.connect() as client:
             await receive(client)
@@ -107,7 +107,7 @@ async def test_a_new_configuration_is_for_new_sessions(tmp_path: Path) -> None:
             await receive(old)
             settings = "limits: {max_sessions: 1}\nclients: {kiosk: {key: kiosk-key-one}}"
             path = write_config(tmp_path, upstream.url, settings)
-            relay.application[app.RELAY].reload(lambda: load(path, {}))
+            await relay.application[app.RELAY].reload(lambda: load(path, {}))
             wire = await Wire.dial(relay.port)
             assert await wire.ask() == 401
             assert b"invalid_api_key" in await wire.reader.read(1000)

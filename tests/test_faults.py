@@ -24,6 +24,8 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 APPEND = json.dumps({"type": "input_audio_buffer.append", "audio": "AAAA" * 1600})
 SMALL_BUFFER = 4096
 
+AT_ANY_RATE = "limits: {audio_rate: 1e6, audio_burst_seconds: 1e6, events_per_second: 1e6}"
+
 Fault = Callable[[Wire], Awaitable[None]]
 
 
@@ -241,13 +243,11 @@ async def test_a_message_that_is_too_big_is_1009_for_who_reads_only_after_writin
         assert await upstream.calls[0].closed == 1000
 
 
-async def stream(client: Wire, *, full: asyncio.Event | None = None) -> None:
-    """Send audio at full rate, whatever comes back; note when there was no room for more."""
+async def stream(client: Wire) -> None:
+    """Send audio at full rate, whatever comes back."""
     try:
         while not client.writer.transport.is_closing():
             client.send(APPEND.encode())
-            if full and client.writer.transport.get_write_buffer_size():
-                full.set()
             await client.writer.drain()
             await asyncio.sleep(0)
     except ConnectionError:
@@ -346,19 +346,21 @@ async def test_who_streams_into_an_upstream_that_does_not_read_still_sees_why_it
         await over.wait()
 
     async with rude_upstream(stops_reading, receive_buffer_bytes=SMALL_BUFFER) as url:
-        async with running_relay(write_config(tmp_path, url)) as relay:
-            full = asyncio.Event()
+        async with running_relay(write_config(tmp_path, url, AT_ANY_RATE)) as relay:
             client = await Wire.connect(relay.port)
+            client.writer.write(frame(APPEND.encode(), masked=True) * 6000)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(stream(client, full=full))
-                await full.wait()
+                writing = tasks.create_task(client.writer.drain())
+                left = -1
+                while left != (left := client.writer.transport.get_write_buffer_size()):
+                    await asyncio.wait({writing}, timeout=0.2)  # there is still room on the way
+                assert left
                 relay.realtime.stop()
                 async with asyncio.timeout(1.5):
+                    await writing
                     events = await closing_events(client)
-                    client.close_frame(1012)
-                    await client.lost()
+                    await client.hang_up()
                     await relay.ended()
-                await client.hang_up()
             over.set()
     assert events[-2]["error"]["code"] == "relay_draining"
     assert events[-1]["close"] == 1012

@@ -512,3 +512,13 @@ async def test_a_head_that_drips_is_cut_off_too(
         drip()
         await wire.lost()
         await wire.hang_up()
+
+
+async def test_compression_is_not_offered(tmp_path: Path) -> None:
+    """It costs 150 KiB a connection, for audio that hardly shrinks."""
+    async with relaying(tmp_path) as (relay, upstream):
+        wire = await Wire.dial(relay.port)
+        assert await wire.ask(Sec_WebSocket_Extensions="permessage-deflate") == 101
+        await wire.hang_up()
+    assert "permessage-deflate" not in wire.head
+    assert "Sec-WebSocket-Extensions" not in upstream.calls[0].request.headers

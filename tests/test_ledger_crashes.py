@@ -15,7 +15,7 @@ from ledgers import opened, select
 from relay import usage
 
 ROOT = Path(__file__).parent.parent
-ROUNDS, AT_ONCE = 12, 2
+ROUNDS, AT_ONCE = 8, 2
 MAX_REPORTS = 100
 
 
@@ -82,4 +82,6 @@ def test_usage_can_be_read_from_what_a_kill_has_left(tmp_path: Path, format_: st
 
     assert row.responses >= len(promised)
     assert "clerk" in usage.FORMATS[format_]([row], ("persona",))
-    assert usage.check(file).left_open == 20
+    check = usage.check(file)
+    assert check.problems == ()
+    assert check.left_open == check.open  # how many the kill caught is chance

@@ -12,6 +12,7 @@ from relay.core.metering import (
     Tokens,
     audio_bytes,
     bytes_per_second,
+    is_split_guessed,
     seconds_of_transcription,
     tokens_of_response,
     tokens_of_transcription,
@@ -59,6 +60,44 @@ def test_of_a_mere_total_of_cached_tokens_text_is_taken_first(cached: int, count
     details = {"text_tokens": 20, "audio_tokens": 10, "image_tokens": 5, "cached_tokens": cached}
 
     assert tokens_of_response({"input_token_details": details}) == counted
+
+
+TWO_KINDS = {"text_tokens": 20, "audio_tokens": 10}
+
+
+@pytest.mark.parametrize(
+    ("details", "guessed"),
+    [
+        (TWO_KINDS | {"cached_tokens": 10}, True),
+        (TWO_KINDS | {"cached_tokens": 30}, False),
+        (TWO_KINDS | {"cached_tokens": 0}, False),
+        (TWO_KINDS | {"cached_tokens": 10, "cached_tokens_details": {"text_tokens": 10}}, False),
+        ({"text_tokens": 20, "cached_tokens": 10}, False),
+        ([], False),
+    ],
+)
+def test_of_which_kind_the_cached_tokens_are_is_a_guess_where_it_could_be_another(
+    details: Any, *, guessed: bool
+) -> None:
+    assert is_split_guessed({"input_token_details": details}) is guessed
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12},
+        {"input_tokens": 5, "input_token_details": {"text_tokens": 0}},
+        {"output_tokens": 7, "input_token_details": {"text_tokens": 5}},
+    ],
+)
+def test_tokens_of_no_kind_are_not_zero_tokens(usage: Any) -> None:
+    assert tokens_of_response(usage) is None
+
+
+def test_a_failed_response_may_have_used_nothing() -> None:
+    assert (
+        tokens_of_response({"total_tokens": 0, "input_tokens": 0, "output_tokens": 0}) == Tokens()
+    )
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], "many", 3])

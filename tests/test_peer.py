@@ -164,6 +164,24 @@ async def test_who_breaks_the_protocol_is_told_so_even_while_it_goes_on_sending(
             await ends.wire.hang_up()
 
 
+async def test_who_broke_the_protocol_is_heard_out_before_the_connection_is_closed() -> None:
+    """A library that is still writing when the other side hangs up tells its user nonsense."""
+    async with connected(max_message_bytes=1024) as ends, asyncio.TaskGroup() as tasks:
+        ends.wire.send(b"x" * 1025)
+        assert await ends.peer.receive() is None
+        tasks.create_task(ends.peer.close(1000, ""))
+        assert (await ends.wire.closing())[0] == 1009
+        for _ in range(5):
+            end = tasks.create_task(ends.wire.reader.read(1))
+            await asyncio.wait({end}, timeout=0.02)
+            assert not end.done()
+            end.cancel()
+            await asyncio.wait({end})
+            ends.wire.send(b"the rest of a long message")
+        await ends.wire.lost()
+        await ends.wire.hang_up()
+
+
 @pytest.mark.parametrize("size", [1024, 1025])
 async def test_a_message_may_be_exactly_as_long_as_the_limit(size: int) -> None:
     async with connected(max_message_bytes=1024) as ends:
@@ -247,7 +265,7 @@ async def test_closing_a_peer_that_is_cancelled_frees_the_connection() -> None:
             await ends.wire.lost()
 
 
-@pytest.mark.parametrize("size", [1000, 70_000, 3_000_000])
+@pytest.mark.parametrize("size", [1000, 70_000, 500_000, 3_000_000])
 async def test_a_peer_that_stops_reading_is_slow_whatever_the_size_of_messages(size: int) -> None:
     loop = asyncio.get_running_loop()
     async with connected(receive_buffer_bytes=SMALL_BUFFER) as ends:

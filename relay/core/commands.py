@@ -31,6 +31,15 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class CallTool:
+    """Run a tool of the server's beside everything else; its output goes back to the session."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class ObserveFirstAudio:
     """Record how long the client waited for the first audio of an answer."""
 
@@ -77,4 +86,4 @@ class End:
         return cls(by, error.code, error.close_code, upstream_code, str(error), farewell)
 
 
-Command = Send | Record | ObserveFirstAudio | Pause | End
+Command = Send | Record | CallTool | ObserveFirstAudio | Pause | End

@@ -43,13 +43,16 @@ TOKEN_KINDS = tuple(field.name for field in fields(Tokens))
 def tokens_of_response(usage: Json) -> Tokens | None:
     """Return what ``response.done.response.usage`` reports; None when it reports nothing.
 
-    Every field of it is optional. When only the total of the cached tokens is told, they are
-    taken as text first, as far as there is text.
+    Every field of it is optional. Tokens of which no kind is told are not known to be any. When
+    only the total of the cached tokens is told, they are taken as text first, as far as there is
+    text.
     """
     if not isinstance(usage, Mapping) or not usage:
         return None
     taken, given = _object(usage, "input_token_details"), _object(usage, "output_token_details")
-    text, audio, image = (_count(taken, f"{m}_tokens") for m in ("text", "audio", "image"))
+    text, audio, image = _by_modality(taken)
+    if _has_no_kind(usage, "input_tokens", taken) or _has_no_kind(usage, "output_tokens", given):
+        return None
     cached_text, cached_audio, cached_image = _cached(taken, text, audio, image)
     return Tokens(
         input_text=text - cached_text,
@@ -61,6 +64,23 @@ def tokens_of_response(usage: Json) -> Tokens | None:
         output_text=_count(given, "text_tokens"),
         output_audio=_count(given, "audio_tokens"),
     )
+
+
+def is_split_guessed(usage: Json) -> bool:
+    """Tell whether only the total of the cached tokens is told, so that their kinds are a guess."""
+    taken = _object(usage, "input_token_details") if isinstance(usage, Mapping) else {}
+    counts = [count for count in _by_modality(taken) if count]
+    told = bool(_object(taken, "cached_tokens_details"))
+    return not told and len(counts) > 1 and 0 < _count(taken, "cached_tokens") < sum(counts)
+
+
+def _by_modality(details: Mapping[str, Json]) -> tuple[int, int, int]:
+    text, audio, image = (_count(details, f"{m}_tokens") for m in ("text", "audio", "image"))
+    return text, audio, image
+
+
+def _has_no_kind(usage: Mapping[str, Json], total: str, details: Mapping[str, Json]) -> bool:
+    return _count(usage, total) > 0 and not any(_by_modality(details))
 
 
 def _cached(taken: Mapping[str, Json], text: int, audio: int, image: int) -> tuple[int, int, int]:

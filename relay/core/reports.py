@@ -14,6 +14,7 @@ from relay.core.estimation import Underway
 from relay.core.events import Event, Json
 from relay.core.metering import (
     Tokens,
+    is_split_guessed,
     seconds_of_transcription,
     tokens_of_response,
     tokens_of_transcription,
@@ -33,7 +34,8 @@ class Report:
         model: the one that is billed.
         status: of a response, as the API says it or ``cut_off``; of a transcription, completed.
         cost_usd: None when there is no price for what was used.
-        estimated: the tokens are made from the audio that went by.
+        estimated: the tokens are made from the audio that went by, or it is a guess of which
+            kind those are that were cached.
         unknown: the upstream told no usage; the tokens are not zero but missing.
     """
 
@@ -65,7 +67,8 @@ class Reports:
         report_id = self._new(name)
         if report_id is None:
             return None
-        tokens = tokens_of_response(response.get("usage"))
+        usage = response.get("usage")
+        tokens = tokens_of_response(usage)
         return self._report(
             Report(
                 report_id,
@@ -73,6 +76,7 @@ class Reports:
                 self._model,
                 _status(response.get("status")),
                 tokens or Tokens(),
+                estimated=tokens is not None and is_split_guessed(usage),
                 unknown=tokens is None,
             ),
             on,

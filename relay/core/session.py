@@ -16,8 +16,18 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar
 
+from relay.core.calls import Calls
 from relay.core.close import SENDABLE, CloseCode
-from relay.core.commands import Command, End, ObserveFirstAudio, Pause, Record, Send, Side
+from relay.core.commands import (
+    CallTool,
+    Command,
+    End,
+    ObserveFirstAudio,
+    Pause,
+    Record,
+    Send,
+    Side,
+)
 from relay.core.conversation import Conversation
 from relay.core.errors import (
     BudgetExhausted,
@@ -84,6 +94,10 @@ class Terms:
         audio_rate: seconds of audio a second that the client may send.
         audio_burst_seconds: what of it may come at once.
         events_per_second: events that it may send.
+        served: names of the tools that the server runs.
+        delegated: names of the tools that the client runs; None: it may bring its own.
+        announced: names of the tools that a client may be told of when they run.
+        follow_up: fields of the ``response.create`` that follows the outputs of tools.
         persona_words: what no error message may quote.
         announces: the client wants the relay's own events too.
         greeting: the first response is asked for when the client is in; None: it is not.
@@ -102,6 +116,10 @@ class Terms:
     audio_rate: float
     audio_burst_seconds: float
     events_per_second: float
+    served: frozenset[str] = frozenset()
+    delegated: frozenset[str] | None = None
+    announced: frozenset[str] = frozenset()
+    follow_up: Event = field(default_factory=dict)
     persona_words: tuple[str, ...] = ()
     announces: bool = False
     greeting: Event | None = None
@@ -113,12 +131,14 @@ class Used:
 
     Attributes:
         cost_usd: of what has a price.
+        priced: reports that have one.
         unpriced: reports that have none.
     """
 
     tokens: Tokens = field(default_factory=Tokens)
     transcription_seconds: float = 0.0
     cost_usd: Decimal = Decimal(0)
+    priced: int = 0
     unpriced: int = 0
 
 
@@ -134,6 +154,7 @@ class Counts:
     unknown: int = 0
     blocked: Counter[tuple[str, str]] = field(default_factory=Counter)
     upstream_errors: Counter[str] = field(default_factory=Counter)
+    tool_calls: int = 0
     first_audio_seconds: list[float] = field(default_factory=list)
 
     def add(self, report: Report) -> None:
@@ -142,6 +163,7 @@ class Counts:
         used.tokens += report.tokens
         used.transcription_seconds += report.transcription_seconds
         used.cost_usd += report.cost_usd or 0
+        used.priced += report.cost_usd is not None
         used.unpriced += report.cost_usd is None and not report.unknown
         self.estimated += report.estimated
         self.unknown += report.unknown
@@ -160,10 +182,10 @@ class Counts:
 
     @property
     def cost_usd(self) -> Decimal | None:
-        """What everything with a price cost; None while nothing has one."""
-        priced = any(used.cost_usd for used in self.used.values())
-        total = sum((used.cost_usd for used in self.used.values()), Decimal(0))
-        return total if priced or not any(used.unpriced for used in self.used.values()) else None
+        """What everything with a price cost; None if there is nothing but what has none."""
+        if self.used and not any(used.priced for used in self.used.values()):
+            return None
+        return sum((used.cost_usd for used in self.used.values()), Decimal(0))
 
 
 class Session:
@@ -175,6 +197,12 @@ class Session:
         self._terms = terms
         self._pace = Pace(terms.audio_rate, terms.audio_burst_seconds, terms.events_per_second)
         self._conversation = Conversation()
+        self._calls = Calls(
+            relay_ids=terms.relay_ids,
+            served=terms.served,
+            delegated=terms.delegated,
+            follow_up=terms.follow_up,
+        )
         self._confirmed = confirmed
         self._refused = 0
         self._made = 0
@@ -270,7 +298,7 @@ class Session:
             return (self._tell("session.updated", session=self._shown_session()),)
         self._note_stripped(event, decision.event)
         self._note_sent(decision.event, now)
-        return (Send(Side.UPSTREAM, encode(decision.event)),)
+        return self._calls.forward(decision.event)
 
     def _refuse(self, refusal: RelayError, event: Event) -> Commands:
         self._refused += 1
@@ -325,9 +353,39 @@ class Session:
             return (Send(Side.CLIENT, raw),)
         try:
             event = decode_server(raw)
-            return self._unreadable() if event is None else react(self, event, raw, now)
+            return self._unreadable() if event is None else self._react(react, event, raw, now)
         except RecursionError:
             return self._unreadable()
+
+    def _react(self, react: "Reaction", event: Event, raw: bytes, now: float) -> Commands:
+        """Do what an event asks for: first what follows for tools, then what the client sees.
+
+        What follows comes first, since the output of another tool may come at any moment after.
+        """
+        shown, followed = self._calls.show(event), self._news(self._calls.hear(event))
+        if shown is None:
+            return followed
+        return (*followed, *react(self, shown, raw if shown is event else encode(shown), now))
+
+    def _news(self, followed: Commands) -> Commands:
+        """Tell a client that wants to know of the tools that begin."""
+        begun = [command.name for command in followed if isinstance(command, CallTool)]
+        self.counts.tool_calls += len(begun)
+        return (*followed, *(news for name in begun for news in self._announce("started", name)))
+
+    def _announce(self, what: str, name: str) -> Commands:
+        if not self._terms.announces or name not in self._terms.announced:
+            return NOTHING
+        return (self._tell(f"relay.tool_{what}", name=name),)
+
+    def tool_finished(self, call: CallTool, output: str) -> Commands:
+        """Decide what follows when a tool has put out its text."""
+        return (*self._calls.finish(call.call_id, output), *self._announce("finished", call.name))
+
+    @property
+    def running_tools(self) -> tuple[str, ...]:
+        """The names of the tools that run now."""
+        return self._calls.running
 
     def _unreadable(self) -> Commands:
         """End: what cannot be read cannot be redacted, so it never passes."""
@@ -366,6 +424,9 @@ class Session:
     def _on_item(self, event: Event, raw: bytes, _now: float) -> Commands:
         if not self._conversation.show(event.get("item")):
             return NOTHING
+        return (Send(Side.CLIENT, raw),)
+
+    def _on_nothing(self, _event: Event, raw: bytes, _now: float) -> Commands:
         return (Send(Side.CLIENT, raw),)
 
     def _on_item_deleted(self, event: Event, raw: bytes, _now: float) -> Commands:
@@ -490,7 +551,7 @@ class Session:
         self._input_bytes_per_second = bytes_per_second(self._confirmed, "input")
         self._output_bytes_per_second = bytes_per_second(self._confirmed, "output")
 
-    _reactions: ClassVar[Mapping[str, Callable[["Session", Event, bytes, float], Commands]]] = {
+    _reactions: ClassVar[Mapping[str, "Reaction"]] = {
         "session.created": _on_session,
         "session.updated": _on_session,
         "transcription_session.created": _on_session,
@@ -509,6 +570,8 @@ class Session:
         "response.done": _on_response_done,
         "response.output_item.added": _on_item,
         "response.output_item.done": _on_item,
+        "input_audio_buffer.cleared": _on_nothing,
+        "response.function_call_arguments.delta": _on_nothing,
         "response.function_call_arguments.done": _on_call,
         "error": _on_error,
     }
@@ -541,3 +604,5 @@ _CLIENT_FAULTS: Mapping[int, type[RelayError]] = {
     CloseCode.PROTOCOL_ERROR: InvalidEvent,
     CloseCode.INVALID_DATA: InvalidEvent,
 }
+
+Reaction = Callable[[Session, Event, bytes, float], Commands]

@@ -1,0 +1,80 @@
+"""The arguments of a call: one JSON object that fits the schema of the tool.
+
+A schema may come from a server, and could point anywhere: no reference is ever fetched.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from jsonschema import Draft202012Validator, SchemaError
+from jsonschema.exceptions import best_match
+from jsonschema.validators import validator_for
+from referencing import Registry
+
+from relay.core.events import Event
+from relay.source import KeyPath
+from relay.tools.outcome import InvalidArguments
+
+MAX_WORDS_CHARS = 300
+
+
+class Arguments:
+    """Reads the arguments of one tool."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        kind = validator_for(schema, default=Draft202012Validator)
+        self._validator = kind(dict(schema), registry=Registry())
+
+    def read(self, text: str) -> Event:
+        """Return the arguments that the model has written; it may write nothing for none.
+
+        Raises:
+            InvalidArguments: they do not fit.
+        """
+        try:
+            arguments = msgspec.json.decode(text or "{}")
+            if not isinstance(arguments, dict):
+                raise InvalidArguments("no object", "The arguments must be one JSON object.")
+            error = best_match(self._validator.iter_errors(arguments))
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            raise InvalidArguments("no JSON", "The arguments are not valid JSON.") from None
+        if error is None:
+            return arguments
+        # The path in the schema holds names of the operator's; the one in the arguments may not.
+        broken = "/".join(map(str, error.absolute_schema_path))
+        raise InvalidArguments(f"they break {broken}", misfit(error.json_path, error.message))
+
+
+def misfit(path: str, message: str) -> str:
+    """Return what the model is told of an argument that does not fit."""
+    reason = f"{path}: {message}"[:MAX_WORDS_CHARS]
+    return f"The arguments do not fit, so the tool was not run. Correct them: {reason}"
+
+
+def schema_faults(schema: Any) -> Iterator[tuple[KeyPath, str]]:
+    """Find why a schema cannot be the ``parameters`` of a tool."""
+    if not isinstance(schema, dict):
+        yield (), "must be a JSON Schema: a mapping"
+        return
+    if schema.get("type") != "object":
+        yield ("type",), "must be object: arguments have names"
+    try:
+        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+    except SchemaError as error:
+        yield tuple(error.absolute_path), "is not valid JSON Schema"
+    for path, reference in _references(schema, ()):
+        if not (isinstance(reference, str) and reference.startswith("#")):
+            yield path, "must point into this schema: no other document is fetched"
+
+
+def _references(schema: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in {"$ref", "$dynamicRef"}:
+                yield (*path, key), value
+            else:
+                yield from _references(value, (*path, key))
+    elif isinstance(schema, list):
+        for index, value in enumerate(schema):
+            yield from _references(value, (*path, index))

@@ -1,0 +1,192 @@
+"""What is reported of responses and transcriptions: once, priced, and marked where guessed."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from relay.core.metering import Tokens
+from relay.core.pricing import Price, Prices
+from relay.core.reports import CUT_OFF, STATUSES, Report, Reports
+
+TODAY, TOMORROW = date(2026, 11, 1), date(2026, 11, 2)
+MODEL, TRANSCRIBER = "gpt-realtime-2.1", "gpt-transcribe"
+
+PRICES = Prices(
+    (
+        Price(MODEL, TODAY, {"input_audio": Decimal(32), "output_audio": Decimal(64)}),
+        Price(MODEL, TOMORROW, {"input_audio": Decimal(64), "output_audio": Decimal(128)}),
+        Price(TRANSCRIBER, TODAY, {}, Decimal("0.006")),
+    )
+)
+SPOKEN = {"output_token_details": {"audio_tokens": 100}}
+
+
+@pytest.fixture
+def reports() -> Reports:
+    return Reports(MODEL, PRICES)
+
+
+def test_a_response_is_reported_with_what_it_used_and_cost(reports: Reports) -> None:
+    response = {"id": "resp_1", "status": "completed", "usage": SPOKEN}
+
+    assert reports.response(response, TODAY) == Report(
+        report_id="resp_1",
+        kind="response",
+        model=MODEL,
+        status="completed",
+        tokens=Tokens(output_audio=100),
+        cost_usd=Decimal("0.006400"),
+    )
+
+
+def test_the_price_is_that_of_the_day(reports: Reports) -> None:
+    report = reports.response({"id": "resp_1", "usage": SPOKEN}, TOMORROW)
+
+    assert report is not None
+    assert report.cost_usd == Decimal("0.012800")
+
+
+@pytest.mark.parametrize("status", [*STATUSES, "in_progress", "PLANTED", None, 7, ["completed"]])
+def test_a_status_is_one_of_the_api_or_other(reports: Reports, status: Any) -> None:
+    report = reports.response({"id": "resp_1", "status": status, "usage": SPOKEN}, TODAY)
+
+    assert report is not None
+    assert report.status == (status if status in list(STATUSES) else "other")
+    assert report.tokens == Tokens(output_audio=100)
+
+
+@pytest.mark.parametrize("usage", [None, {}, [], "much", {"output_tokens": 100}])
+def test_no_usage_is_unknown_and_costs_nothing_that_is_known(reports: Reports, usage: Any) -> None:
+    report = reports.response({"id": "resp_1", "status": "failed", "usage": usage}, TODAY)
+
+    assert report is not None
+    assert (report.unknown, report.estimated, report.cost_usd) == (True, False, None)
+    assert report.tokens == Tokens()
+
+
+def test_a_response_that_used_nothing_is_known_to_cost_nothing(reports: Reports) -> None:
+    usage = {"total_tokens": 0, "input_tokens": 0, "output_tokens": 0}
+
+    report = reports.response({"id": "resp_1", "status": "failed", "usage": usage}, TODAY)
+
+    assert report is not None
+    assert (report.unknown, report.cost_usd) == (False, Decimal("0.000000"))
+
+
+def test_a_guess_of_what_was_cached_is_marked(reports: Reports) -> None:
+    details = {"text_tokens": 20, "audio_tokens": 10, "cached_tokens": 5}
+
+    report = reports.response({"id": "resp_1", "usage": {"input_token_details": details}}, TODAY)
+
+    assert report is not None
+    assert report.tokens == Tokens(input_text=15, cached_text=5, input_audio=10)
+    assert (report.estimated, report.unknown) == (True, False)
+
+
+def test_what_has_no_price_has_no_cost(reports: Reports) -> None:
+    usage = {"output_token_details": {"audio_tokens": 100, "text_tokens": 1}}
+
+    report = reports.response({"id": "resp_1", "usage": usage}, TODAY)
+
+    assert report is not None
+    assert (report.cost_usd, report.unknown) == (None, False)
+    assert report.tokens == Tokens(output_audio=100, output_text=1)
+
+
+def test_a_response_counts_once_and_its_first_report_is_it(reports: Reports) -> None:
+    assert reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY) is not None
+    assert reports.response({"id": "resp_1", "usage": None}, TODAY) is None
+    assert reports.response({"id": "resp_2", "usage": SPOKEN}, TODAY) is not None
+
+
+@pytest.mark.parametrize("name", [None, 7, {}])
+def test_responses_without_a_name_are_different_ones(reports: Reports, name: Any) -> None:
+    made = [reports.response({"id": name, "usage": SPOKEN}, TODAY) for _ in range(2)]
+
+    assert len({report.report_id for report in made if report is not None}) == 2
+
+
+def heard(item_id: Any, usage: Any, **event: Any) -> dict[str, Any]:
+    return {"item_id": item_id, "usage": usage, **event}
+
+
+def test_a_transcription_is_reported_by_duration(reports: Reports) -> None:
+    event = heard("item_1", {"type": "duration", "seconds": 10}, content_index=2)
+
+    assert reports.transcription(event, TRANSCRIBER, TODAY) == Report(
+        report_id="item_1/2",
+        kind="transcription",
+        model=TRANSCRIBER,
+        status="completed",
+        tokens=Tokens(),
+        transcription_seconds=10.0,
+        cost_usd=Decimal("0.001000"),
+    )
+
+
+def test_a_transcription_is_reported_by_tokens(reports: Reports) -> None:
+    event = heard("item_1", {"type": "tokens", "input_tokens": 5, "output_tokens": 7})
+
+    report = reports.transcription(event, "of-nobody", TODAY)
+
+    assert report is not None
+    assert report.tokens == Tokens(transcription_input=5, transcription_output=7)
+    assert (report.cost_usd, report.unknown) == (None, False)
+
+
+def test_a_transcription_without_usage_is_unknown(reports: Reports) -> None:
+    report = reports.transcription(heard("item_1", None), TRANSCRIBER, TODAY)
+
+    assert report is not None
+    assert (report.unknown, report.cost_usd) == (True, None)
+
+
+def test_each_part_of_an_item_is_transcribed_once(reports: Reports) -> None:
+    usage = {"type": "duration", "seconds": 1}
+    parts = [heard("item_1", usage), heard("item_1", usage, content_index=1)]
+
+    assert all(reports.transcription(part, TRANSCRIBER, TODAY) for part in parts)
+    assert not any(reports.transcription(part, TRANSCRIBER, TODAY) for part in parts)
+    unnamed = [reports.transcription(heard(None, usage), TRANSCRIBER, TODAY) for _ in range(2)]
+    assert all(unnamed)
+
+
+def test_what_was_cut_off_is_estimated_from_its_audio_and_reported_once(reports: Reports) -> None:
+    reports.underway.heard(2)
+    reports.underway.began("resp_1")
+    reports.underway.spoke(3)
+
+    assert list(reports.cut_off(TODAY)) == [
+        Report(
+            report_id="resp_1",
+            kind="response",
+            model=MODEL,
+            status=CUT_OFF,
+            tokens=Tokens(input_audio=20, output_audio=60),
+            cost_usd=Decimal("0.004480"),
+            estimated=True,
+        )
+    ]
+    assert list(reports.cut_off(TODAY)) == []
+    assert reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY) is None
+
+
+def test_what_was_reported_is_not_cut_off(reports: Reports) -> None:
+    reports.underway.began("resp_1")
+    reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY)
+
+    assert not reports.underway
+    assert list(reports.cut_off(TODAY)) == []
+
+
+def test_a_response_that_begins_anew_under_its_name_ends_with_its_next_report(
+    reports: Reports,
+) -> None:
+    """Else it would be under way for ever, and a session out of budget never end."""
+    for _ in range(2):
+        reports.underway.began("resp_1")
+        reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY)
+
+    assert not reports.underway

@@ -1,0 +1,192 @@
+"""What the client does not know of a conversation never shows, by whichever name it comes."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.events import Event
+from relay.core.unseen import Unseen
+
+OURS, THEIRS = "look_up", "show_map"
+
+
+def make(delegated: frozenset[str] | None = frozenset({THEIRS})) -> Unseen:
+    return Unseen(served=frozenset({OURS}), delegated=delegated)
+
+
+def call(name: str | None = OURS, number: int = 1, **fields: Any) -> Event:
+    item = {"type": "function_call", "id": f"item_{number}", "call_id": f"call_{number}"}
+    return {**item, "name": name, "arguments": "PLANTED", **fields}
+
+
+def message(number: int) -> Event:
+    return {"type": "message", "role": "assistant", "id": f"item_{number}"}
+
+
+def about(item: Event, kind: str = "conversation.item.added", **fields: Any) -> Event:
+    return {"type": kind, "item": item, **fields}
+
+
+KINDS = (
+    "conversation.item.added",
+    "conversation.item.created",
+    "conversation.item.done",
+    "conversation.item.retrieved",
+    "response.output_item.added",
+    "response.output_item.done",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_of_a_tool_that_the_server_runs_is_hidden(kind: str) -> None:
+    assert make().show(about(call(), kind)) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_of_a_tool_that_the_client_runs_is_shown(kind: str) -> None:
+    event = about(call(THEIRS), kind)
+
+    assert make().show(event) is event
+
+
+@pytest.mark.parametrize("what", ["delta", "done", "invented"])
+@pytest.mark.parametrize("key", [{"item_id": "item_1"}, {"call_id": "call_1"}])
+def test_arguments_are_hidden_or_shown_as_their_call_is(what: str, key: dict[str, str]) -> None:
+    event = {"type": f"response.function_call_arguments.{what}", "delta": "PLANTED", **key}
+    hiding, showing = make(), make()
+    hiding.show(about(call()))
+    showing.show(about(call(THEIRS)))
+
+    assert hiding.show(event) is None
+    assert showing.show(event) is event
+
+
+def test_arguments_of_a_call_that_nobody_has_announced_are_hidden() -> None:
+    event = {"type": "response.function_call_arguments.delta", "item_id": "item_9"}
+
+    assert make().show(event) is None
+
+
+def test_arguments_that_name_the_clients_tool_are_shown() -> None:
+    event = {"type": "response.function_call_arguments.done", "item_id": "i", "name": THEIRS}
+
+    assert make().show(event) is event
+
+
+@pytest.mark.parametrize("name", [None, "", 5])
+def test_a_call_without_a_name_is_hidden_until_it_is_known_whose_it_is(name: Any) -> None:
+    unseen = make()
+    named = about(call(THEIRS), "response.output_item.done")
+    delta = {"type": "response.function_call_arguments.delta", "item_id": "item_1"}
+
+    assert unseen.show(about(call(name))) is None
+    assert unseen.show(delta) is None
+    assert unseen.show(named) is named
+    assert unseen.show(delta) is delta
+    assert unseen.show(about(call(name))) is not None
+
+
+def test_outputs_of_our_calls_are_hidden_and_those_of_the_client_are_not() -> None:
+    unseen = make()
+    unseen.show(about(call(OURS, 1)))
+    unseen.show(about(call(THEIRS, 2)))
+    output = {"type": "function_call_output", "id": "item_3", "output": "PLANTED"}
+    theirs = about({**output, "call_id": "call_2"})
+
+    assert unseen.show(about({**output, "call_id": "call_1"})) is None
+    assert unseen.show(theirs) is theirs
+    assert unseen.show({"type": "conversation.item.deleted", "item_id": "item_3"}) is None
+
+
+def test_an_event_never_points_at_a_hidden_item() -> None:
+    unseen = make()
+    unseen.show(about(message(1)))
+    unseen.show(about(call(number=2), "response.output_item.added"))
+    unseen.show(about(call(number=2), previous_item_id="item_1"))
+    output = {"type": "function_call_output", "id": "item_3", "call_id": "call_2"}
+    unseen.show(about(output, previous_item_id="item_2"))
+    committed = {"type": "input_audio_buffer.committed", "item_id": "item_4"}
+
+    shown = unseen.show(committed | {"previous_item_id": "item_3"})
+    added = unseen.show(about(message(5), previous_item_id="item_2"))
+
+    assert shown == committed | {"previous_item_id": "item_1"}
+    assert added == about(message(5), previous_item_id="item_1")
+
+
+def test_behind_a_hidden_item_at_the_beginning_is_nothing() -> None:
+    unseen = make()
+    unseen.show(about(call(number=1), previous_item_id=None))
+
+    assert unseen.show(about(message(2), previous_item_id="item_1")) == about(
+        message(2), previous_item_id=None
+    )
+
+
+def test_the_personas_own_items_are_hidden_and_not_pointed_at() -> None:
+    unseen = make()
+    system = {"type": "message", "role": "system", "id": "item_1"}
+
+    assert unseen.show(about(system)) is None
+    assert unseen.show(about(message(2), previous_item_id="item_1")) == about(
+        message(2), previous_item_id=None
+    )
+
+
+def test_a_response_is_shown_without_our_calls() -> None:
+    response = {"id": "resp_1", "output": [message(1), call(OURS, 2), call(THEIRS, 3)]}
+    event = {"type": "response.done", "response": response}
+
+    assert make().show(event) == {
+        "type": "response.done",
+        "response": {"id": "resp_1", "output": [message(1), call(THEIRS, 3)]},
+    }
+
+
+def test_a_response_that_consists_of_our_calls_is_shown_empty() -> None:
+    event = {"type": "response.done", "response": {"id": "resp_1", "output": [call()]}}
+
+    assert make().show(event) == {
+        "type": "response.done",
+        "response": {"id": "resp_1", "output": []},
+    }
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.output_audio.delta", "item_id": "item_1", "delta": "AAAA"},
+        {"type": "response.done", "response": {"output": [message(1), None]}},
+        {"type": "response.done", "response": {"output": None}},
+        {"type": "response.done", "response": None},
+        {"type": "error", "error": {}},
+        {},
+    ],
+)
+def test_an_event_in_which_nothing_is_hidden_is_shown_itself(event: Event) -> None:
+    assert make().show(event) is event
+
+
+IDS = st.sampled_from(["item_1", "item_2", "call_1", "call_2", "", None, 5])
+ITEMS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["function_call", "function_call_output", "message"])},
+    optional={"id": IDS, "call_id": IDS, "role": st.sampled_from(["user", "system"])},
+)
+
+
+@given(st.lists(st.tuples(ITEMS, IDS), max_size=12))
+def test_whatever_comes_nothing_shown_names_our_tool_or_its_items(
+    items: list[tuple[Event, Any]],
+) -> None:
+    unseen = make()
+    unseen.show(about({"type": "function_call", "id": "hid", "call_id": "hic", "name": OURS}))
+    for item, previous in items:
+        unseen.show(about(item, previous_item_id=previous))
+    for item, previous in [*items, (message(1), "hid")]:
+        shown = unseen.show(about(item, previous_item_id=previous))
+        assert shown is None or not {'"hid"', '"hic"'} & set(json.dumps(shown).split())
+        response = {"type": "response.done", "response": {"output": [item, call()]}}
+        assert OURS not in json.dumps(unseen.show(response))
