@@ -12,7 +12,7 @@ from aiohttp import web
 from relay import cors, credentials, pages, personas
 from relay.accounts import Accounts
 from relay.config import Config, InvalidConfig, Problem, check_listen
-from relay.core.errors import RelayDraining, RelayError
+from relay.core.errors import InvalidRequest, RelayDraining, RelayError
 from relay.handshake import refusal
 from relay.log import Logger
 from relay.metrics import CONTENT_TYPE, Metrics
@@ -150,7 +150,7 @@ def create_app(
     config: Config, log: Logger, *, ready: Callable[[], bool] = lambda: True
 ) -> web.Application:
     """Return the application; the caller decides where and how it runs."""
-    app = web.Application()
+    app = web.Application(middlewares=[_in_our_shape])
     app[RELAY] = relay = Relay(config, log, ready)
     app.cleanup_ctx.append(relay.run)
     app.add_routes(
@@ -169,6 +169,20 @@ def create_app(
     if config.server.playground:
         app.add_routes(pages.routes())
     return app
+
+
+@web.middleware
+async def _in_our_shape(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Tell of an address or a method that there is not in the shape of all other errors."""
+    try:
+        return await handler(request)
+    except web.HTTPClientError as error:
+        answer = refusal(InvalidRequest(f"There is no {request.method} {request.path}."))
+        answer.set_status(error.status)
+        answer.headers.update({k: v for k, v in error.headers.items() if k == "Allow"})
+        return answer
 
 
 async def _realtime(request: web.Request) -> web.StreamResponse:

@@ -26,7 +26,7 @@ from relay.core.commands import (
 from relay.core.errors import ClientLost, InternalError, RelayError, SlowClient, UpstreamLost
 from relay.core.reports import Report
 from relay.core.session import Commands, Session
-from relay.peer import Peer
+from relay.peer import CLOSE_SECONDS, Peer
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -56,6 +56,7 @@ class Bridge:
         self._keep = keep
         self._run_tool = run_tool
         self._running_tools: set[asyncio.Task[None]] = set()
+        self.cancelled_tools: tuple[str, ...] = ()
         self._passing_on: set[Side] = set()
         self._overdrawn = False
         self._log = log
@@ -75,6 +76,7 @@ class Bridge:
                 tasks.create_task(self._relay(side), name=f"relay:{side.value}")
             clock = tasks.create_task(self._guard(self._keep_time), name="clock")
             end = await self._ended
+            self.cancelled_tools = self.session.running_tools
             clock.cancel()
             for tool in self._running_tools:
                 tool.cancel()
@@ -88,6 +90,14 @@ class Bridge:
     def stop(self, error: RelayError, *, upstream_code: int = CloseCode.NORMAL_CLOSURE) -> None:
         """End the session from outside; does nothing when it has ended."""
         self._end(self.session.end(error, upstream_code=upstream_code))
+
+    def lose_client(self) -> None:
+        """End the session soon: the client is gone, though what it said before may be unread."""
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._end_without_client)
+
+    def _end_without_client(self) -> None:
+        if not self._ended.done():
+            self._end(self.session.closed(Side.CLIENT, CloseCode.ABNORMAL_CLOSURE))
 
     def overdraw(self) -> None:
         """End the session for want of budget, once what is being delivered was delivered."""
@@ -186,9 +196,6 @@ class Bridge:
                 self.stop(ClientLost())
             if not await self.peers[Side.UPSTREAM].keep_alive(now()):
                 self._end(self.session.end(UpstreamLost(), by="upstream"))
-            wake_at = min(self.session.deadline, now() + self._ping_seconds)
+            looks = (peer.next_look(now()) for peer in self.peers.values())
+            wake_at = min(self.session.deadline, *looks)
             await asyncio.sleep(wake_at - now())
-
-    @property
-    def _ping_seconds(self) -> float:
-        return min(peer.ping_seconds for peer in self.peers.values())

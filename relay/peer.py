@@ -34,6 +34,9 @@ QUIET_SECONDS = 0.1
 PING_SECONDS = 20.0
 """Infrastructure on the way cuts what is silent for 30 to 120 s; OpenAI itself pings every 20."""
 
+RETRIES = 20
+"""How often in that time a ping is tried that cannot be sent now."""
+
 SILENCE_SECONDS = 40.0
 """From whom nothing came for so long, pongs included, is gone."""
 
@@ -190,10 +193,14 @@ class Peer:
             await self._send_frame(b"", WSMsgType.PING)
         return True
 
-    @property
-    def ping_seconds(self) -> float:
-        """How often ``keep_alive`` wants to be called."""
-        return self._patience.ping_seconds
+    def next_look(self, now: float) -> float:
+        """Return when ``keep_alive`` wants to be called again."""
+        patience = self._patience
+        due = self._pinged_at + patience.ping_seconds
+        if self._receiving:
+            due = min(due, self._heard_at + patience.silence_seconds)
+        # What is due and cannot be done now is tried again, and not at once.
+        return max(due, now + patience.ping_seconds / RETRIES)
 
     async def close(self, code: int, reason: str, farewell: bytes | None = None) -> None:
         """Say why, close, wait for the peer's Close within a bound, and free the connection.

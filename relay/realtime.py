@@ -151,7 +151,13 @@ class Realtime:
                     await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
                     raise
             relayed = self._relay(call, session, client, upstream, place.pop_all())
-            await asyncio.shield(self._tasks.create_task(relayed))
+            try:
+                await asyncio.shield(self._tasks.create_task(relayed))
+            except asyncio.CancelledError:
+                # Who is not being read, for want of room or for its pace, is not heard to go.
+                if bridge := self._bridges.get(call.session_id):
+                    bridge.lose_client()
+                raise
         return socket
 
     async def _dial(self, call: "_Call") -> OpenedUpstream:

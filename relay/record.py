@@ -114,6 +114,7 @@ class Record:
             "unknown": counts.unknown,
             "first_audio_p50_seconds": _median(counts.first_audio_seconds),
             "tool_calls": counts.tool_calls,
+            "tools_cancelled": list(self.bridge.cancelled_tools),
             "blocked_events": sum(counts.blocked.values()),
             "upstream_errors": dict(counts.upstream_errors),
         }

@@ -69,7 +69,8 @@ async def test_an_append_of_15_mebibytes_passes(tmp_path: Path, mebibytes: int) 
         heard.set()
         await call.listen()
 
-    async with relaying(tmp_path, hears) as (relay, upstream):
+    settings = "limits: {audio_rate: 1e6}"
+    async with relaying(tmp_path, hears, settings) as (relay, upstream):
         async with relay.connect() as client:
             await send(client, type="input_audio_buffer.append", audio=audio)
             await heard.wait()

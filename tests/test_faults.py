@@ -185,6 +185,32 @@ async def test_a_client_that_vanishes_takes_the_upstream_along(tmp_path: Path, l
     assert upstream.calls[0].close_reason == "The client is gone."
 
 
+@pytest.mark.parametrize("leave", ["reset", "hang_up"])
+async def test_a_client_that_vanishes_while_it_is_not_being_read_takes_the_upstream_along(
+    tmp_path: Path, leave: str
+) -> None:
+    """It is ahead of its pace, and what follows waits."""
+    heard = asyncio.Event()
+
+    async def hears(call: Call) -> None:
+        await call.open()
+        await call.receive()
+        heard.set()
+        await call.listen()
+
+    settings = "limits: {audio_rate: 1, audio_burst_seconds: 1}"
+    async with relaying(tmp_path, hears, settings) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        append = {"type": "input_audio_buffer.append", "audio": "A" * 64_000 * 60}
+        client.send(json.dumps(append).encode())
+        await heard.wait()
+        client.reset() if leave == "reset" else await client.hang_up()
+        async with asyncio.timeout(2):
+            assert await upstream.calls[0].closed == 1000
+            line = await relay.ended()
+    assert (line["ended_by"], line["outcome"]) == ("client", "client_lost")
+
+
 @pytest.mark.parametrize(
     ("sent", "code", "outcome"),
     [

@@ -251,7 +251,7 @@ async def test_spoken_words_appear_and_the_answer_is_heard(browser: Browser, dem
 async def test_a_written_message_is_answered_aloud_and_a_function_is_answered_by_hand(
     browser: Browser, demo: str
 ) -> None:
-    async with opened(browser, demo) as playground:
+    async with opened(browser, f"{demo}?persona=kiosk") as playground:
         await playground.say("When are you open on Monday?")
         await expect(playground.log).to_contain_text('opening_hours({"day": "monday"})')
         await playground.page.get_by_label("Result of opening_hours").fill('{"open": "at noon"}')
@@ -262,6 +262,19 @@ async def test_a_written_message_is_answered_aloud_and_a_function_is_answered_by
 
         assert await playground.heard_samples() > 0
         assert not playground.complaints
+
+
+async def test_of_a_tool_that_the_relay_runs_the_page_sees_the_answer_and_nothing_else(
+    browser: Browser, demo: str
+) -> None:
+    async with opened(browser, demo) as playground:
+        await playground.say("When are you open on Saturday?")
+        await expect(playground.log).to_contain_text("nine in the morning", timeout=TURN_MS)
+        await expect(playground.state).to_have_text("Ready", timeout=TURN_MS)
+
+        assert playground.of_type("relay.tool_finished")[0]["name"] == "opening_hours"
+        assert not playground.of_type("response.function_call_arguments.done")
+        assert "function_call" not in await playground.log.inner_text()
 
 
 async def test_who_speaks_up_stops_the_answer_and_cuts_it_where_it_was_heard(
@@ -349,7 +362,7 @@ async def test_a_refused_microphone_is_explained_and_writing_goes_on(demo: str) 
 
 
 async def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, demo: str) -> None:
-    async with opened(browser, demo, width=320) as playground:
+    async with opened(browser, f"{demo}?persona=kiosk", width=320) as playground:
         await playground.say("When are you open on Monday? " + "W" * 80)
         await expect(playground.button("Send result")).to_be_visible()
         await playground.page.get_by_text("Events").click()
@@ -359,7 +372,7 @@ async def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, demo: st
 
 
 async def test_every_control_has_an_accessible_name(browser: Browser, demo: str) -> None:
-    async with opened(browser, demo) as playground:
+    async with opened(browser, f"{demo}?persona=kiosk") as playground:
         await playground.say("When are you open on Monday?")
         await expect(playground.button("Send result")).to_be_visible()
         await playground.page.get_by_text("Events").click()

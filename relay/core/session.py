@@ -384,8 +384,9 @@ class Session:
 
     @property
     def running_tools(self) -> tuple[str, ...]:
-        """The names of the tools that run now."""
-        return self._calls.running
+        """The names of the tools that run now; ``other`` is one that only the model knows."""
+        served = self._terms.served
+        return tuple(name if name in served else "other" for name in self._calls.running)
 
     def _unreadable(self) -> Commands:
         """End: what cannot be read cannot be redacted, so it never passes."""

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from relay import app, simulator
 from relay.config import Config, load
+from relay.demo import tools
 from relay.log import Logger
 from relay.simulator import speech
 from relay.simulator.standin import SENSES
@@ -40,8 +41,8 @@ def reserve() -> socket.socket:
 
 def configuration(listener: socket.socket, data: str) -> Config:
     """Return the demo's configuration: the local upstream at this socket, its data in a folder."""
-    address = f"http://{LOOPBACK}:{listener.getsockname()[1]}/v1"
-    return load(CONFIG, {"UPSTREAM": address, "DATA": data})
+    address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+    return load(CONFIG, {"UPSTREAM": f"{address}/v1", "TOOLS": address, "DATA": data})
 
 
 @asynccontextmanager
@@ -58,6 +59,7 @@ async def _local_upstream(
 async def _start(config: Config, listener: socket.socket, ready: asyncio.Event) -> None:
     senses = await asyncio.to_thread(speech.load) if speech.is_installed() else SENSES
     application = simulator.create_app(senses=senses, replies=tuple(_replies(config)))
+    application.router.add_post("/opening_hours", tools.opening_hours)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
