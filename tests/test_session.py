@@ -688,3 +688,14 @@ def test_who_cannot_hear_it_gets_no_last_words() -> None:
     assert (slow.farewell, slow.client_code) == (None, 1013)
     assert b"relay_draining" in (draining.farewell or b"")
     assert (draining.client_code, draining.upstream_code) == (1012, 1012)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"type":"input_audio_buffer.cleared", "event_id":"event_1"}',
+        b'{"type":"response.function_call_arguments.delta", "call_id":"call_1","delta":"{"}',
+    ],
+)
+def test_what_only_the_calls_listen_to_passes_as_it_came(raw: bytes) -> None:
+    assert start().session.receive(Side.UPSTREAM, raw, 0) == (Send(Side.CLIENT, raw),)

@@ -423,8 +423,7 @@ class Session:
         return (Send(Side.CLIENT, raw),)
 
     def _on_item(self, event: Event, raw: bytes, _now: float) -> Commands:
-        if not self._conversation.show(event.get("item")):
-            return NOTHING
+        self._conversation.show(event.get("item"))
         return (Send(Side.CLIENT, raw),)
 
     def _on_nothing(self, _event: Event, raw: bytes, _now: float) -> Commands:
