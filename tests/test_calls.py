@@ -591,7 +591,7 @@ def play(steps: list[int], without: frozenset[str] = frozenset()) -> World:
 
 @given(STEPS)
 @example(TURN_ENDS_IN_A_RESPONSE)
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_in_any_order_every_call_is_answered_once_and_every_answer_is_spoken_of(
     steps: list[int],
 ) -> None:
@@ -609,7 +609,7 @@ def test_in_any_order_every_call_is_answered_once_and_every_answer_is_spoken_of(
 
 
 @given(STEPS)
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_while_the_user_is_silent_each_response_with_calls_is_followed_by_exactly_one(
     steps: list[int],
 ) -> None:

@@ -528,7 +528,7 @@ async def test_a_session_that_ends_takes_its_tools_along(tmp_path: Path, who: st
 
 
 async def test_sessions_that_call_at_once_never_get_what_is_another_ones(tmp_path: Path) -> None:
-    sessions = 40
+    sessions = 200
     everybody = asyncio.Event()
     waiting: list[str] = []
 
@@ -544,7 +544,8 @@ async def test_sessions_that_call_at_once_never_get_what_is_another_ones(tmp_pat
         number = upstream_calls.index(call)
         await call.open()
         # All calls have one id: only their sessions tell them apart.
-        await ask(call, function_call("call_1", "lookup", json.dumps({"token": f"t{number}"})))
+        arguments = json.dumps({"token": f"PLANTED-{number}"})
+        await ask(call, function_call("call_1", "lookup", arguments))
         await answer(call)
         await call.listen()
 
@@ -557,11 +558,11 @@ async def test_sessions_that_call_at_once_never_get_what_is_another_ones(tmp_pat
             await relay.ended()
 
     got = [outputs(call)["call_1"].split() for call in up.calls]
-    assert [token for token, _ in got] == [f"t{number}" for number in range(sessions)]
+    assert [token for token, _ in got] == [f"PLANTED-{number}" for number in range(sessions)]
     assert {session_id for _, session_id in got} == set(waiting)
     assert len(set(waiting)) == sessions
     assert all(types(call).count("response.create") == 1 for call in up.calls)
-    assert "t1" not in json.dumps([task.result() for task in heard])
+    assert "PLANTED" not in json.dumps([task.result() for task in heard])
 
 
 @pytest.mark.parametrize("announce", [True, False])
