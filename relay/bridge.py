@@ -163,7 +163,7 @@ class Bridge:
     async def _account(self, side: Side, message: bytes) -> None:
         if side is Side.UPSTREAM:
             now = asyncio.get_running_loop().time()
-            await self._write_down(self.session.receive(side, message, now))
+            await self._write_down(self.session.overhear(message, now))
 
     async def _write_down(self, commands: Commands) -> None:
         for command in commands:

@@ -699,3 +699,19 @@ def test_who_cannot_hear_it_gets_no_last_words() -> None:
 )
 def test_what_only_the_calls_listen_to_passes_as_it_came(raw: bytes) -> None:
     assert start().session.receive(Side.UPSTREAM, raw, 0) == (Send(Side.CLIENT, raw),)
+
+
+def test_after_the_end_only_usage_is_taken_from_what_the_upstream_says() -> None:
+    """What nobody hears is not counted as carried."""
+    session = start().session
+    delta = json.dumps(SECOND_TO_CLIENT).encode()
+    done = json.dumps({"type": "response.done", "response": {"id": "resp_1", "usage": USAGE}})
+
+    assert session.overhear(delta, 0) == ()
+    assert session.overhear(Binary(b"\x00"), 0) == ()
+    assert session.overhear(b"garbage", 0) == ()
+    (record,) = session.overhear(done.encode(), 0)
+
+    assert isinstance(record, Record)
+    assert record.report.tokens == USED
+    assert session.counts.audio_seconds_to_client == 0

@@ -74,6 +74,11 @@ from relay.core.reports import Report, Reports
 Commands = tuple[Command, ...]
 NOTHING: Commands = ()
 
+REPORTS_USAGE = frozenset(
+    {"response.done", "conversation.item.input_audio_transcription.completed"}
+)
+"""Server events that tell what was used."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -486,6 +491,17 @@ class Session:
         if not self._overdrawn or self._reports.underway:
             return NOTHING
         return self.end(BudgetExhausted())
+
+    def overhear(self, raw: bytes, now: float) -> Commands:
+        """Take from what the upstream says after the end what it tells of usage, and only that.
+
+        Nobody hears it any more, so it is not audio that was carried, nor a tool that is called.
+        """
+        seen = None if isinstance(raw, Binary) else peek(raw)
+        if seen is None or seen.type not in REPORTS_USAGE:
+            return NOTHING
+        commands = self._from_upstream(raw, now)
+        return tuple(command for command in commands if isinstance(command, Record))
 
     def settle(self, now: float) -> Commands:
         """Record what will not be told of any more: responses that were cut off."""
