@@ -60,9 +60,12 @@ class Bridge:
         self._passing_on: set[Side] = set()
         self._overdrawn = False
         self._log = log
+        self._now = asyncio.get_running_loop().time
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         client.on_slow = lambda: self.stop(SlowClient())
         upstream.on_slow = lambda: self._end(session.end(UpstreamLost(), by="upstream"))
+        for side, peer in self.peers.items():
+            peer.on_gone = partial(self._lose_soon, side)
 
     async def run(self) -> End:
         """Relay until the session ends; return how it ended.
@@ -91,13 +94,13 @@ class Bridge:
         """End the session from outside; does nothing when it has ended."""
         self._end(self.session.end(error, upstream_code=upstream_code))
 
-    def lose_client(self) -> None:
-        """End the session soon: the client is gone, though what it said before may be unread."""
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._end_without_client)
+    def _lose_soon(self, side: Side) -> None:
+        """End the session without a side that is gone, though what it said before may be unread."""
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._lose, side)
 
-    def _end_without_client(self) -> None:
+    def _lose(self, side: Side) -> None:
         if not self._ended.done():
-            self._end(self.session.closed(Side.CLIENT, CloseCode.ABNORMAL_CLOSURE))
+            self._end(self.session.closed(side, self.peers[side].close_code))
 
     def overdraw(self) -> None:
         """End the session for want of budget, once what is being delivered was delivered."""
@@ -121,7 +124,7 @@ class Bridge:
     async def _open(self) -> None:
         if self._ended.done():
             return
-        for command in self.session.open(asyncio.get_running_loop().time()):
+        for command in self.session.open(self._now()):
             await self._perform(command)
 
     async def _relay(self, side: Side) -> None:
@@ -130,23 +133,58 @@ class Bridge:
         await self._guard(partial(self._hear_out, side))
 
     async def _carry(self, side: Side) -> None:
-        peer, now = self.peers[side], asyncio.get_running_loop().time
-        while (message := await peer.receive()) is not None:
-            if self._ended.done():
-                await self._account(side, message)
-                return
-            self._passing_on.add(side)
-            for command in self.session.receive(side, message, now()):
-                await self._perform(command)
-            self._passing_on.discard(side)
-            if self._overdrawn:
-                self._end(self.session.overdraw())
-        self._end(self.session.closed(side, peer.close_code))
+        await self.peers[side].listen(partial(self._pass_on, side))
+        self._lose(side)
 
     async def _hear_out(self, side: Side) -> None:
         """Throw away what still comes, but for what it says of usage."""
-        while (message := await self.peers[side].receive()) is not None:
-            await self._account(side, message)
+        await self.peers[side].listen(partial(self._account, side))
+
+    def _pass_on(self, side: Side, message: bytes) -> Awaitable[None] | None:
+        """Do what follows from a message, or as much as can be done at once; return the rest."""
+        if self._ended.done():
+            return self._account(side, message)
+        commands = self.session.receive(side, message, self._now())
+        for done, command in enumerate(commands):
+            if not self._perform_at_once(command):
+                return self._perform_in_turn(side, commands[done:])
+        return None
+
+    def _perform_at_once(self, command: Command) -> bool:
+        """Do what a command asks for, unless that takes its time; tell whether it is done."""
+        match command:
+            case Send(to=side, message=message):
+                return self.peers[side].send_at_once(message)
+            case Record() | Pause():
+                return False
+            case ObserveFirstAudio(seconds=seconds):
+                self._observe_first_audio(seconds)
+            case CallTool():
+                call = self._tasks.create_task(self._guard(partial(self._call, command)))
+                self._running_tools.add(call)
+            case End():
+                self._end((command,))
+        return True
+
+    async def _perform_in_turn(self, side: Side, commands: Commands) -> None:
+        """Do what commands ask for, and nothing else of this side meanwhile."""
+        self._passing_on.add(side)
+        for command in commands:
+            await self._perform(command)
+        self._passing_on.discard(side)
+        if self._overdrawn:
+            self._end(self.session.overdraw())
+
+    async def _perform(self, command: Command) -> None:
+        match command:
+            case Send(to=side, message=message):
+                await self.peers[side].send(message)
+            case Record(report=report):
+                await self._keep(report)
+            case Pause(seconds=seconds):
+                await asyncio.wait({self._ended}, timeout=seconds)
+            case _:
+                self._perform_at_once(command)
 
     async def _call(self, call: CallTool) -> None:
         """Run a tool beside everything else, and pass on what it puts out."""
@@ -158,43 +196,27 @@ class Bridge:
 
     async def _settle(self) -> None:
         """Write down what will not be told of any more."""
-        await self._write_down(self.session.settle(asyncio.get_running_loop().time()))
+        await self._write_down(self.session.settle(self._now()))
 
-    async def _account(self, side: Side, message: bytes) -> None:
-        if side is Side.UPSTREAM:
-            now = asyncio.get_running_loop().time()
-            await self._write_down(self.session.overhear(message, now))
+    def _account(self, side: Side, message: bytes) -> Awaitable[None] | None:
+        if side is not Side.UPSTREAM:
+            return None
+        commands = self.session.overhear(message, self._now())
+        return self._write_down(commands) if commands else None
 
     async def _write_down(self, commands: Commands) -> None:
         for command in commands:
             if isinstance(command, Record):
                 await self._keep(command.report)
 
-    async def _perform(self, command: Command) -> None:
-        match command:
-            case Send(to=side, message=message):
-                await self.peers[side].send(message)
-            case Record(report=report):
-                await self._keep(report)
-            case ObserveFirstAudio(seconds=seconds):
-                self._observe_first_audio(seconds)
-            case CallTool():
-                self._running_tools.add(
-                    self._tasks.create_task(self._guard(partial(self._call, command)))
-                )
-            case Pause(seconds=seconds):
-                await asyncio.wait({self._ended}, timeout=seconds)
-            case End():
-                self._end((command,))
-
     async def _keep_time(self) -> None:
         """Wake when the session or a peer wants to be asked what the time means for it."""
-        now = asyncio.get_running_loop().time
+        now = self._now
         while True:
             self._end(self.session.tick(now()))
-            if not await self.peers[Side.CLIENT].keep_alive(now()):
+            if not self.peers[Side.CLIENT].keep_alive(now()):
                 self.stop(ClientLost())
-            if not await self.peers[Side.UPSTREAM].keep_alive(now()):
+            if not self.peers[Side.UPSTREAM].keep_alive(now()):
                 self._end(self.session.end(UpstreamLost(), by="upstream"))
             looks = (peer.next_look(now()) for peer in self.peers.values())
             wake_at = min(self.session.deadline, *looks)

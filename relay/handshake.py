@@ -6,7 +6,8 @@ from relay import auth
 from relay.config import Limits
 from relay.core.errors import ClientLost, InvalidRequest, OriginNotAllowed, RelayError
 from relay.core.events import encode
-from relay.peer import ClientSocket, Patience, Peer
+from relay.peer import Patience, Peer
+from relay.upgrade import Acceptance
 
 SUBPROTOCOL = "realtime"
 EVENTS_SUBPROTOCOL = "relay.events"
@@ -25,7 +26,7 @@ def check(request: web.Request) -> None:
     Raises:
         InvalidRequest: it is something else.
     """
-    if not _socket().can_prepare(_without_credentials(request)):
+    if not is_upgrade(request):
         raise InvalidRequest("This address speaks WebSocket (RFC 6455), and nothing else.")
     if BETA_HEADER in request.headers or BETA_SUBPROTOCOL in auth.subprotocols(request.headers):
         raise InvalidRequest(
@@ -47,31 +48,24 @@ def _ascii(value: str) -> str:
     return value.encode("ascii", "replace").decode()
 
 
-def _socket(max_message_bytes: int = 0) -> ClientSocket:
-    return ClientSocket(
-        protocols=SUBPROTOCOLS,
-        autoclose=False,
-        autoping=False,
-        compress=False,
-        max_msg_size=max_message_bytes + 1,  # aiohttp takes what is shorter
-        writer_limit=0,
-        decode_text=False,
-    )
+def is_upgrade(request: web.Request) -> bool:
+    """Tell whether a request is a WebSocket handshake."""
+    return bool(web.WebSocketResponse().can_prepare(_without_credentials(request)))
 
 
-async def accept(request: web.Request, limits: Limits) -> tuple[ClientSocket, Peer]:
-    """Answer the handshake with 101.
+async def accept(request: web.Request, limits: Limits) -> tuple[web.StreamResponse, Peer]:
+    """Answer the handshake with 101; return what the handler returns, and the client.
 
     Raises:
         ClientLost: the client is gone.
     """
-    socket = _socket(limits.max_message_bytes)
+    patience = Patience(limits.slow_client_seconds, limits.max_buffered_bytes)
+    answer = Acceptance(SUBPROTOCOLS, patience, limits.max_message_bytes)
     try:
-        await socket.prepare(_without_credentials(request))
+        await answer.prepare(_without_credentials(request))
     except ConnectionError:
         raise ClientLost from None
-    patience = Patience(limits.slow_client_seconds, limits.max_buffered_bytes)
-    return socket, Peer(socket, patience)
+    return answer, answer.peer
 
 
 async def refuse(request: web.Request, error: RelayError, limits: Limits) -> web.StreamResponse:
@@ -82,15 +76,15 @@ async def refuse(request: web.Request, error: RelayError, limits: Limits) -> web
     """
     offers = SUBPROTOCOL in auth.subprotocols(request.headers)
     in_band = offers and not isinstance(error, OriginNotAllowed)
-    if not in_band or not _socket().can_prepare(_without_credentials(request)):
+    if not in_band or not is_upgrade(request):
         return refusal(error)
     try:
-        socket, client = await accept(request, limits)
+        answer, client = await accept(request, limits)
     except ClientLost:
         return refusal(error)
     event = {"type": "error", "event_id": "relay_1", "error": error.body() | {"event_id": None}}
     await client.leave(error.close_code, str(error), encode(event))
-    return socket
+    return answer
 
 
 def refusal(error: RelayError) -> web.Response:

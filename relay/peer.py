@@ -1,29 +1,30 @@
-"""One end of a session: an open WebSocket, client or upstream, with what aiohttp leaves open.
+"""One end of a session: an open WebSocket, client or upstream, from its handshake on.
 
-aiohttp frames and unframes; closing, liveness and the judgement of a slow reader are ours:
+aiohttp shakes hands and parses frames; the connection itself is ours. What a peer says is decided
+on in the very call that read it, and closing, liveness and the judgement of a slow reader are
+written once, for both legs. aiohttp leaves these open:
 
-- ``close()`` of aiohttp is not bounded against a peer that does not read, does not wait for the
-  peer's Close when somebody is receiving, and always answers a Close with 1000. It calls it itself
+- ``close()`` is not bounded against a peer that does not read, does not wait for the peer's Close
+  when somebody is receiving, and always answers a Close with 1000. It is called by aiohttp itself
   when a message is too big, and closes on unread bytes: then TCP resets, and the 1009 is lost.
 - It takes a Close with a code that may not travel (Autobahn 7.9.5).
 - Cancelling a send that waits for room makes the next one fail, and every other that waits
-  (aiohttp 3.14.0 to 3.14.5, ``_drain_helper`` without a shield). Nothing here cancels a send:
-  who does not read in time loses the transport, and that wakes the sender.
+  (aiohttp 3.14.0 to 3.14.5, ``_drain_helper`` without a shield).
 - Its heartbeat closes the transport, which waits for a peer that is gone to read.
 """
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from aiohttp import ClientWebSocketResponse, WebSocketError, WSMsgType, web
-from aiohttp.http import WSMessageDecodeText, WSMessageNoDecodeText
+from aiohttp import WSMsgType
 
 from relay.core.close import SENDABLE, CloseCode, sendable
 from relay.core.events import Binary
+from relay.frames import Frame, encode, reader
 
 CLOSE_SECONDS = 1.0
 """How long a peer has to answer a Close."""
@@ -40,32 +41,14 @@ RETRIES = 20
 SILENCE_SECONDS = 40.0
 """From whom nothing came for so long, pongs included, is gone."""
 
+MAX_UNREAD_BYTES = 64 * 1024
+"""So much is taken in while what came before is worked on: a Close behind it is seen at once."""
 
-class ClientSocket(web.WebSocketResponse[bool]):
-    """A client's WebSocket: a ``Peer`` closes it, aiohttp only lets go of it afterwards."""
+LOOKS = 4
+"""How often it is looked, in the time that a peer may be slow, whether it reads."""
 
-    async def close(self, **how: Any) -> bool:
-        """Let go of a connection that is closed; else do nothing."""
-        return _transport(self).is_closing() and await super().close(**how)
-
-
-class UpstreamSocket(ClientWebSocketResponse[bool]):
-    """An upstream's WebSocket: a ``Peer`` closes it, aiohttp only lets go of it afterwards."""
-
-    async def close(self, **how: Any) -> bool:
-        """Let go of a connection that is closed; else do nothing."""
-        return _transport(self).is_closing() and await super().close(**how)
-
-
-Socket = ClientSocket | UpstreamSocket
-Frame = WSMessageDecodeText | WSMessageNoDecodeText
-
-
-def _transport(socket: Socket) -> asyncio.Transport:
-    """Return the transport below: aiohttp has no public way to abort a connection."""
-    writer = socket._writer  # noqa: SLF001
-    assert writer is not None, "the handshake is over"  # noqa: S101
-    return writer.transport
+Hear = Callable[[bytes], Awaitable[None] | None]
+"""Takes a message; what it returns has to be awaited before it can take the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,58 +62,153 @@ class Patience:
     close_seconds: float = CLOSE_SECONDS
 
 
-class Peer:
+class Peer(asyncio.Protocol):
     """Sends and receives messages, and knows how the connection stands.
 
-    One task receives, any task sends. Attributes:
+    One task listens or receives, any task sends. Attributes:
+        frames: what bytes are fed to that came before the connection was taken over.
         close_code: what the peer closed with; 1006 when the connection was lost.
-        on_slow: called once, when the peer stopped reading.
+        on_slow: called once or more, when the peer stopped reading.
+        on_gone: called once, when the peer closed or was lost while what it said before is still
+            being worked on; who is listening then learns of it later.
     """
 
-    def __init__(self, socket: Socket, patience: Patience) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        patience: Patience,
+        *,
+        max_message_bytes: int,
+        masks: bool = False,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take over a connection after its handshake.
+
+        ``masks`` is for the side that dialled; ``release`` is called when nothing is left of it.
+        """
         self.close_code: int = CloseCode.ABNORMAL_CLOSURE
         self.close_reason = ""
         self.on_slow: Callable[[], None] = _nothing
+        self.on_gone: Callable[[], None] = _nothing
         self.messages_sent = self.bytes_sent = 0
-        self._socket = socket
-        self._transport = _transport(socket)
-        self._at_once_bytes = self._transport.get_write_buffer_limits()[1]
+        self._transport = transport
+        self._masks = masks
+        self._release = release
         self._patience = patience
         self._loop = asyncio.get_running_loop()
-        self._gone = asyncio.Event()
+        self.frames = reader(self._read_frame, self._fail, max_message_bytes=max_message_bytes)
+        self._unread: deque[bytes] = deque()
+        self._unread_bytes = 0
+        self._paused = False
+        self._hear: Hear | None = None
+        self._waiter: asyncio.Future[Awaitable[None] | None] | None = None
+        self._at_once_bytes = transport.get_write_buffer_limits()[1]
+        self._in_flight_bytes = self._written_bytes = self._read_bytes = self._idle_looks = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._due_pong: bytes | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._hanging_up: asyncio.TimerHandle | None = None
+        self._gone, self._lost = asyncio.Event(), asyncio.Event()
         self._heard_at = self._pinged_at = self._loop.time()
-        self._receiving = False
-        self._in_flight_bytes = 0
         self._fault: int | None = None
+        self._before = transport.get_protocol()
+        transport.set_protocol(self)
+
+    # What the peer says.
+
+    async def listen(self, hear: Hear) -> None:
+        """Let ``hear`` have each message, in the call that reads it, until the peer is gone.
+
+        What ``hear`` returns is awaited, and only then the next message is taken.
+        """
+        self._hear = hear
+        try:
+            while self._unread or not self._gone.is_set():
+                rest = hear(self._take()) if self._unread else await self._wait()
+                if rest is not None:
+                    await rest
+        finally:
+            self._hear = None
 
     async def receive(self) -> bytes | None:
         """Return the next message; None once the peer has closed or is lost.
 
         Cancelling is safe: no message is lost.
         """
-        while not self._gone.is_set():
-            frame = await self._receive_frame()
-            match frame.type:
-                case WSMsgType.TEXT if _is_utf8(frame.data):
-                    message: bytes = frame.data
-                    return message
-                case WSMsgType.BINARY:
-                    return Binary(frame.data)
-                case WSMsgType.PING:
-                    await self._send(frame.data, WSMsgType.PONG)
-                case WSMsgType.PONG:
-                    continue
-                case _:
-                    self._note_end(frame)
-        return None
+        while not self._unread and not self._gone.is_set():
+            await self._wait()
+        return self._take() if self._unread else None
 
-    async def _receive_frame(self) -> Frame:
-        self._heard_at = self._loop.time()
-        self._receiving = True
+    async def _wait(self) -> Awaitable[None] | None:
+        """Wait until something was read; return what has to be awaited for it, if it was heard."""
+        self._waiter = self._loop.create_future()
         try:
-            return await self._socket.receive()
+            return await self._waiter
         finally:
-            self._receiving = False
+            self._waiter = None
+
+    def _take(self) -> bytes:
+        message = self._unread.popleft()
+        self._unread_bytes -= len(message)
+        if not self._unread:
+            self._read_on()
+        return message
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came from the connection."""
+        self._heard_at = self._loop.time()
+        if not self._gone.is_set():
+            self.frames.feed_data(data)
+        elif self._hanging_up is not None:
+            self._hang_up()
+
+    def _read_frame(self, frame: Frame) -> None:
+        if self._gone.is_set():
+            return
+        match frame.type:
+            case WSMsgType.TEXT if _is_utf8(frame.data):
+                self._deliver(frame.data)
+            case WSMsgType.BINARY:
+                self._deliver(Binary(frame.data))
+            case WSMsgType.PING:
+                self._pong(bytes(frame.data))
+            case WSMsgType.PONG:
+                pass
+            case _:
+                self._note_end(frame)
+
+    def _deliver(self, message: bytes) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self._hear is None:
+            self._put_off(message)
+            return
+        try:
+            rest = self._hear(message)
+        except Exception as defect:  # noqa: BLE001  # whoever listens gets it
+            waiter.set_exception(defect)
+            return
+        if rest is not None:
+            waiter.set_result(rest)
+
+    def _put_off(self, message: bytes) -> None:
+        """Keep a message until somebody takes it; while there are many, read no more."""
+        self._unread.append(message)
+        self._unread_bytes += len(message)
+        if self._unread_bytes > MAX_UNREAD_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def _read_on(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._heard_at = self._loop.time()
+            self._transport.resume_reading()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _note_end(self, frame: Frame) -> None:
         match frame.type:
@@ -140,213 +218,185 @@ class Peer:
                 self._lose(CloseCode.NO_STATUS_RECEIVED)
             case WSMsgType.CLOSE if frame.data in SENDABLE:
                 self._lose(frame.data, frame.extra or "")
-            case WSMsgType.CLOSE:
-                self._fail(CloseCode.PROTOCOL_ERROR)
-            case WSMsgType.ERROR if isinstance(frame.data, WebSocketError):
-                self._fail(frame.data.code)
             case _:
-                self._lose(CloseCode.ABNORMAL_CLOSURE)
-
-    async def discard(self) -> None:
-        """Receive, and throw away, until the peer has closed or is lost."""
-        while await self.receive() is not None:
-            pass
-
-    async def send(self, message: bytes) -> None:
-        """Send a text message; return when there is room for the next.
-
-        Does nothing when the peer is gone. Must not be cancelled.
-        """
-        self.messages_sent += 1
-        self.bytes_sent += len(message)
-        await self._send(message, WSMsgType.TEXT)
-
-    async def _send(self, data: bytes, opcode: WSMsgType) -> None:
-        waiting_bytes = self._transport.get_write_buffer_size()
-        if not waiting_bytes and len(data) < self._at_once_bytes:
-            await self._send_frame(data, opcode)
-            return
-        if waiting_bytes > self._patience.max_buffered_bytes + self._in_flight_bytes:
-            self.on_slow()
-        self._in_flight_bytes = max(self._in_flight_bytes, len(data))
-        watch = _Watch(self._transport, waiting_bytes + len(data), self._patience, self.on_slow)
-        try:
-            await self._send_frame(data, opcode)
-        finally:
-            watch.cancel()
-            self._in_flight_bytes = 0
-
-    async def _send_frame(self, data: bytes, opcode: WSMsgType) -> None:
-        with suppress(ConnectionError):  # receive() tells that the peer is gone
-            await self._socket.send_frame(data, opcode)
-
-    async def keep_alive(self, now: float) -> bool:
-        """Ping the peer when it is time; tell whether it still lives.
-
-        Who is not being read cannot be heard, and is not pinged behind a full buffer.
-        """
-        if self._receiving and now - self._heard_at >= self._patience.silence_seconds:
-            return False
-        due = now - self._pinged_at >= self._patience.ping_seconds
-        if due and not self._transport.get_write_buffer_size():
-            self._pinged_at = now
-            await self._send_frame(b"", WSMsgType.PING)
-        return True
-
-    def next_look(self, now: float) -> float:
-        """Return when ``keep_alive`` wants to be called again."""
-        patience = self._patience
-        due = self._pinged_at + patience.ping_seconds
-        if self._receiving:
-            due = min(due, self._heard_at + patience.silence_seconds)
-        # What is due and cannot be done now is tried again, and not at once.
-        return max(due, now + patience.ping_seconds / RETRIES)
-
-    async def close(self, code: int, reason: str, farewell: bytes | None = None) -> None:
-        """Say why, close, wait for the peer's Close within a bound, and free the connection.
-
-        Somebody should go on receiving, and throw away what comes, or the Close is not seen.
-        Code and reason become ones that may be sent; who broke the protocol is told that.
-        """
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                last_words = tasks.create_task(self._say_goodbye(code, reason, farewell))
-                try:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(self._patience.close_seconds):
-                            await self._gone.wait()
-                            await asyncio.wait({last_words})
-                            await self._hang_up()
-                finally:
-                    self._abort()  # wakes whoever waits to send
-        finally:
-            await self._socket.close()
-
-    async def leave(self, code: int, reason: str, farewell: bytes | None = None) -> None:
-        """Close a connection from which nobody receives."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.discard())
-            await self.close(code, reason, farewell)
-
-    async def _say_goodbye(self, code: int, reason: str, farewell: bytes | None) -> None:
-        if farewell is not None:
-            self.messages_sent += 1
-            self.bytes_sent += len(farewell)
-            await self._send_frame(farewell, WSMsgType.TEXT)
-        legal, cut = sendable(self._fault or code, reason)
-        await self._send_frame(struct.pack("!H", legal) + cut, WSMsgType.CLOSE)
-
-    def _lose(self, code: int, reason: str = "") -> None:
-        self.close_code, self.close_reason = code, reason
-        self._gone.set()
+                self._fail(CloseCode.PROTOCOL_ERROR)
 
     def _fail(self, code: int) -> None:
         """Note that the peer broke the protocol; nothing it says from here on can be read."""
         self._fault = code
         self._lose(code)
 
-    def _abort(self) -> None:
-        if not _is_lost(self._transport):
-            self._transport.abort()
-
-    async def _hang_up(self) -> None:
-        """Close the connection once everything is sent, and wait until the peer has, too."""
-        if not _is_lost(self._transport):
-            quiet_seconds = QUIET_SECONDS if self._fault else 0
-            await _Lingering(self._transport, quiet_seconds).lost.wait()
-
-
-def _is_lost(transport: asyncio.Transport) -> bool:
-    """Tell whether nothing is left of a connection.
-
-    It has no protocol then. ``abort`` fails on one that closed after it had written the rest
-    (CPython's ``_force_close`` asks only for ``_conn_lost``, which is not set on that way).
-    """
-    return transport.get_protocol() is None
-
-
-class _Lingering(asyncio.Protocol):
-    """Ends a connection: sends no more, and throws away what comes until the peer has closed.
-
-    Closing while bytes are unread makes TCP reset the connection, and who is still sending never
-    sees what we said last. Of a peer that broke the protocol no Close can be read any more: it is
-    done when it has been quiet for a while.
-    """
-
-    def __init__(self, transport: asyncio.Transport, quiet_seconds: float) -> None:
-        self.lost = asyncio.Event()
-        self._transport = transport
-        self._before = transport.get_protocol()
-        self._quiet_seconds = quiet_seconds
-        transport.set_protocol(self)
-        if not transport.is_closing():
-            transport.resume_reading()
-        self._send_eof_when_quiet()
-
-    def _send_eof_when_quiet(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._quiet_seconds, self._send_eof)
-
-    def _send_eof(self) -> None:
-        if self._transport.is_closing():
+    def _lose(self, code: int, reason: str = "") -> None:
+        if self._gone.is_set():
             return
-        if self._transport.can_write_eof():
+        self.close_code, self.close_reason = code, reason
+        self._gone.set()
+        if self._waiter is None or self._waiter.done():
+            self.on_gone()
+        else:
+            self._waiter.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that nothing is left of the connection."""
+        self._lost.set()
+        self._room.set()
+        for timer in (self._watch, self._hanging_up):
+            if timer is not None:
+                timer.cancel()
+        self._lose(CloseCode.ABNORMAL_CLOSURE)
+        self._before.connection_lost(exc)
+
+    # What the peer is told.
+
+    def send_at_once(self, message: bytes) -> bool:
+        """Send a message if there is room for it and for more; tell whether there was."""
+        if not self._room.is_set() or len(message) > self._at_once_bytes:
+            return False
+        self._send(message)
+        return True
+
+    async def send(self, message: bytes) -> None:
+        """Send a message; return when there is room for the next.
+
+        Does nothing when the peer is gone.
+        """
+        if self.send_at_once(message):
+            return
+        waiting_bytes = self._transport.get_write_buffer_size()
+        if waiting_bytes > self._patience.max_buffered_bytes + self._in_flight_bytes:
+            self.on_slow()
+        self._in_flight_bytes = max(self._in_flight_bytes, len(message))
+        try:
+            self._send(message)
+            await self._room.wait()
+        finally:
+            self._in_flight_bytes = 0
+
+    def _send(self, message: bytes) -> None:
+        self.messages_sent += 1
+        self.bytes_sent += len(message)
+        kind = WSMsgType.BINARY if type(message) is Binary else WSMsgType.TEXT
+        self._write(kind, message)
+
+    def _write(self, opcode: WSMsgType, payload: bytes) -> None:
+        if self._transport.is_closing():  # receive() tells that the peer is gone
+            return
+        frame = encode(opcode, payload, masked=self._masks)
+        is_waiting = self._transport.get_write_buffer_size() > 0
+        self._transport.write(frame)
+        self._written_bytes += len(frame)
+        if is_waiting:
+            self._start_watch()
+
+    def _start_watch(self) -> None:
+        if self._watch is None:
+            self._read_bytes, self._idle_looks = self._written_bytes, 0
+            self._look_later()
+
+    def _look_later(self) -> None:
+        seconds = self._patience.slow_seconds / LOOKS
+        self._watch = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Look whether the peer has read anything of what waits for it."""
+        self._watch = None
+        waiting_bytes = self._transport.get_write_buffer_size()
+        if not waiting_bytes:
+            return
+        read_bytes = self._written_bytes - waiting_bytes
+        self._idle_looks = 0 if read_bytes > self._read_bytes else self._idle_looks + 1
+        self._read_bytes = read_bytes
+        if self._idle_looks < LOOKS:
+            self._look_later()
+        else:
+            self.on_slow()
+
+    def pause_writing(self) -> None:
+        """Note that much waits for the peer."""
+        self._room.clear()
+        self._start_watch()
+
+    def resume_writing(self) -> None:
+        """Note that there is room again."""
+        self._room.set()
+        if self._due_pong is not None:
+            self._pong(self._due_pong)
+
+    def _pong(self, payload: bytes) -> None:
+        """Answer a ping; of those that come while there is no room, the last (RFC 6455 5.5.3)."""
+        self._due_pong = None if self._room.is_set() else payload
+        if self._due_pong is None:
+            self._write(WSMsgType.PONG, payload)
+
+    def keep_alive(self, now: float) -> bool:
+        """Ping the peer when it is time; tell whether it still lives.
+
+        Who is not being read cannot be heard, and is not pinged behind a full buffer.
+        """
+        if not self._paused and now - self._heard_at >= self._patience.silence_seconds:
+            return False
+        due = now - self._pinged_at >= self._patience.ping_seconds
+        if due and not self._transport.get_write_buffer_size():
+            self._pinged_at = now
+            self._write(WSMsgType.PING, b"")
+        return True
+
+    def next_look(self, now: float) -> float:
+        """Return when ``keep_alive`` wants to be called again."""
+        patience = self._patience
+        due = self._pinged_at + patience.ping_seconds
+        if not self._paused:
+            due = min(due, self._heard_at + patience.silence_seconds)
+        # What is due and cannot be done now is tried again, and not at once.
+        return max(due, now + patience.ping_seconds / RETRIES)
+
+    # The end.
+
+    async def close(self, code: int, reason: str, farewell: bytes | None = None) -> None:
+        """Say why, close, wait for the peer's Close within a bound, and free the connection.
+
+        Somebody should go on listening, and throw away what comes, or the Close is not seen.
+        Code and reason become ones that may be sent; who broke the protocol is told that.
+        """
+        try:
+            if farewell is not None:
+                self._send(farewell)
+            legal, cut = sendable(self._fault or code, reason)
+            self._write(WSMsgType.CLOSE, struct.pack("!H", legal) + cut)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience.close_seconds):
+                    await self._gone.wait()
+                    self._read_on()
+                    self._hang_up()
+                    await self._lost.wait()
+        finally:
+            if not self._lost.is_set():
+                self._transport.abort()  # wakes whoever waits to send
+            self._release()
+
+    async def leave(self, code: int, reason: str, farewell: bytes | None = None) -> None:
+        """Close a connection to which nobody listens."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.listen(_ignore))
+            await self.close(code, reason, farewell)
+
+    def _hang_up(self) -> None:
+        """Close the connection once everything is sent and the peer has been quiet for a while.
+
+        Closing while bytes are unread makes TCP reset the connection, and who is still sending
+        never sees what we said last. Of a peer that broke the protocol no Close can be read any
+        more, so it is waited for.
+        """
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
+        quiet_seconds = QUIET_SECONDS if self._fault else 0
+        self._hanging_up = self._loop.call_later(quiet_seconds, self._say_no_more)
+
+    def _say_no_more(self) -> None:
+        if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
         else:
             self._transport.close()
-
-    def data_received(self, _data: bytes) -> None:
-        self._timer.cancel()
-        self._send_eof_when_quiet()
-
-    def pause_writing(self) -> None:
-        self._before.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._before.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
-        self._before.connection_lost(exc)
-        self.lost.set()
-
-
-class _Watch:
-    """Calls back when a transport's buffer has not shrunk for so many seconds."""
-
-    LOOKS = 4
-    """How often it looks in that time."""
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        waiting_bytes: int,
-        patience: Patience,
-        stopped: Callable[[], None],
-    ) -> None:
-        self._transport = transport
-        self._waiting_bytes = waiting_bytes
-        self._interval_seconds = patience.slow_seconds / self.LOOKS
-        self._stopped = stopped
-        self._idle_looks = 0
-        self._look_later()
-
-    def _look_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._interval_seconds, self._look)
-
-    def _look(self) -> None:
-        waiting_bytes = self._transport.get_write_buffer_size()
-        shrunk = waiting_bytes < self._waiting_bytes
-        self._waiting_bytes = waiting_bytes
-        self._idle_looks = 0 if shrunk else self._idle_looks + 1
-        if self._idle_looks < self.LOOKS:
-            self._look_later()
-        else:
-            self._stopped()
-
-    def cancel(self) -> None:
-        self._timer.cancel()
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -358,6 +408,10 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _ignore(_message: bytes) -> None:
+    """Throw a message away."""
 
 
 def _nothing() -> None:

@@ -146,19 +146,13 @@ class Realtime:
                 upstream = await self._dial(call)
                 try:
                     session = call.session(upstream)
-                    socket, client = await handshake.accept(request, config.limits)
+                    answer, client = await handshake.accept(request, config.limits)
                 except BaseException:
                     await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
                     raise
             relayed = self._relay(call, session, client, upstream, place.pop_all())
-            try:
-                await asyncio.shield(self._tasks.create_task(relayed))
-            except asyncio.CancelledError:
-                # Who is not being read, for want of room or for its pace, is not heard to go.
-                if bridge := self._bridges.get(call.session_id):
-                    bridge.lose_client()
-                raise
-        return socket
+            await asyncio.shield(self._tasks.create_task(relayed))
+        return answer
 
     async def _dial(self, call: "_Call") -> OpenedUpstream:
         """Open the upstream, unless the relay stops meanwhile."""

@@ -28,7 +28,8 @@ from relay.core.errors import (
 )
 from relay.core.events import Event
 from relay.core.opening import Opened, Opening
-from relay.peer import CLOSE_SECONDS, SILENCE_SECONDS, Patience, Peer, UpstreamSocket
+from relay.peer import CLOSE_SECONDS, SILENCE_SECONDS, Patience, Peer
+from relay.upgrade import NotUpgraded, connect
 
 TOO_MANY_REQUESTS = 429
 REFUSED = range(400, 500)
@@ -117,22 +118,18 @@ class Dialler:
     async def _connect(self, attempt: "_Attempt") -> Peer:
         name, upstream = attempt.name, self._upstreams[attempt.name]
         try:
-            socket = await self._http.ws_connect(
+            return await connect(
+                self._http,
                 realtime_url(upstream.url, attempt.persona.model),
                 headers=_headers(upstream, attempt.user),
-                ssl=self._tls[name],
-                autoclose=False,
-                autoping=False,
-                compress=0,
-                max_msg_size=self._max_message_bytes + 1,  # aiohttp takes what is shorter
-                decode_text=False,
+                tls=self._tls[name],
+                patience=PATIENCE,
+                max_message_bytes=self._max_message_bytes,
             )
-        except aiohttp.WSServerHandshakeError as error:
+        except NotUpgraded as error:
             raise _refusal(name, error.status) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamUnavailable(detail=f"{name}: {type(error).__name__}: {error}") from error
-        assert isinstance(socket, UpstreamSocket), "as the session was told"  # noqa: S101
-        return Peer(socket, PATIENCE)
 
 
 async def _configure(peer: Peer, opening: Opening) -> Event:
@@ -216,7 +213,6 @@ async def connections() -> AsyncIterator[aiohttp.ClientSession]:
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         trace_configs=[no_redirects],
-        ws_response_class=UpstreamSocket,  # type: ignore[arg-type]  # whether it decodes, each call says
         trust_env=False,
     ) as http:
         yield http

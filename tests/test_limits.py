@@ -107,3 +107,19 @@ async def test_a_client_that_waits_for_its_rate_still_hears_and_still_ends(tmp_p
         relay.realtime.stop()
 
         assert (await receive(connection))["error"]["code"] == "relay_draining"
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+async def test_a_client_that_leaves_while_it_waits_for_its_rate_is_seen_to_leave(
+    tmp_path: Path,
+) -> None:
+    settings = "limits: {audio_rate: 0.001, audio_burst_seconds: 0.1}\n"
+    async with relaying(tmp_path, listens, settings) as (relay, upstream):
+        async with relay.connect() as connection:
+            await receive(connection)
+            for _ in range(5):
+                await send(connection, type="input_audio_buffer.append", audio=audio(0.1))
+        assert await upstream.calls[0].closed == 1000
+        ended = await relay.ended()
+    assert (ended["ended_by"], ended["close_code"]) == ("client", 1000)
+    assert ended["duration_seconds"] < 5

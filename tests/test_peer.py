@@ -2,19 +2,23 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from socket import SO_SNDBUF, SOL_SOCKET
+from typing import TypeVar
 
 import pytest
 from aiohttp import WSMsgType, web
 from fakes import BINARY, CLOSE, PING, PONG, TEXT, Wire, frame
 
 from relay.core.events import Binary
-from relay.peer import PING_SECONDS, SILENCE_SECONDS, ClientSocket, Patience, Peer
+from relay.peer import MAX_UNREAD_BYTES, PING_SECONDS, SILENCE_SECONDS, Patience, Peer
+from relay.upgrade import Acceptance
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+Socket = TypeVar("Socket", bound=web.WebSocketResponse[bool])
 
 SMALL_BUFFER = 4096
 MESSAGE = b"x" * 100_000
@@ -24,11 +28,10 @@ QUICK = Patience(slow_seconds=0.2, max_buffered_bytes=2**20, close_seconds=0.3)
 
 @dataclass
 class Ends:
-    """A peer, the raw client that it talks to, and aiohttp's socket between them."""
+    """A peer, and the raw client that it talks to."""
 
     peer: Peer
     wire: Wire
-    socket: ClientSocket
 
 
 @asynccontextmanager
@@ -39,22 +42,32 @@ async def connected(
     max_message_bytes: int = 2**20,
 ) -> AsyncIterator[Ends]:
     """Connect a raw client to a peer."""
-    made: asyncio.Future[tuple[Peer, ClientSocket]] = asyncio.get_running_loop().create_future()
+
+    def accept() -> Acceptance:
+        return Acceptance((), patience, max_message_bytes)
+
+    async with accepted(accept, receive_buffer_bytes) as (answer, wire):
+        yield Ends(answer.peer, wire)
+        await wire.hang_up()
+
+
+@asynccontextmanager
+async def accepted(
+    accept: Callable[[], Socket], receive_buffer_bytes: int | None = None
+) -> AsyncIterator[tuple[Socket, Wire]]:
+    """Connect a raw client to what answers its handshake."""
+    made: asyncio.Future[Socket] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        socket = ClientSocket(
-            autoclose=False,
-            autoping=False,
-            compress=False,
-            max_msg_size=max_message_bytes + 1,
-            writer_limit=0,
-            decode_text=False,
-        )
-        await socket.prepare(request)
-        made.set_result((Peer(socket, patience), socket))
+        answer = accept()
+        await answer.prepare(request)
+        if receive_buffer_bytes is not None and request.transport is not None:
+            connection = request.transport.get_extra_info("socket")
+            connection.setsockopt(SOL_SOCKET, SO_SNDBUF, receive_buffer_bytes)
+        made.set_result(answer)
         await over.wait()
-        return socket
+        return answer
 
     app = web.Application()
     app.router.add_get("/v1/realtime", handle)
@@ -65,13 +78,7 @@ async def connected(
     try:
         async with asyncio.timeout(15):
             wire = await Wire.connect(port, receive_buffer_bytes=receive_buffer_bytes)
-            peer, socket = await made
-            if receive_buffer_bytes is not None:
-                peer._transport.get_extra_info("socket").setsockopt(
-                    SOL_SOCKET, SO_SNDBUF, receive_buffer_bytes
-                )
-            yield Ends(peer, wire, socket)
-            await wire.hang_up()
+            yield await made, wire
     finally:
         over.set()
         await runner.cleanup()
@@ -313,7 +320,7 @@ async def test_a_peer_that_answers_pings_lives() -> None:
     loop = asyncio.get_running_loop()
     async with connected(Patience()) as ends, asyncio.TaskGroup() as tasks:
         receiving = tasks.create_task(ends.peer.receive())
-        assert await ends.peer.keep_alive(loop.time() + PING_SECONDS)
+        assert ends.peer.keep_alive(loop.time() + PING_SECONDS)
         assert await ends.wire.receive() == (PING, b"")
         pinged = loop.time()
         ends.wire.send(b"", PONG)
@@ -321,7 +328,7 @@ async def test_a_peer_that_answers_pings_lives() -> None:
         await receiving
         receiving = tasks.create_task(ends.peer.receive())
         await asyncio.sleep(0)
-        assert await ends.peer.keep_alive(pinged + SILENCE_SECONDS)
+        assert ends.peer.keep_alive(pinged + SILENCE_SECONDS)
         receiving.cancel()
 
 
@@ -329,33 +336,95 @@ async def test_a_peer_of_which_nothing_comes_is_dead() -> None:
     loop = asyncio.get_running_loop()
     async with connected(Patience()) as ends, asyncio.TaskGroup() as tasks:
         receiving = tasks.create_task(ends.peer.receive())
-        assert await ends.peer.keep_alive(loop.time() + PING_SECONDS)
+        assert ends.peer.keep_alive(loop.time() + PING_SECONDS)
         assert await ends.wire.receive() == (PING, b"")
-        assert not await ends.peer.keep_alive(loop.time() + SILENCE_SECONDS)
+        assert not ends.peer.keep_alive(loop.time() + SILENCE_SECONDS)
         receiving.cancel()
 
 
 async def test_a_peer_that_is_not_being_read_is_not_taken_for_dead() -> None:
     """Its pongs lie unread behind what we do not take: libraries kill healthy peers here."""
+    later = asyncio.get_running_loop().time() + 1000
     async with connected(Patience()) as ends:
-        assert await ends.peer.keep_alive(asyncio.get_running_loop().time() + 1000)
+        ends.peer.data_received(frame(b"x" * (MAX_UNREAD_BYTES + 1), masked=True))
+        assert ends.peer.keep_alive(later)
+        await ends.peer.receive()
+        assert not ends.peer.keep_alive(later)
+
+
+async def test_a_close_is_seen_though_what_was_said_before_is_unread() -> None:
+    async with connected() as ends:
+        gone = asyncio.Event()
+        ends.peer.on_gone = gone.set
+        ends.wire.send(b"unread")
+        ends.wire.close_frame(1001)
+        await gone.wait()
+        assert ends.peer.close_code == 1001
+        assert await ends.peer.receive() == b"unread"
+        assert await ends.peer.receive() is None
+
+
+async def test_of_many_pings_that_cannot_be_answered_now_the_last_is_answered() -> None:
+    async with connected(receive_buffer_bytes=SMALL_BUFFER) as ends:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ends.peer.send(MESSAGE))
+            await asyncio.sleep(0)
+            for number in range(3):
+                ends.peer.data_received(frame(b"%d" % number, PING, masked=True))
+            assert await ends.wire.receive() == (TEXT, MESSAGE)
+            assert await ends.wire.receive() == (PONG, b"2")
+
+
+async def test_a_defect_of_the_listener_is_raised_to_who_listens() -> None:
+    def fail(message: bytes) -> None:
+        raise LookupError(message)
+
+    async with connected() as ends:
+        ends.wire.send(b"one")
+        with pytest.raises(LookupError, match="one"):
+            await ends.peer.listen(fail)
+
+
+async def test_a_listener_that_takes_its_time_gets_the_next_message_after_that() -> None:
+    heard: list[bytes] = []
+    free = asyncio.Event()
+
+    async def work(message: bytes) -> None:
+        await free.wait()
+        heard.append(b"done with " + message)
+
+    def hear(message: bytes) -> Awaitable[None] | None:
+        heard.append(message)
+        return work(message) if message == b"2" else None
+
+    async with connected() as ends, asyncio.TaskGroup() as tasks:
+        tasks.create_task(ends.peer.listen(hear))
+        for message in (b"1", b"2", b"3"):
+            ends.wire.send(message)
+        ends.wire.send(b"", PING)
+        assert await ends.wire.receive() == (PONG, b"")
+        assert heard == [b"1", b"2"]
+        free.set()
+        ends.wire.close_frame(1000)
+    assert heard == [b"1", b"2", b"done with 2", b"3"]
 
 
 async def test_a_peer_is_pinged_no_more_often_than_it_should_be() -> None:
     now = asyncio.get_running_loop().time() + 100
-    async with connected(Patience(ping_seconds=20)) as ends:
+    async with connected(Patience(ping_seconds=20, silence_seconds=1000)) as ends:
         for seconds in (0, 1, 19.9, 20, 39.9, 40):
-            assert await ends.peer.keep_alive(now + seconds)
+            assert ends.peer.keep_alive(now + seconds)
         await ends.peer.send(b"end")
         assert [(await ends.wire.receive())[0] for _ in range(4)] == [PING, PING, PING, TEXT]
 
 
 async def test_nobody_is_pinged_behind_a_full_buffer() -> None:
-    async with connected(receive_buffer_bytes=SMALL_BUFFER) as ends:
+    silent = Patience(silence_seconds=10_000)
+    async with connected(silent, receive_buffer_bytes=SMALL_BUFFER) as ends:
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(ends.peer.send(b"x" * 8_000_000))
             await asyncio.sleep(0)
-            assert await ends.peer.keep_alive(asyncio.get_running_loop().time() + 1000)
+            assert ends.peer.keep_alive(asyncio.get_running_loop().time() + 1000)
             tasks.create_task(ends.wire.lost())
             await sending
             assert ends.peer.messages_sent == 1
@@ -378,42 +447,52 @@ async def test_a_peer_that_closes_before_it_has_read_everything_gets_the_rest() 
 
 
 async def test_aiohttp_a_cancelled_send_poisons_the_next_one() -> None:
-    """The reason why nothing here cancels a send (3.14.0 to 3.14.5 lost a shield)."""
-    async with connected(receive_buffer_bytes=SMALL_BUFFER) as ends:
+    """Of 3.14.0 to 3.14.5, which lost a shield."""
+
+    def draining() -> web.WebSocketResponse[bool]:
+        return web.WebSocketResponse(writer_limit=0)
+
+    async with accepted(draining, SMALL_BUFFER) as (socket, wire):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 while True:
-                    await ends.socket.send_bytes(MESSAGE)
+                    await socket.send_bytes(MESSAGE)
         spurious = False
         try:
             async with asyncio.timeout(0.1):
-                await ends.socket.send_bytes(b"innocent")
+                await socket.send_bytes(b"innocent")
         except asyncio.CancelledError:
             spurious = True
         except TimeoutError:
             pass
-        assert spurious, "aiohttp is repaired: Peer may cancel a send"
-        await ends.peer.leave(1000, "")
+        assert spurious, "aiohttp is repaired: sending through it would do"
+        wire.reset()
 
 
 async def test_aiohttp_close_is_not_bounded_against_a_peer_that_does_not_read() -> None:
-    async with connected(receive_buffer_bytes=SMALL_BUFFER) as ends:
-        async with asyncio.TaskGroup() as tasks:
-            sending = tasks.create_task(ends.peer.send(b"x" * 8_000_000))
-            await asyncio.sleep(0)
-            ends.socket._timeout = 0.05
-            closing = tasks.create_task(web.WebSocketResponse.close(ends.socket))
-            done, _ = await asyncio.wait({closing}, timeout=0.5)
-            assert not done, "aiohttp is repaired: its close is bounded"
-            ends.wire.reset()
-            await asyncio.wait({sending, closing})
+    def impatient() -> web.WebSocketResponse[bool]:
+        return web.WebSocketResponse(timeout=0.05)
+
+    async def send(socket: web.WebSocketResponse[bool]) -> None:
+        with suppress(ConnectionError):
+            await socket.send_bytes(b"x" * 8_000_000)
+
+    async with accepted(impatient, SMALL_BUFFER) as (socket, wire), asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(send(socket))
+        await asyncio.sleep(0)
+        closing = tasks.create_task(socket.close())
+        done, _ = await asyncio.wait({closing}, timeout=0.5)
+        assert not done, "aiohttp is repaired: its close is bounded"
+        wire.reset()
+        await asyncio.wait({sending, closing})
 
 
 async def test_aiohttp_takes_a_close_with_an_illegal_code() -> None:
-    async with connected() as ends:
-        ends.wire.close_frame(5000)
-        message = await ends.socket.receive()
+    async with accepted(web.WebSocketResponse[bool]) as (socket, wire):
+        wire.close_frame(5000)
+        message = await socket.receive()
         assert (message.type, message.data) == (WSMsgType.CLOSE, 5000)
+        await wire.hang_up()
 
 
 async def test_aiohttp_logs_every_subprotocol_that_it_does_not_know(
