@@ -152,9 +152,9 @@ class Bridge:
 
     def _perform_at_once(self, command: Command) -> bool:
         """Do what a command asks for, unless that takes its time; tell whether it is done."""
+        if isinstance(command, Send):
+            return self.peers[command.to].send_at_once(command.message)
         match command:
-            case Send(to=side, message=message):
-                return self.peers[side].send_at_once(message)
             case Record() | Pause():
                 return False
             case ObserveFirstAudio(seconds=seconds):

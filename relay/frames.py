@@ -21,6 +21,9 @@ from relay.core.close import CloseCode
 Frame = WSMessageDecodeText | WSMessageNoDecodeText
 """What was read: a whole message, or a control frame."""
 
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+"""Opcodes (RFC 6455 5.2)."""
+
 _FIN: Final = 0x80
 _MASK: Final = 0x80
 _LENGTH_IN_16_BITS, _LENGTH_IN_64_BITS = 126, 127
@@ -60,7 +63,7 @@ def reader(
     return WebSocketReader(_Unqueued(read, fail), limit, compress=False, decode_text=False)
 
 
-def encode(opcode: WSMsgType, payload: bytes, *, masked: bool) -> bytes:
+def encode(opcode: int, payload: bytes, *, masked: bool) -> bytes:
     """Return a frame; a client masks what it sends."""
     if not masked:
         return _head(opcode, len(payload), 0) + payload

@@ -24,7 +24,7 @@ from aiohttp import WSMsgType
 
 from relay.core.close import SENDABLE, CloseCode, sendable
 from relay.core.events import Binary
-from relay.frames import Frame, encode, reader
+from relay.frames import BINARY, CLOSE, PING, PONG, TEXT, Frame, encode, reader
 
 CLOSE_SECONDS = 1.0
 """How long a peer has to answer a Close."""
@@ -166,9 +166,10 @@ class Peer(asyncio.Protocol):
     def _read_frame(self, frame: Frame) -> None:
         if self._gone.is_set():
             return
+        if frame.type is WSMsgType.TEXT and _is_utf8(frame.data):  # nearly all there is
+            self._deliver(frame.data)
+            return
         match frame.type:
-            case WSMsgType.TEXT if _is_utf8(frame.data):
-                self._deliver(frame.data)
             case WSMsgType.BINARY:
                 self._deliver(Binary(frame.data))
             case WSMsgType.PING:
@@ -275,10 +276,9 @@ class Peer(asyncio.Protocol):
     def _send(self, message: bytes) -> None:
         self.messages_sent += 1
         self.bytes_sent += len(message)
-        kind = WSMsgType.BINARY if type(message) is Binary else WSMsgType.TEXT
-        self._write(kind, message)
+        self._write(BINARY if type(message) is Binary else TEXT, message)
 
-    def _write(self, opcode: WSMsgType, payload: bytes) -> None:
+    def _write(self, opcode: int, payload: bytes) -> None:
         if self._transport.is_closing():  # receive() tells that the peer is gone
             return
         frame = encode(opcode, payload, masked=self._masks)
@@ -326,7 +326,7 @@ class Peer(asyncio.Protocol):
         """Answer a ping; of those that come while there is no room, the last (RFC 6455 5.5.3)."""
         self._due_pong = None if self._room.is_set() else payload
         if self._due_pong is None:
-            self._write(WSMsgType.PONG, payload)
+            self._write(PONG, payload)
 
     def keep_alive(self, now: float) -> bool:
         """Ping the peer when it is time; tell whether it still lives.
@@ -338,7 +338,7 @@ class Peer(asyncio.Protocol):
         due = now - self._pinged_at >= self._patience.ping_seconds
         if due and not self._transport.get_write_buffer_size():
             self._pinged_at = now
-            self._write(WSMsgType.PING, b"")
+            self._write(PING, b"")
         return True
 
     def next_look(self, now: float) -> float:
@@ -362,7 +362,7 @@ class Peer(asyncio.Protocol):
             if farewell is not None:
                 self._send(farewell)
             legal, cut = sendable(self._fault or code, reason)
-            self._write(WSMsgType.CLOSE, struct.pack("!H", legal) + cut)
+            self._write(CLOSE, struct.pack("!H", legal) + cut)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience.close_seconds):
                     await self._gone.wait()
