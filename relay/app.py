@@ -269,7 +269,7 @@ async def serve(
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        # What is loaded stays: a full collection that looks through it holds all audio up for 0.1 s.
+        # A full collection that looks through all that is loaded would hold audio up for 0.1 s.
         gc.freeze()
         async with asyncio.TaskGroup() as tasks:
             with _signals(relay, load, tasks) as asked_to_stop:
