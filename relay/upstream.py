@@ -8,7 +8,7 @@ message and 268 KiB a connection), and the beta header, fatal since 2026-05-12, 
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -28,17 +28,13 @@ from relay.core.errors import (
 )
 from relay.core.events import Event
 from relay.core.opening import Opened, Opening
+from relay.core.quotations import unquoted
 from relay.peer import CLOSE_SECONDS, SILENCE_SECONDS, Patience, Peer
 from relay.upgrade import NotUpgraded, connect
 
 TOO_MANY_REQUESTS = 429
 REFUSED = range(400, 500)
 CACHE_DNS_SECONDS = 60
-
-SECRET_FIELDS = ("instructions", "tools", "prompt")
-MIN_QUOTED_CHARS, MAX_QUOTED_CHARS = 12, 16
-"""Shorter texts are names of the API's, and a piece this long of a longer one is a quotation."""
-MAX_DETAIL_CHARS = 1_000
 
 PATIENCE = Patience(slow_seconds=SILENCE_SECONDS, close_seconds=CLOSE_SECONDS / 2)
 """With an upstream. It has less time to close than a client: while a message waits for room in an
@@ -110,7 +106,7 @@ class Dialler:
                 return peer, await _configure(peer, opening)
         except BaseException as error:
             if isinstance(error, RelayError):
-                error.detail = _unquoted(error.detail, attempt.persona)
+                error.detail = unquoted(error.detail, attempt.persona.session)
             if peer is not None:
                 await peer.leave(CloseCode.NORMAL_CLOSURE, "the session did not open")
             raise
@@ -141,30 +137,6 @@ async def _configure(peer: Peer, opening: Opening) -> Event:
         if answer is not None:
             await peer.send(answer.message)
     raise opening.closed(peer.close_code, peer.close_reason)
-
-
-def _unquoted(detail: str, persona: Persona) -> str:
-    """Mask what an upstream that refuses a persona quotes of it: prompts are not for the log."""
-    detail = detail[:MAX_DETAIL_CHARS]
-    masked = list(detail)
-    for words in _texts([persona.session.get(field) for field in SECRET_FIELDS]):
-        length = min(len(words), MAX_QUOTED_CHARS)
-        for start in range(len(detail) - length + 1):
-            if detail[start : start + length] in words:
-                masked[start : start + length] = "*" * length
-    return "".join(masked)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Yield every text in a value that is long enough to be somebody's words."""
-    match value:
-        case str() if len(value) >= MIN_QUOTED_CHARS:
-            yield value
-        case list() | tuple():
-            for item in value:
-                yield from _texts(item)
-        case Mapping():
-            yield from _texts(list(value.values()))
 
 
 def realtime_url(base: str, model: str) -> URL:
