@@ -30,6 +30,7 @@ from relay.core.events import Event
 from relay.core.opening import Opened, Opening
 from relay.core.quotations import unquoted
 from relay.peer import CLOSE_SECONDS, SILENCE_SECONDS, Patience, Peer
+from relay.resolver import Resolver
 from relay.upgrade import NotUpgraded, connect
 
 TOO_MANY_REQUESTS = 429
@@ -181,7 +182,9 @@ async def connections() -> AsyncIterator[aiohttp.ClientSession]:
     no_redirects = aiohttp.TraceConfig()
     no_redirects.on_request_redirect.append(_refuse_redirect)
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=CACHE_DNS_SECONDS),
+        connector=aiohttp.TCPConnector(
+            limit=0, ttl_dns_cache=CACHE_DNS_SECONDS, resolver=Resolver()
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         trace_configs=[no_redirects],

@@ -11,8 +11,9 @@ from typing import Any
 import clinic_tools
 import pytest
 
+from relay.threads import Threads
 from relay.tools import Context
-from relay.tools.function import Function, Threads, Unusable
+from relay.tools.function import Function, Unusable
 from relay.tools.outcome import InvalidArguments, ToolFailed, TooManyCalls
 
 
@@ -32,7 +33,7 @@ def load(name: str) -> Function:
 
 
 async def run(name: str, threads: Threads | None = None, **arguments: Any) -> str:
-    return await load(name).run(arguments, CONTEXT, threads or Threads())
+    return await load(name).run(arguments, CONTEXT, threads or Threads("tool", 2))
 
 
 def test_the_docstring_and_the_signature_describe_it() -> None:
@@ -160,15 +161,15 @@ def test_parameters_that_are_written_must_be_those_of_the_function() -> None:
 
 def test_a_thread_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
     program = (
-        "import threading; from relay.tools.function import Threads;"
-        "Threads().submit(threading.Event().wait)"
+        "import threading; from relay.threads import Threads;"
+        "Threads('tool', 1).submit(threading.Event().wait)"
     )
 
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
 async def test_a_thread_that_hangs_delays_no_other_and_is_counted_until_it_ends() -> None:
-    threads = Threads(max_threads=2)
+    threads = Threads("tool", 2)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await run("hangs_in_a_thread", threads)

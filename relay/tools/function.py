@@ -10,13 +10,12 @@ import inspect
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from operator import attrgetter
-from threading import BoundedSemaphore, Thread
-from typing import Any, NotRequired, Required, TypeVar, get_type_hints
+from typing import Any, NotRequired, Required, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError, with_config
 from pydantic.json_schema import GenerateJsonSchema
@@ -25,14 +24,10 @@ from typing_extensions import TypedDict
 
 from relay.core.events import Event
 from relay.source import KeyPath
+from relay.threads import TooManyThreads
 from relay.tools.arguments import misfit
 from relay.tools.context import Context
 from relay.tools.outcome import InvalidArguments, ToolFailed, TooManyCalls
-
-T = TypeVar("T")
-
-MAX_THREADS = 64
-"""Plain functions at a time, those included that were given up and still run."""
 
 _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Examples?|Notes?):\s*$")
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -108,8 +103,8 @@ class Function:
                 result = await call()
             else:
                 result = await asyncio.get_running_loop().run_in_executor(threads, call)
-        except TooManyCalls:
-            raise
+        except TooManyThreads as full:
+            raise TooManyCalls(str(full)) from None
         except (Exception, SystemExit) as error:
             raise ToolFailed(_place(error)) from error
         return result if isinstance(result, str) else _json(result)
@@ -122,39 +117,6 @@ class Function:
             path = ".".join(map(str, ("$", *first["loc"])))
             cause = f"the annotations refuse them: {first['type']}"
             raise InvalidArguments(cause, misfit(path, first["msg"])) from None
-
-
-class Threads(Executor):
-    """Runs each function in a daemon thread of its own.
-
-    A function that hangs cannot be stopped; here it holds up no other one, nor the end of the
-    process, as it would in a pool.
-    """
-
-    def __init__(self, max_threads: int = MAX_THREADS) -> None:
-        self._free = BoundedSemaphore(max_threads)
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Start a thread.
-
-        Raises:
-            TooManyCalls: too many are running, or hanging.
-        """
-        if not self._free.acquire(blocking=False):
-            raise TooManyCalls("too many threads are running or hang")
-        future: Future[T] = Future()
-        work = partial(fn, *args, **kwargs)
-        Thread(target=self._work, args=(future, work), name="tool", daemon=True).start()
-        return future
-
-    def _work(self, future: Future[T], work: Callable[[], T]) -> None:
-        try:
-            if future.set_running_or_notify_cancel():
-                future.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # it is the future's to tell
-            future.set_exception(error)
-        finally:
-            self._free.release()
 
 
 def _imported(target: str) -> Callable[..., Any]:

@@ -15,9 +15,10 @@ import aiohttp
 
 from relay.core.events import Event
 from relay.source import KeyPath, dotted
+from relay.threads import Threads
 from relay.tools.arguments import Arguments, schema_faults
 from relay.tools.config import Http, Mcp, Run, run_of, signing_bytes, tools_of
-from relay.tools.function import Function, Threads, Unusable
+from relay.tools.function import Function, Unusable
 from relay.tools.outcome import ToolFailed
 from relay.tools.toolbox import Call, Logger, Observe, Running, Tool, Toolbox, Workbench
 from relay.tools.webhook import Webhook, connections
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 ANYTHING: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
 """The arguments of a tool of which nothing is said. The API wants ``properties``, even empty ones,
 where MCP does not (openai-agents-python, ``src/agents/mcp/util.py``)."""
+
+MAX_THREADS = 64
+"""Plain functions at a time, those included that were given up and still run."""
 
 
 class ToolsUnusable(Exception):
@@ -79,7 +83,7 @@ class Workshop:
         self._tasks = tasks
         self._observe = observe
         self._log = log
-        self._threads = Threads()
+        self._threads = Threads("tool", MAX_THREADS)
         self._running = Running()
         self._servers: Servers | None = None
 
