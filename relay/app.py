@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from relay.upstream import Dialler, connections
 
 HEAD_SECONDS = 15
 """How long a client may take for the head of its request; aiohttp's own bound is an hour."""
+
+FILES_PER_SESSION, OTHER_FILES = 2, 256
+"""What is open: two sockets a session; the ledger, tools, scrapes, clients that are turned away."""
 
 
 class Relay:
@@ -90,6 +94,7 @@ class Relay:
                 return
             self.realtime.use(config, Dialler(self._http, config), toolboxes)
             self.config = config
+        _raise_file_limit(config, self._log)
         self.metrics.reloaded("completed")
         self._log.info("config.reloaded", personas=sorted(config.personas))
 
@@ -265,6 +270,7 @@ async def serve(
         OSError: the address cannot be listened on.
     """
     relay = app[RELAY]
+    _raise_file_limit(relay.config, log)
     runner = create_runner(app)
     await runner.setup()
     try:
@@ -287,6 +293,17 @@ async def serve(
     finally:
         await runner.cleanup()
     log.info("relay.stopped")
+
+
+def _raise_file_limit(config: Config, log: Logger) -> None:
+    """Let the process open as many files as its sessions need; warn if it may not."""
+    needed = FILES_PER_SESSION * config.limits.max_sessions + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    may = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < may:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (may, hard))
+    if may < needed:
+        log.warning("files.limited", limit=may, needed=needed)
 
 
 def _authority(runner: web.AppRunner) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -64,10 +65,11 @@ class Process:
 
 
 @asynccontextmanager
-async def serving(config: Path) -> AsyncIterator[Process]:
-    """Run ``relay serve``; it has to end by itself."""
+async def serving(config: Path, *under: str) -> AsyncIterator[Process]:
+    """Run ``relay serve``, under another command if there is one; it has to end by itself."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *DEV_MODE, "-m", "relay", "serve", "--config", config, "--port", "0",
+        *under, sys.executable, *DEV_MODE, "-m", "relay",
+        "serve", "--config", config, "--port", "0",
         cwd=PROJECT, stderr=asyncio.subprocess.PIPE, limit=2**20,
     )  # fmt: skip
     relay = Process(process)
@@ -248,6 +250,21 @@ async def test_sighup_reads_the_configuration_again_for_new_sessions(tmp_path: P
     assert 'relay_config_reloads_total{outcome="failed"} 1.0' in metrics
     assert 'relay_sessions_open{persona="concierge"}' in metrics
     assert "PLANTED" not in json.dumps(relay.lines)
+
+
+@pytest.mark.parametrize(("which", "soft", "warned"), [("-Sn", 856, []), ("-n", 200, [(200, 856)])])
+async def test_the_relay_may_open_as_many_files_as_its_sessions_need_or_says_so(
+    tmp_path: Path, which: str, soft: int, warned: list[tuple[int, int]]
+) -> None:
+    """The soft limit can be raised up to the hard one; 300 sessions have two sockets each."""
+    path = write_config(tmp_path, "http://127.0.0.1:1/v1", "limits: {max_sessions: 300}")
+    async with serving(path, "sh", "-c", f'ulimit {which} 200 && exec "$@"', "sh") as relay:
+        assert resource.prlimit(relay.process.pid, resource.RLIMIT_NOFILE)[0] == soft
+        relay.signal(signal.SIGTERM)
+        assert await relay.ends() == 0
+
+    limited = [line for line in relay.lines if line["event"] == "files.limited"]
+    assert [(line["limit"], line["needed"]) for line in limited] == warned
 
 
 async def test_an_address_that_is_taken_is_told_and_exits_with_1(tmp_path: Path) -> None:
