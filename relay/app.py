@@ -22,7 +22,7 @@ from relay.realtime import Realtime
 from relay.source import dotted
 from relay.tools import workshop
 from relay.tools.toolbox import Toolbox
-from relay.upstream import Dialler, connections
+from relay.upstream import Dialler, Means, connections
 
 HEAD_SECONDS = 15
 """How long a client may take for the head of its request; aiohttp's own bound is an hour."""
@@ -49,14 +49,17 @@ class Relay:
         try:
             async with (
                 workshop.opened(self.metrics.observe_tool, self._log) as self._workshop,
-                connections() as self._http,
+                connections() as http,
             ):
                 # Outside the group, which would wrap what is wrong with a tool.
                 toolboxes = await equip(self._workshop, self.config)
+                means = Means(http, self.metrics.attempted, self._log)
+                self._dialler = Dialler(means, self.config)
+                self.metrics.circuits = self._dialler.circuits
                 async with asyncio.TaskGroup() as tasks:
                     self.realtime = Realtime(
                         self.config,
-                        dialler=Dialler(self._http, self.config),
+                        dialler=self._dialler,
                         toolboxes=toolboxes,
                         accounts=accounts,
                         metrics=self.metrics,
@@ -92,7 +95,9 @@ class Relay:
                 self.metrics.reloaded("failed")
                 self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
                 return
-            self.realtime.use(config, Dialler(self._http, config), toolboxes)
+            self._dialler = self._dialler.renewed(config)
+            self.metrics.circuits = self._dialler.circuits
+            self.realtime.use(config, self._dialler, toolboxes)
             self.config = config
         _raise_file_limit(config, self._log)
         self.metrics.reloaded("completed")

@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from relay.core.circuit import Circuit
 from relay.core.commands import End
 from relay.ledger import Ledger
 from relay.record import Record
@@ -64,6 +65,12 @@ METRICS: Mapping[str, Description] = {
     "relay_upstream_ready_seconds": Description(
         "histogram", "From dialling the upstream to its confirmation of the persona."
     ),
+    "relay_upstream_attempts_total": Description(
+        "counter", "Attempts to open a session at an upstream.", ("upstream", "outcome")
+    ),
+    "relay_upstream_circuit_open": Description(
+        "gauge", "1 while an upstream is skipped because it failed.", ("upstream",)
+    ),
     "relay_first_audio_seconds": Description(
         "histogram", "From the end of speech, or response.create, to the first audio delta."
     ),
@@ -95,11 +102,13 @@ class Metrics(Collector):
 
     Attributes:
         ledger: whose state is shown, once there is one.
+        circuits: of each upstream; their state is shown.
     """
 
     def __init__(self, personas: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
         self.ledger: Ledger | None = None
+        self.circuits: Mapping[str, Circuit] = {}
         self._open: set[Record] = set()
         self._ended: Totals = {
             name: Counter() for name, d in METRICS.items() if d.kind != "histogram"
@@ -138,6 +147,10 @@ class Metrics(Collector):
         """Count a session that did not start."""
         self._ended["relay_refusals_total"][(code,)] += 1
 
+    def attempted(self, upstream: str, outcome: str) -> None:
+        """Count an attempt to open a session at an upstream."""
+        self._ended["relay_upstream_attempts_total"][upstream, outcome] += 1
+
     def reloaded(self, outcome: str) -> None:
         """Count a reload of the configuration."""
         self._ended["relay_config_reloads_total"][(outcome,)] += 1
@@ -156,6 +169,8 @@ class Metrics(Collector):
         if self.ledger is not None:
             totals["relay_ledger_unwritten_rows"][()] = self.ledger.unwritten
             totals["relay_ledger_failing"][()] = int(self.ledger.failing)
+        for upstream, circuit in self.circuits.items():
+            totals["relay_upstream_circuit_open"][(upstream,)] = int(circuit.is_open)
         for name, amounts in totals.items():
             yield _family(name, amounts)
 

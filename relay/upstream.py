@@ -7,18 +7,20 @@ message and 268 KiB a connection), and the beta header, fatal since 2026-05-12, 
 """
 
 import asyncio
+import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import aiohttp
 from yarl import URL
 
 import relay
 from relay.config import Config, Persona, Upstream, session_update
+from relay.core.circuit import Circuit, worth_trying
 from relay.core.close import CloseCode
 from relay.core.errors import (
     RelayError,
@@ -29,6 +31,7 @@ from relay.core.errors import (
 from relay.core.events import Event
 from relay.core.opening import Opened, Opening
 from relay.core.quotations import unquoted
+from relay.log import Logger
 from relay.peer import CLOSE_SECONDS, SILENCE_SECONDS, Patience, Peer
 from relay.resolver import Resolver
 from relay.upgrade import NotUpgraded, connect
@@ -36,6 +39,13 @@ from relay.upgrade import NotUpgraded, connect
 TOO_MANY_REQUESTS = 429
 REFUSED = range(400, 500)
 CACHE_DNS_SECONDS = 60
+
+OPENED: Final = "opened"
+"""The outcome of an attempt that led to a session; of any other it is the code of the error."""
+
+FAULTS: Final = (UpstreamUnavailable, UpstreamTimeout)
+"""What counts against an upstream. A refusal does not: it comes at once, and may be about the model
+of one persona."""
 
 PATIENCE = Patience(slow_seconds=SILENCE_SECONDS, close_seconds=CLOSE_SECONDS / 2)
 """With an upstream. It has less time to close than a client: while a message waits for room in an
@@ -62,14 +72,42 @@ class _Attempt:
     seconds: float
 
 
-class Dialler:
-    """Dials the upstreams of one configuration; shares their DNS answers and TLS contexts."""
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a dialler works with, whatever the configuration says.
 
-    def __init__(self, http: aiohttp.ClientSession, config: Config) -> None:
-        self._http = http
+    Attributes:
+        observe: is told of each attempt: the upstream's name, and the outcome.
+    """
+
+    http: aiohttp.ClientSession
+    observe: Callable[[str, str], None]
+    log: Logger
+
+
+class Dialler:
+    """Dials the upstreams of one configuration; shares their DNS answers and TLS contexts.
+
+    Attributes:
+        circuits: of each upstream, whether it is worth trying.
+    """
+
+    def __init__(
+        self, means: Means, config: Config, circuits: Mapping[str, Circuit] | None = None
+    ) -> None:
+        """Dial these upstreams; those that are not among ``circuits`` get one that is closed."""
+        self._means = means
         self._upstreams = config.upstreams
         self._max_message_bytes = config.limits.max_message_bytes
         self._tls = {name: _tls(upstream) for name, upstream in config.upstreams.items()}
+        closed = {name: Circuit(random.random) for name in config.upstreams}
+        self.circuits: Mapping[str, Circuit] = closed | dict(circuits or {})
+
+    def renewed(self, config: Config) -> "Dialler":
+        """Return one for another configuration; what stays the same keeps its circuit."""
+        old, new = self._upstreams, config.upstreams
+        same = {name: self.circuits[name] for name in old if new.get(name) == old[name]}
+        return Dialler(self._means, config, same)
 
     async def open(
         self, persona: Persona, relay_ids: str, user: str | None = None
@@ -86,18 +124,45 @@ class Dialler:
         loop = asyncio.get_running_loop()
         started = loop.time()
         deadline = started + self._upstreams[persona.upstream[0]].ready_timeout_seconds
+        names = worth_trying({name: self.circuits[name] for name in persona.upstream}, started)
         failure: RelayError = UpstreamUnavailable()
-        for left, name in zip(range(len(persona.upstream), 0, -1), persona.upstream, strict=True):
+        for left, name in zip(range(len(names), 0, -1), names, strict=True):
             attempt = _Attempt(name, persona, user, seconds=(deadline - loop.time()) / left)
             try:
-                peer, session = await self._open_one(attempt, relay_ids)
-            except TimeoutError:
-                failure = UpstreamTimeout(detail=f"{name} was not ready in time")
-            except (UpstreamUnavailable, UpstreamRefused) as error:
+                peer, session = await self._try(attempt, relay_ids)
+            except (UpstreamTimeout, UpstreamUnavailable, UpstreamRefused) as error:
                 failure = error
             else:
                 return OpenedUpstream(name, peer, session, loop.time() - started)
         raise failure
+
+    async def _try(self, attempt: "_Attempt", relay_ids: str) -> tuple[Peer, Event]:
+        """Open one upstream, and take note of how it went."""
+        circuit = self.circuits[attempt.name]
+        circuit.begin(asyncio.get_running_loop().time())
+        try:
+            opened = await self._open_one(attempt, relay_ids)
+        except RelayError as error:
+            self._note_failure(attempt.name, error)
+            raise
+        circuit.answered()
+        self._means.observe(attempt.name, OPENED)
+        return opened
+
+    def _note_failure(self, name: str, error: RelayError) -> None:
+        circuit, now = self.circuits[name], asyncio.get_running_loop().time()
+        if isinstance(error, FAULTS):
+            circuit.failed(now)
+        else:
+            circuit.answered()
+        self._means.observe(name, error.code)
+        self._means.log.warning(
+            "upstream.failed",
+            upstream=name,
+            code=error.code,
+            detail=error.detail,
+            skipped_seconds=round(circuit.wait_seconds(now), 1),
+        )
 
     async def _open_one(self, attempt: "_Attempt", relay_ids: str) -> tuple[Peer, Event]:
         peer, opening = None, Opening(session_update(attempt.persona), relay_ids)
@@ -106,17 +171,20 @@ class Dialler:
                 peer = await self._connect(attempt)
                 return peer, await _configure(peer, opening)
         except BaseException as error:
-            if isinstance(error, RelayError):
-                error.detail = unquoted(error.detail, attempt.persona.session)
             if peer is not None:
                 await peer.leave(CloseCode.NORMAL_CLOSURE, "the session did not open")
+            if isinstance(error, TimeoutError):
+                detail = f"{attempt.name} was not ready in time"
+                raise UpstreamTimeout(detail=detail) from None
+            if isinstance(error, RelayError):
+                error.detail = unquoted(error.detail, attempt.persona.session)
             raise
 
     async def _connect(self, attempt: "_Attempt") -> Peer:
         name, upstream = attempt.name, self._upstreams[attempt.name]
         try:
             return await connect(
-                self._http,
+                self._means.http,
                 realtime_url(upstream.url, attempt.persona.model),
                 headers=_headers(upstream, attempt.user),
                 tls=self._tls[name],

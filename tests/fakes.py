@@ -21,6 +21,9 @@ Script = Callable[["Call"], Awaitable[None]]
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 """What a fake upstream answers instead of 101."""
 
+PATHS = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
+"""Where the API is: at OpenAI, and at Azure in its two interfaces."""
+
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 """The opcodes of RFC 6455."""
 
@@ -111,12 +114,12 @@ class FakeUpstream:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FakeUpstream"]:
-        """Serve on a free port of loopback."""
+        """Serve on a free port of loopback; the second time, on the same one."""
         app = web.Application()
-        app.router.add_get("/v1/realtime", self._handle)
+        app.add_routes([web.get(path, self._handle) for path in PATHS])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls).start()
+        await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls).start()
         self.port = runner.addresses[0][1]
         try:
             yield self

@@ -103,6 +103,16 @@ def write_config(
     return folder / "relay.yaml"
 
 
+def write_fallbacks(folder: Path, **upstreams: Mapping[str, Any]) -> Path:
+    """Write a relay.yaml whose persona may run on any of these upstreams, in their order."""
+    persona = PERSONA.replace("upstream: fake", f"upstream: [{', '.join(upstreams)}]")
+    path = write_config(folder, "http://unused/v1", personas={"receptionist": persona})
+    sections = path.read_text().splitlines()[1:]
+    compatible = {name: {"provider": "compatible"} | {**keys} for name, keys in upstreams.items()}
+    path.write_text("\n".join([f"upstreams: {json.dumps(compatible)}", *sections]) + "\n")
+    return path
+
+
 @asynccontextmanager
 async def running_relay(path: Path) -> AsyncIterator[RunningRelay]:
     """Run a relay on this configuration file."""

@@ -18,8 +18,9 @@ from fakes import FakeUpstream
 from relays import RunningRelay, receive
 from simulated import simulated
 
-from relay import app, cli, credentials, demo, log, realtime
+from relay import app, cli, credentials, demo, log, realtime, upstream
 from relay.config import Config, Limits, PersonaLimits, Secrets, Upstream, load
+from relay.core import circuit
 from relay.core.close import MAX_REASON_BYTES, CloseCode
 from relay.core.errors import ClientLost, OriginNotAllowed, RelayError
 from relay.core.events import CLIENT_EVENTS, MAX_DEPTH, MAX_ID_CHARS, MAX_VALUES
@@ -57,6 +58,7 @@ BEHAVIOUR = read("docs/behaviour.md")
 ERRORS = read("docs/errors.md")
 METRICS_PAGE, LOGS_PAGE = read("docs/metrics.md").split("\n## Logs\n")
 SECURITY = read("SECURITY.md")
+UPSTREAMS = read("docs/upstreams.md")
 
 
 @asynccontextmanager
@@ -162,6 +164,32 @@ def test_what_the_page_on_the_policy_opens_can_be_opened(tmp_path: Path) -> None
     config = load(tmp_path / "config/relay.yaml", {"OPENAI_API_KEY": "sk-test"})
 
     assert config.personas["tutor"].client.response == ("output_modalities", "max_output_tokens")
+
+
+def test_the_samples_of_the_page_on_upstreams_load(tmp_path: Path) -> None:
+    (tmp_path / "personas").mkdir()
+    samples = blocks(UPSTREAMS, "yaml")
+    for sample in samples:
+        named = re.match(r"# config/(\S+)\n", sample)
+        assert named, "a sample says which file it is"
+        (tmp_path / named[1]).write_text(sample)
+    keys = dict.fromkeys(re.findall(r"\$\{(\w+)\}", "".join(samples)), "key")
+
+    config = load(tmp_path / "relay.yaml", keys)
+
+    assert config.personas["receptionist"].upstream == ("openai-eu", "openai")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        f"failed {['once', 'twice', 'three times'][circuit.FAILURES - 1]} in a row",
+        f"for {circuit.FIRST_SECONDS:.0f} s, then 10, 20, 40 and at most {circuit.MAX_SECONDS:.0f}",
+        f"kept for {upstream.CACHE_DNS_SECONDS} s",
+    ],
+)
+def test_a_number_of_the_page_on_upstreams_is_the_one_in_the_code(sentence: str) -> None:
+    assert sentence in UPSTREAMS
 
 
 def commands(program: str) -> list[list[str]]:
