@@ -15,6 +15,7 @@ from relay import cors, credentials, pages, personas
 from relay.accounts import Accounts
 from relay.config import Config, InvalidConfig, Problem, check_listen
 from relay.core.errors import InvalidRequest, RelayDraining, RelayError
+from relay.entra import identity
 from relay.handshake import refusal
 from relay.log import Logger
 from relay.metrics import CONTENT_TYPE, Metrics
@@ -50,10 +51,11 @@ class Relay:
             async with (
                 workshop.opened(self.metrics.observe_tool, self._log) as self._workshop,
                 connections() as http,
+                identity() as entra,
             ):
                 # Outside the group, which would wrap what is wrong with a tool.
                 toolboxes = await equip(self._workshop, self.config)
-                means = Means(http, self.metrics.attempted, self._log)
+                means = Means(http, entra, self.metrics.attempted, self._log)
                 self._dialler = Dialler(means, self.config)
                 self.metrics.circuits = self._dialler.circuits
                 async with asyncio.TaskGroup() as tasks:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -80,7 +81,6 @@ __all__ = [
 NOT_SUPPORTED_YET = (
     "server.tls_cert",
     "server.tls_key",
-    "upstreams.*.provider: azure",
     "upstreams.*.dialect",
     "personas.*.session.type: transcription",
 )
@@ -143,11 +143,13 @@ class Upstream(_Section):
     provider: Literal["openai", "azure", "compatible"] = "openai"
     """Whose server it is; `compatible` is any other server that speaks the protocol."""
     url: Url = "https://api.openai.com/v1"
-    """Its address, with http, https, ws or wss; required unless the provider is `openai`."""
+    """Its address, with http, https, ws or wss; required unless the provider is `openai`. For
+    `azure`, that of the resource, with `?api-version=...` to choose another preview."""
     dialect: Literal["ga", "beta"] = "ga"
     """The interface that it speaks."""
     api_key: Secret | None = Field(default=None, validate_default=True)
-    """The key that the relay shows to it; only a `compatible` upstream can do without."""
+    """The key that the relay shows to it. A `compatible` upstream can do without, and `azure` with
+    the extra `azure`, which gets tokens of Entra ID."""
     organization: Token | None = None
     """Sent as `OpenAI-Organization`."""
     project: Token | None = None
@@ -165,8 +167,12 @@ class Upstream(_Section):
     @field_validator("api_key")
     @classmethod
     def _needed(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if key is None and info.data.get("provider") in {"openai", "azure"}:
+        provider = info.data.get("provider")
+        if key is None and provider == "openai":
             raise ValueError("is required for this provider")
+        if key is None and provider == "azure" and not _entra_is_installed():
+            message = 'is required, or the extra "azure": pip install "realtime-relay[azure]"'
+            raise ValueError(message)
         return key
 
     @model_validator(mode="after")
@@ -175,6 +181,19 @@ class Upstream(_Section):
         if self.provider != "openai" and "url" not in self.model_fields_set:
             raise ValueError("needs a url: only the provider openai has a default")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_version_only_where_one_is_asked_for(self) -> Self:
+        if "?" in self.url and (self.provider, self.dialect) != ("azure", "beta"):
+            raise ValueError("has an api-version: only azure takes one, with dialect: beta")
+        return self
+
+
+def _entra_is_installed() -> bool:
+    try:
+        return find_spec("azure.identity") is not None
+    except ModuleNotFoundError:  # of `azure` itself
+        return False
 
 
 class ClientLimits(_Section):

@@ -16,9 +16,9 @@ from types import SimpleNamespace
 from typing import Any, Final, NoReturn
 
 import aiohttp
-from yarl import URL
 
 import relay
+from relay.address import realtime_url
 from relay.config import Config, Persona, Upstream, session_update
 from relay.core.circuit import Circuit, worth_trying
 from relay.core.close import CloseCode
@@ -31,6 +31,7 @@ from relay.core.errors import (
 from relay.core.events import Event
 from relay.core.opening import Opened, Opening
 from relay.core.quotations import unquoted
+from relay.entra import Entra, NoToken
 from relay.log import Logger
 from relay.peer import CLOSE_SECONDS, SILENCE_SECONDS, Patience, Peer
 from relay.resolver import Resolver
@@ -43,7 +44,7 @@ CACHE_DNS_SECONDS = 60
 OPENED: Final = "opened"
 """The outcome of an attempt that led to a session; of any other it is the code of the error."""
 
-FAULTS: Final = (UpstreamUnavailable, UpstreamTimeout)
+FAULTS: Final = (UpstreamUnavailable, UpstreamTimeout, NoToken)
 """What counts against an upstream. A refusal does not: it comes at once, and may be about the model
 of one persona."""
 
@@ -81,6 +82,7 @@ class Means:
     """
 
     http: aiohttp.ClientSession
+    entra: Entra
     observe: Callable[[str, str], None]
     log: Logger
 
@@ -185,8 +187,8 @@ class Dialler:
         try:
             return await connect(
                 self._means.http,
-                realtime_url(upstream.url, attempt.persona.model),
-                headers=_headers(upstream, attempt.user),
+                realtime_url(upstream, attempt.persona.model),
+                headers=_headers(upstream, attempt.user) | await self._credential(upstream),
                 tls=self._tls[name],
                 patience=PATIENCE,
                 max_message_bytes=self._max_message_bytes,
@@ -195,6 +197,14 @@ class Dialler:
             raise _refusal(name, error.status) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamUnavailable(detail=f"{name}: {type(error).__name__}: {error}") from error
+
+    async def _credential(self, upstream: Upstream) -> dict[str, str]:
+        """Return the header that says who the relay is."""
+        azure, key = upstream.provider == "azure", upstream.api_key
+        if key is None:
+            return {"Authorization": f"Bearer {await self._means.entra.token()}"} if azure else {}
+        secret = key.get_secret_value()
+        return {"api-key": secret} if azure else {"Authorization": f"Bearer {secret}"}
 
 
 async def _configure(peer: Peer, opening: Opening) -> Event:
@@ -208,17 +218,9 @@ async def _configure(peer: Peer, opening: Opening) -> Event:
     raise opening.closed(peer.close_code, peer.close_reason)
 
 
-def realtime_url(base: str, model: str) -> URL:
-    """Return the WebSocket address of a session with this model."""
-    url = URL(base)
-    scheme = {"http": "ws", "https": "wss"}.get(url.scheme, url.scheme)
-    return url.with_scheme(scheme).joinpath("realtime").with_query(model=model)
-
-
 def _headers(upstream: Upstream, user: str | None) -> dict[str, str]:
     named = {
         "User-Agent": f"realtime-relay/{relay.__version__}",
-        "Authorization": upstream.api_key and f"Bearer {upstream.api_key.get_secret_value()}",
         "OpenAI-Organization": upstream.organization,
         "OpenAI-Project": upstream.project,
         "OpenAI-Safety-Identifier": user,

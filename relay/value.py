@@ -110,6 +110,7 @@ def _certificates(path: Path) -> Path:
     return path
 
 
+_API_VERSION = re.compile(r"\?api-version=[0-9A-Za-z.-]+$")
 _SCHEMES = ("http://", "https://", "ws://", "wss://")
 
 
@@ -122,12 +123,15 @@ def _has_host(url: str) -> bool:
 
 
 def _url(value: str) -> str:
-    """Accept the address of an upstream, and leave its last slash away."""
+    """Accept the address of an upstream, and leave its last slash away.
+
+    Of queries, it takes the one that chooses a version of Azure's preview.
+    """
     if not value.lower().startswith(_SCHEMES):
         raise ValueError("must start with http://, https://, ws:// or wss://")
     if not _has_host(value) or not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ValueError("must be a URL: scheme://host[:port][/path]")
-    if {"?", "#", "@"} & set(value):
+    if {"?", "#", "@"} & set(_API_VERSION.sub("", value)):
         raise ValueError("must have no user, password, query or fragment: use api_key and headers")
     return value.rstrip("/")
 

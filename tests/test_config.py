@@ -225,7 +225,12 @@ RELAY_PROBLEMS = [
     ("${OPENAI_API_KEY}", "${SPLIT_SECRET}", "6: upstreams.openai.api_key: must be printable"),
     ("${OPENAI_API_KEY}", "[s3cret]", "6: upstreams.openai.api_key: must be text"),
     ("${OPENAI_API_KEY}", "x\n    dialect: ga", "7: upstreams.openai.dialect: not supported yet"),
-    ("compatible", "azure\n    api_key: x", "8: upstreams.local.provider: not supported yet"),
+    (
+        "ws://127.0.0.1:9000/v1/",
+        "ws://h?api-version=1",
+        "7: upstreams.local: has an api-version: only azure takes one, with dialect: beta",
+    ),
+    ("ws://127.0.0.1:9000/v1/", "ws://h?api-version=1&k=s3cret", "9: upstreams.local.url: must"),
     ("compatible", "other", "8: upstreams.local.provider: must be 'openai', 'azure' or"),
     ("url: ws://127.0.0.1:9000/v1/", "project: p", "7: upstreams.local: needs a url"),
     ("ws://127.0.0.1:9000/v1/", "ftp://host", "9: upstreams.local.url: must start with http://"),

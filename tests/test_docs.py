@@ -18,7 +18,7 @@ from fakes import FakeUpstream
 from relays import RunningRelay, receive
 from simulated import simulated
 
-from relay import app, cli, credentials, demo, log, realtime, upstream
+from relay import address, app, cli, credentials, demo, entra, log, realtime, upstream
 from relay.config import Config, Limits, PersonaLimits, Secrets, Upstream, load
 from relay.core import circuit
 from relay.core.close import MAX_REASON_BYTES, CloseCode
@@ -177,7 +177,7 @@ def test_the_samples_of_the_page_on_upstreams_load(tmp_path: Path) -> None:
 
     config = load(tmp_path / "relay.yaml", keys)
 
-    assert config.personas["receptionist"].upstream == ("openai-eu", "openai")
+    assert config.personas["receptionist"].upstream == ("azure-eu", "openai")
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,9 @@ def test_the_samples_of_the_page_on_upstreams_load(tmp_path: Path) -> None:
         f"failed {['once', 'twice', 'three times'][circuit.FAILURES - 1]} in a row",
         f"for {circuit.FIRST_SECONDS:.0f} s, then 10, 20, 40 and at most {circuit.MAX_SECONDS:.0f}",
         f"kept for {upstream.CACHE_DNS_SECONDS} s",
+        "five minutes before it runs out" if entra.RENEW_SECONDS == 5 * 60 else "?",
+        f"scope `{entra.SCOPE}`",
+        f"{address.PREVIEW_API_VERSION}, or what `?api-version=`",
     ],
 )
 def test_a_number_of_the_page_on_upstreams_is_the_one_in_the_code(sentence: str) -> None:

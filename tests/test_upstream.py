@@ -15,8 +15,6 @@ from aiohttp import web
 from fakes import BINARY, Call, FakeUpstream, Wire, listens, rude_upstream
 from relays import RunningRelay, receive, relaying, running_relay, write_config
 
-from relay.upstream import realtime_url
-
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 QUICK = "ready_timeout_seconds: 0.4"
@@ -84,19 +82,6 @@ async def test_the_upstream_is_told_what_is_configured_and_nothing_of_the_client
         "Sec-WebSocket-Version",
         "Upgrade",
     ]
-
-
-@pytest.mark.parametrize(
-    ("base", "address"),
-    [
-        ("https://api.openai.com/v1", "wss://api.openai.com/v1/realtime?model=gpt-realtime-2.1"),
-        ("http://127.0.0.1:9/v1/", "ws://127.0.0.1:9/v1/realtime?model=gpt-realtime-2.1"),
-        ("wss://h:1", "wss://h:1/realtime?model=gpt-realtime-2.1"),
-        ("ws://h/x/y", "ws://h/x/y/realtime?model=gpt-realtime-2.1"),
-    ],
-)
-def test_the_address_is_that_of_the_websocket(base: str, address: str) -> None:
-    assert str(realtime_url(base, "gpt-realtime-2.1")) == address
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
