@@ -19,10 +19,10 @@ from relay import auth, handshake
 from relay.accounts import Accounts
 from relay.bridge import Bridge
 from relay.claims import SingleUse
-from relay.config import Config, Persona, equipped, filled
+from relay.config import Config, Persona, Upstream, equipped, filled
 from relay.core.admission import Admission, Place
 from relay.core.close import CloseCode
-from relay.core.commands import CallTool, End
+from relay.core.commands import CallTool, End, Side
 from relay.core.errors import (
     InternalError,
     RelayDraining,
@@ -224,7 +224,7 @@ class Realtime:
         )
         record = Record(
             session_id=call.session_id,
-            upstream_session_id=str(upstream.session.get("id")),
+            upstream_session_id=str(upstream.session.get("id") or ""),
             persona=call.persona.name,
             client=call.client,
             user=call.user,
@@ -295,12 +295,13 @@ class _Call:
         self.persona, self._announces = persona, announces
         self.session_id = "sess_" + "".join(secrets.choice(_ID_CHARS) for _ in range(21))
         self.relay_ids = f"relay_{secrets.token_hex(16)}_"
-        self._limits = config.limits
+        self._limits, self._upstreams = config.limits, config.upstreams
         self._prices = config.prices
 
     def session(self, upstream: OpenedUpstream) -> Session:
         """Start a session on an upstream that has confirmed the persona."""
-        return Session(self._terms(), upstream.session, now=asyncio.get_running_loop().time())
+        terms = self._terms(self._upstreams[upstream.name])
+        return Session(terms, upstream.session, now=asyncio.get_running_loop().time())
 
     async def run_tool(self, call: CallTool) -> str:
         """Run a tool of the persona's for this session."""
@@ -313,7 +314,7 @@ class _Call:
         )
         return await self._toolbox.call(call, context)
 
-    def _terms(self) -> Terms:
+    def _terms(self, upstream: Upstream) -> Terms:
         persona = self.persona
         opened = {*persona.client.session, *persona.client.response}
         return Terms(
@@ -342,6 +343,7 @@ class _Call:
             persona_words=_long_lines(persona.session.get("instructions")),
             announces=self._announces,
             greeting=_greeting(persona),
+            binary_audio=_binary_audio(persona, upstream),
         )
 
 
@@ -355,6 +357,18 @@ def _greeting(persona: Persona) -> Event | None:
         return None
     # With tools about, a model may call one before it has said a word.
     return {"response": {"tool_choice": "none"}} if persona.session.get("tools") else {}
+
+
+def _binary_audio(persona: Persona, upstream: Upstream) -> frozenset[Side]:
+    """Return whose binary messages are audio: where the persona asks for it, as xAI has it.
+
+    Of any other server none is let through: many read an event in a binary message as they do in a
+    text, and that would be one that nobody has judged or redacted.
+    """
+    audio = persona.session.get("audio") or {}
+    ways = {Side.CLIENT: audio.get("input") or {}, Side.UPSTREAM: audio.get("output") or {}}
+    binary = frozenset(side for side, way in ways.items() if way.get("transport") == "binary")
+    return binary if upstream.provider == "compatible" else frozenset()
 
 
 def _long_lines(instructions: object) -> tuple[str, ...]:

@@ -178,6 +178,7 @@ def test_the_samples_of_the_page_on_upstreams_load(tmp_path: Path) -> None:
     config = load(tmp_path / "relay.yaml", keys)
 
     assert config.personas["receptionist"].upstream == ("azure-eu", "openai")
+    assert config.personas["grok"].session["audio"]["input"]["transport"] == "binary"
 
 
 @pytest.mark.parametrize(

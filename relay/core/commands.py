@@ -17,7 +17,7 @@ class Side(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send one text message to one side."""
+    """Send one message to one side: text, or binary if it is a ``Binary``."""
 
     to: Side
     message: bytes

@@ -51,7 +51,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Binary(bytes):
-    """A binary message; the API speaks text."""
+    """A binary message: OpenAI's API speaks text, in some dialects this is audio."""
 
     __slots__ = ()
 
@@ -202,3 +202,14 @@ def decode_server(raw: bytes) -> Event | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None
+
+
+def error_of(event: Event) -> Event:
+    """Return the error that an ``error`` event tells of.
+
+    Some servers say it in a string, with the code beside it (vLLM's ``/v1/realtime``).
+    """
+    error = event.get("error")
+    if isinstance(error, dict):
+        return error
+    return {"code": event.get("code"), "message": error}

@@ -13,6 +13,9 @@ from relay.core.events import MAX_SAFE_INTEGER, Json
 BYTES_PER_SECOND = {"audio/pcm": 48_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}
 """Bytes of a second of audio: 24 kHz, 16 bits, mono; G.711 is 8 kHz, 8 bits."""
 
+PCM_RATES = range(8_000, 48_001)
+"""Rates of PCM in Hz that some server takes; OpenAI's is always 24 kHz."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -125,10 +128,12 @@ def audio_bytes(base64_chars: int, padding: int = 0) -> int:
 
 def bytes_per_second(session: Mapping[str, Json], way: str) -> int:
     """Return the bytes of a second of audio in the format of ``audio.input`` or ``.output``."""
-    kind = _object(_object(_object(session, "audio"), way), "format").get("type")
-    return BYTES_PER_SECOND.get(
-        kind if isinstance(kind, str) else "", BYTES_PER_SECOND["audio/pcm"]
-    )
+    told = _object(_object(_object(session, "audio"), way), "format")
+    kind, rate = told.get("type"), told.get("rate")
+    if kind == "audio/pcm" and isinstance(rate, int) and rate in PCM_RATES:
+        return 2 * rate
+    known = BYTES_PER_SECOND.get(kind) if isinstance(kind, str) else None
+    return known or BYTES_PER_SECOND["audio/pcm"]
 
 
 def _object(parent: Mapping[str, Json], key: str) -> Mapping[str, Json]:

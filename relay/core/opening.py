@@ -8,8 +8,8 @@
     session.updated   ->                      opened
 
 A 101 of the upstream means nothing: its verdict on key and model comes as an ``error`` event and
-a close with 3000 or 4000. An update is all or nothing: one field that it does not know discards
-the instructions too, so a refusal is the end.
+a close with 3000 or 4000. A server may begin with ``conversation.created`` (xAI). An update is all
+or nothing: one field that it does not know discards the instructions too, so a refusal is the end.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from relay.core.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from relay.core.events import Binary, Event, decode_server, encode
+from relay.core.events import Binary, Event, decode_server, encode, error_of
 
 REFUSALS = frozenset({CloseCode.UNAUTHORIZED, CloseCode.FATAL_CONFIGURATION})
 """Closes with which the Realtime API refuses a key, a model or a dialect after its 101."""
@@ -74,7 +74,7 @@ class Opening:
         if event is None:
             raise UpstreamUnavailable(detail="the upstream sent a message that is no event")
         match event["type"]:
-            case "session.created" if not self._asked:
+            case "session.created" | "conversation.created" if not self._asked:
                 self._asked = True
                 return Send(Side.UPSTREAM, self._update)
             case "session.updated" if self._asked:
@@ -91,8 +91,7 @@ class Opening:
         return meaning(detail=detail)
 
     def _refused(self, event: Event) -> RelayError:
-        error = event.get("error")
-        told = error if isinstance(error, dict) else {"message": error}
+        told = error_of(event)
         code = str(told.get("code"))
         detail = f"{code} (param {told.get('param')}): {told.get('message')}"
         if code in OVERLOADS or told.get("type") == "server_error":

@@ -51,6 +51,7 @@ from relay.core.events import (
     decode_client,
     decode_server,
     encode,
+    error_of,
     peek,
     read_append,
 )
@@ -106,6 +107,7 @@ class Terms:
         persona_words: what no error message may quote.
         announces: the client wants the relay's own events too.
         greeting: the first response is asked for when the client is in; None: it is not.
+        binary_audio: the sides whose binary messages are audio; of any other they are refused.
     """
 
     session_id: str
@@ -128,6 +130,7 @@ class Terms:
     persona_words: tuple[str, ...] = ()
     announces: bool = False
     greeting: Event | None = None
+    binary_audio: frozenset[Side] = frozenset()
 
 
 @dataclass(slots=True)
@@ -277,10 +280,18 @@ class Session:
         return (*commands, Pause(ahead)) if ahead else commands
 
     def _hear(self, raw: bytes, now: float) -> Commands:
-        append = None if isinstance(raw, Binary) else read_append(raw)
+        if isinstance(raw, Binary):
+            return self._hear_binary(raw, now)
+        append = read_append(raw)
         if append is None:
             return self._decide(raw, now)
         self._count_append(append)
+        return (Send(Side.UPSTREAM, raw),)
+
+    def _hear_binary(self, raw: Binary, now: float) -> Commands:
+        if Side.CLIENT not in self._terms.binary_audio:
+            return self._decide(raw, now)
+        self._count_heard(len(raw) / self._input_bytes_per_second)
         return (Send(Side.UPSTREAM, raw),)
 
     def _count_append(self, append: Append) -> None:
@@ -346,7 +357,7 @@ class Session:
     def _from_upstream(self, raw: bytes, now: float) -> Commands:
         seen = None if isinstance(raw, Binary) else peek(raw)
         if seen is None:
-            return self._unreadable()
+            return self._unread(raw, now)
         if seen.type.startswith("response."):
             self._active = now
         if seen.type == "response.output_audio.delta":
@@ -397,10 +408,21 @@ class Session:
         """End: what cannot be read cannot be redacted, so it never passes."""
         return self.end(UpstreamLost(detail="a message that is no event"), by="upstream")
 
+    def _unread(self, raw: bytes, now: float) -> Commands:
+        """Pass on what is audio as it is; nothing else that cannot be read."""
+        if not isinstance(raw, Binary) or Side.UPSTREAM not in self._terms.binary_audio:
+            return self._unreadable()
+        self._active = now
+        return (*self._spoke(len(raw), now), Send(Side.CLIENT, raw))
+
     def _heard_audio(self, delta: ServerPeek, now: float) -> Commands:
         quoted = bytes(memoryview(delta.delta)[-4:])
         chars = len(memoryview(delta.delta)) - len('""')
-        seconds = audio_bytes(chars, quoted.count(b"=")) / self._output_bytes_per_second
+        return self._spoke(audio_bytes(chars, quoted.count(b"=")), now)
+
+    def _spoke(self, length_bytes: int, now: float) -> Commands:
+        """Count audio of the upstream's."""
+        seconds = length_bytes / self._output_bytes_per_second
         self.counts.audio_seconds_to_client += seconds
         self._reports.underway.spoke(seconds)
         self._playing_until = max(now, self._playing_until) + seconds
@@ -413,7 +435,7 @@ class Session:
     def _on_session(self, event: Event, _raw: bytes, _now: float) -> Commands:
         self._confirmed = _object(event, "session")
         self._read_formats()
-        return (_retell(event, session=self._shown_session()),)
+        return (self._retell(event, session=self._shown_session()),)
 
     def _on_speech_started(self, event: Event, raw: bytes, now: float) -> Commands:
         self._active = self._playing_until = now
@@ -532,11 +554,11 @@ class Session:
         return (Send(Side.CLIENT, encode(event | {"error": self._redacted(error)})),)
 
     def _on_error(self, event: Event, _raw: bytes, _now: float) -> Commands:
-        error = _object(event, "error")
+        error = {"type": "server_error", **error_of(event)}
         self._count_error(error)
         if str(error.get("event_id")).startswith(self._terms.relay_ids):
             return NOTHING
-        return (_retell(event, error=self._redacted(error)),)
+        return (self._retell(event, error=self._redacted(error)),)
 
     def _count_error(self, error: Mapping[str, Json]) -> None:
         self.counts.upstream_errors[_label(error.get("code"), KNOWN_ERRORS)] += 1
@@ -550,10 +572,17 @@ class Session:
         return self._tell("error", error=error.body() | {"event_id": event_id})
 
     def _tell(self, kind: str, **fields: Json) -> Send:
+        return Send(Side.CLIENT, encode({"type": kind, "event_id": self._new_event_id(), **fields}))
+
+    def _retell(self, event: Event, **fields: Json) -> Send:
+        """Tell the client of an event of the upstream with these fields and no other."""
+        theirs = event.get("event_id")
+        event_id = theirs if isinstance(theirs, str) else self._new_event_id()
+        return Send(Side.CLIENT, encode({"type": event["type"], "event_id": event_id, **fields}))
+
+    def _new_event_id(self) -> str:
         self._made += 1
-        return Send(
-            Side.CLIENT, encode({"type": kind, "event_id": f"relay_{self._made}", **fields})
-        )
+        return f"relay_{self._made}"
 
     def _shown_session(self) -> Event:
         return redact_session(
@@ -601,13 +630,6 @@ def _decimal(amount: Decimal | None) -> str | None:
 def _object(event: Mapping[str, Json], name: str) -> Event:
     value = event.get(name)
     return value if isinstance(value, dict) else {}
-
-
-def _retell(event: Event, **fields: Json) -> Send:
-    """Tell the client of an event of the upstream with these fields and no other."""
-    return Send(
-        Side.CLIENT, encode({"type": event["type"], "event_id": event.get("event_id"), **fields})
-    )
 
 
 def _label(value: Json, known: frozenset[str]) -> str:

@@ -1,0 +1,109 @@
+"""Servers that speak the protocol nearly: what they leave out or say otherwise does no harm."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import Call, FakeUpstream
+from openai.types.realtime import RealtimeErrorEvent
+from playbook import start, to_client
+from relays import receive, running_relay, send, write_config
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "message"),
+    [
+        ({"error": "Invalid model", "code": "model_not_found"}, "model_not_found", None),
+        ({"error": "Too short.", "code": "input_audio_buffer_commit_empty"}, ..., "Too short."),
+        ({"error": "Your key sk-PLANTED is wrong", "code": "invalid_value"}, "invalid_value", None),
+        ({"error": "processing failed", "code": 500}, None, None),
+        ({"error": ["no"], "code": {"a": 1}}, None, None),
+        ({"error": None}, None, None),
+        ({}, None, None),
+        ({"error": {}}, None, None),
+        ({"error": {"message": 5, "code": "invalid_value"}}, "invalid_value", None),
+    ],
+)
+def test_an_error_in_any_shape_reaches_the_client_in_ours(
+    told: dict[str, Any], code: Any, message: str | None
+) -> None:
+    """The words pass only where they would in the API's own shape."""
+    ((to, event),) = start().upstream(type="error", event_id="event_1", **told)  # type: ignore[misc]  # a pair, here
+
+    assert to == "client"
+    assert event["error"] == {
+        "type": "server_error",
+        "code": told["code"] if code is ... else code,
+        "message": message or "The upstream reported an error.",
+        "param": None,
+        "event_id": None,
+    }
+    RealtimeErrorEvent.model_validate(event, strict=True)
+
+
+def test_events_that_are_retold_get_an_id_if_they_have_none() -> None:
+    play = start()
+
+    ((_, updated),) = play.upstream(type="session.updated", session={})  # type: ignore[misc]
+    ((_, kept),) = play.upstream(type="session.updated", event_id="event_7", session={})  # type: ignore[misc]
+
+    assert updated["event_id"] == "relay_1"
+    assert updated["session"]["id"] == "sess_1"
+    assert kept["event_id"] == "event_7"
+
+
+def test_a_response_that_tells_no_usage_is_recorded_as_unknown() -> None:
+    play = start()
+
+    told: tuple[Any, ...] = ({}, None, {"input_token_details": None}, [], "none")
+    for number, usage in enumerate(told):
+        response = {"id": f"resp_{number}", "status": "completed", "usage": usage}
+        assert play.upstream(type="response.done", response=response) == [
+            to_client(type="response.done", response=response)
+        ]
+
+    assert [report.unknown for report in play.recorded] == [True, True, False, True, True]
+    assert play.session.counts.tokens.by_kind() == {}
+
+
+async def opens_with_little(call: Call) -> None:
+    """Say as little as any server that is known to work."""
+    await call.send({"type": "conversation.created"})
+    update = await call.receive()
+    await call.send({"type": "session.created"})
+    await call.send({"type": "ping"})
+    await call.send({"type": "session.updated", "session": {"voice": update["session"]["voice"]}})
+    while (await call.receive())["type"] != "response.create":
+        pass
+    await call.send({"type": "response.created", "response": {}})
+    await call.send({"type": "response.output_audio.delta", "delta": "AAAA"})
+    await call.send({"type": "error", "error": "slow down", "code": "busy"})
+    await call.send({"type": "response.done", "response": {"usage": {}}})
+    await call.listen()
+
+
+async def test_a_session_with_a_server_that_leaves_out_what_it_can(tmp_path: Path) -> None:
+    persona = """
+        upstream: fake
+        session: {model: grok-voice, instructions: The canary is PLANTED-PROMPT., voice: eve}
+    """
+    async with FakeUpstream(opens_with_little).running() as upstream:
+        path = write_config(tmp_path, upstream.url, personas={"receptionist": persona})
+        fields = "sk-PLANTED-KEY, provider: compatible, extra_session_fields: [voice]"
+        path.write_text(path.read_text().replace("sk-PLANTED-KEY", fields))
+        async with running_relay(path) as relay:
+            async with relay.connect() as client:
+                created = await receive(client)
+                await send(client, type="response.create")
+                kinds = [(await receive(client))["type"] for _ in range(4)]
+            line = await relay.ended()
+
+    assert created["session"]["voice"] == "eve"
+    assert created["session"]["id"] == line["session_id"]
+    assert kinds == ["response.created", "response.output_audio.delta", "error", "response.done"]
+    assert (line["outcome"], line["unknown"], line["upstream_errors"]) == (
+        "completed",
+        1,
+        {"other": 1},
+    )
+    assert len(upstream.calls[0].received) == 2
