@@ -360,15 +360,16 @@ def _greeting(persona: Persona) -> Event | None:
 
 
 def _binary_audio(persona: Persona, upstream: Upstream) -> frozenset[Side]:
-    """Return whose binary messages are audio: where the persona asks for it, as xAI has it.
+    """Return whose binary messages are audio: a compatible upstream's, and its client's if asked.
 
-    Of any other server none is let through: many read an event in a binary message as they do in a
-    text, and that would be one that nobody has judged or redacted.
+    Many servers read an event in a binary message as they do in a text, and a client's would be one
+    that nobody has judged: it takes a persona that has its input sent so, as xAI can.
     """
-    audio = persona.session.get("audio") or {}
-    ways = {Side.CLIENT: audio.get("input") or {}, Side.UPSTREAM: audio.get("output") or {}}
-    binary = frozenset(side for side, way in ways.items() if way.get("transport") == "binary")
-    return binary if upstream.provider == "compatible" else frozenset()
+    if upstream.provider != "compatible":
+        return frozenset()
+    given = (persona.session.get("audio") or {}).get("input") or {}
+    asked = given.get("transport") == "binary"
+    return frozenset({Side.UPSTREAM, Side.CLIENT} if asked else {Side.UPSTREAM})
 
 
 def _long_lines(instructions: object) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Audio in binary messages, which xAI's dialect has: passed where a persona asks for it only."""
+"""Audio in binary messages, as xAI has it: of compatible upstreams, and of clients if asked for."""
 
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,17 @@ def test_text_that_is_no_event_is_not_audio() -> None:
     assert play.hear(Side.CLIENT, b"no event") == [Refusal("invalid_event")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32-le"])
+def test_a_binary_message_that_could_be_read_as_an_event_passes_neither_way(encoding: str) -> None:
+    event = Binary('{"type":"session.updated","session":{"instructions":"…"}}'.encode(encoding))
+    play = start(binary_audio=BOTH)
+
+    assert play.hear(Side.CLIENT, event) == [Refusal("invalid_event")]
+    (end,) = play.session.receive(Side.UPSTREAM, event, 0)
+    assert isinstance(end, End)
+    assert end.outcome == "upstream_lost"
+
+
 def test_what_comes_after_the_end_is_not_read() -> None:
     assert start(binary_audio=BOTH).session.overhear(AUDIO, 0) == ()
 
@@ -137,6 +148,25 @@ async def test_binary_messages_reach_the_other_side_of_a_compatible_upstream(
 
     assert line["audio_seconds_to_upstream"] == line["audio_seconds_to_client"] == 0.005
     assert line["upstream_session_id"] == ""
+
+
+async def test_of_a_client_they_pass_only_where_the_persona_has_its_input_sent_so(
+    tmp_path: Path,
+) -> None:
+    async def says_binary(call: Call) -> None:
+        await call.open()
+        await call.send(b"audio")
+        await call.listen()
+
+    async with FakeUpstream(says_binary).running() as upstream:
+        path = configure(tmp_path, upstream.url, "compatible")
+        persona = path.parent / "personas" / "receptionist.yaml"
+        persona.write_text(persona.read_text().replace("input: {transport: binary}", "input: {}"))
+        async with running_relay(path) as relay, relay.connect() as client:
+            await receive(client)
+            assert await client.recv() == b"audio"
+            await client.send(bytes(100))
+            assert (await receive(client))["error"]["code"] == "invalid_event"
 
 
 @pytest.mark.parametrize("provider", ["openai", "azure"])

@@ -204,6 +204,14 @@ def decode_server(raw: bytes) -> Event | None:
     return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None
 
 
+def holds_event(raw: bytes) -> bool:
+    """Tell whether a binary message could be read as an event: the SDKs read UTF-16 there, too."""
+    try:
+        return isinstance(json.loads(raw), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def error_of(event: Event) -> Event:
     """Return the error that an ``error`` event tells of.
 

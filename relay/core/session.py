@@ -52,6 +52,7 @@ from relay.core.events import (
     decode_server,
     encode,
     error_of,
+    holds_event,
     peek,
     read_append,
 )
@@ -289,7 +290,7 @@ class Session:
         return (Send(Side.UPSTREAM, raw),)
 
     def _hear_binary(self, raw: Binary, now: float) -> Commands:
-        if Side.CLIENT not in self._terms.binary_audio:
+        if Side.CLIENT not in self._terms.binary_audio or holds_event(raw):
             return self._decide(raw, now)
         self._count_heard(len(raw) / self._input_bytes_per_second)
         return (Send(Side.UPSTREAM, raw),)
@@ -410,7 +411,8 @@ class Session:
 
     def _unread(self, raw: bytes, now: float) -> Commands:
         """Pass on what is audio as it is; nothing else that cannot be read."""
-        if not isinstance(raw, Binary) or Side.UPSTREAM not in self._terms.binary_audio:
+        may_be_audio = isinstance(raw, Binary) and Side.UPSTREAM in self._terms.binary_audio
+        if not may_be_audio or holds_event(raw):
             return self._unreadable()
         self._active = now
         return (*self._spoke(len(raw), now), Send(Side.CLIENT, raw))
