@@ -7,7 +7,6 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 from aiohttp import web
 
@@ -80,9 +79,9 @@ class Relay:
 
     def unpriced(self) -> tuple[str, ...]:
         """Return the models of the personas for which there is no price today."""
-        sessions = [persona.session for persona in self.config.personas.values()]
-        models = {model for session in sessions for model in _models(session)}
-        return self.config.prices.unpriced(models, datetime.now(UTC).date())
+        personas = self.config.personas.values()
+        models = {model for persona in personas for model in (persona.model, persona.transcriber)}
+        return self.config.prices.unpriced(filter(None, models), datetime.now(UTC).date())
 
     async def reload(self, load: Callable[[], Config]) -> None:
         """Use the configuration as it is now for new sessions; a broken one changes nothing.
@@ -145,15 +144,6 @@ async def check_tools(config: Config, log: Logger) -> None:
     """
     async with workshop.opened(Metrics().observe_tool, log) as shop:
         await equip(shop, config)
-
-
-def _models(session: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the models that a session is billed for: what answers, and what transcribes."""
-    yield str(session["model"])
-    given = (session.get("audio") or {}).get("input") or {}
-    transcriber = (given.get("transcription") or {}).get("model")
-    if transcriber:
-        yield str(transcriber)
 
 
 RELAY = web.AppKey("relay", Relay)

@@ -13,7 +13,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from relay.claims import SHORT_LIVED, Claims, verify
-from relay.config import ClientLimits, Config, Persona
+from relay.config import TRANSCRIPTION, ClientLimits, Config, Persona
 from relay.core.errors import (
     InvalidApiKey,
     InvalidRequest,
@@ -183,12 +183,32 @@ def choose_persona(principal: Principal, query: Mapping[str, str], config: Confi
         PersonaNotFound: there is none of that name, or none was named and there is no default.
         PersonaNotAllowed: the caller may not use it, or its credential is for another.
     """
-    fallback = principal.claims.persona if principal.claims else config.default_persona
     model = query.get("model")
-    named = query.get("persona", model if model in config.personas else fallback)
+    named = query.get("persona", model if model in config.personas else None)
+    if named is None:
+        named = _unnamed(principal, query, config)
     persona = config.personas.get(named or "")
     if persona is None:
         raise PersonaNotFound
     if not principal.may_use(persona.name):
         raise PersonaNotAllowed
     return persona
+
+
+def _unnamed(principal: Principal, query: Mapping[str, str], config: Config) -> str | None:
+    """Return the persona of a caller that names none.
+
+    Raises:
+        PersonaNotFound: it asks for a transcription, and several personas could give it.
+    """
+    if principal.claims:
+        return principal.claims.persona
+    if query.get("intent") != TRANSCRIPTION:
+        return config.default_persona
+    transcribe = [p.name for p in config.personas.values() if p.transcribes]
+    usable = list(filter(principal.may_use, transcribe))
+    if not usable or config.default_persona in usable:
+        return config.default_persona
+    if len(usable) > 1:
+        raise PersonaNotFound("Several personas transcribe. Choose one with ?persona=NAME.")
+    return usable[0]

@@ -75,6 +75,7 @@ __all__ = [
     "equipped",
     "filled",
     "load",
+    "session_query",
     "session_update",
 ]
 
@@ -82,10 +83,21 @@ NOT_SUPPORTED_YET = (
     "server.tls_cert",
     "server.tls_key",
     "upstreams.*.dialect",
-    "personas.*.session.type: transcription",
 )
 """What is modelled but does nothing yet. Written in a file it is refused, so that nobody relies on
 it; deleting a row here switches it on. A row may name one value of a key."""
+
+TRANSCRIPTION = "transcription"
+"""The type of a session that is heard and not answered, and the intent that opens one."""
+
+CONVERSATION_KEYS: tuple[KeyPath, ...] = (
+    ("variables",),
+    ("greeting",),
+    ("client", "events"),
+    ("client", "response"),
+    ("demo",),
+)
+"""What only a persona that answers can have, besides fields of the session."""
 
 FILE_SUFFIXES = frozenset({".yaml", ".yml"})
 """What the files of personas end with."""
@@ -382,7 +394,9 @@ class Persona(_Section):
     session: Mapping[str, Any] = Field(repr=False)
     """The Realtime session object with its GA names. It is sent as written, but for `model`, which
     goes in the URL, and a tool's `run`; `type` defaults to `realtime`. `model` and `instructions`
-    are required; fields that the `openai` package's types do not know are refused."""
+    are required; fields that the `openai` package's types do not know are refused. With the type
+    `transcription` it is heard and not answered: `audio.input.transcription.model` is required, and
+    there is no model, no instructions, no tools and no voice."""
     variables: Named[Variable] = Field(default_factory=nothing)
     """What `{{ name }}` in the instructions stands for."""
     greeting: bool = False
@@ -395,9 +409,35 @@ class Persona(_Section):
     """Scripted replies of the local upstream."""
 
     @property
+    def session_type(self) -> str:
+        """What its sessions are: `realtime` or `transcription`."""
+        return str(self.session.get("type", "realtime"))
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether its sessions are heard and not answered."""
+        return self.session_type == TRANSCRIPTION
+
+    @property
     def model(self) -> str:
         """The model that its sessions run on."""
-        return str(self.session["model"])
+        return str(self.transcriber if self.transcribes else self.session["model"])
+
+    @property
+    def transcriber(self) -> str | None:
+        """The model that transcribes the user, if one does."""
+        return self._transcription.get("model")
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """What the persona tells the model that transcribes, in its own words."""
+        hints = (self._transcription.get("prompt"), *(self._transcription.get("keywords") or ()))
+        return tuple(filter(None, hints))
+
+    @property
+    def _transcription(self) -> Mapping[str, Any]:
+        audio = self.session.get("audio") or {}
+        return (audio.get("input") or {}).get("transcription") or {}
 
 
 class Config(_Section):
@@ -471,6 +511,11 @@ def equipped(persona: Persona, session_tools: Sequence[Mapping[str, Any]] | None
 def session_update(persona: Persona) -> dict[str, Any]:
     """Return the ``session`` of the update that configures an upstream: ``type`` comes first."""
     return _sent(persona.session)
+
+
+def session_query(persona: Persona) -> dict[str, str]:
+    """Return the query of the address at which an upstream opens a persona's session."""
+    return {"intent": TRANSCRIPTION} if persona.transcribes else {"model": persona.model}
 
 
 def _sent(session: Mapping[str, Any]) -> dict[str, Any]:
@@ -681,13 +726,24 @@ def _exposed(root: Document) -> list[Problem]:
     return [root.problem(("server", "host"), message)] if message else []
 
 
-def _session_problems(persona: Document, extra_fields: Collection[str]) -> Iterator[Problem]:
+def _session_problems(persona: Document, extra_fields: frozenset[str]) -> Iterator[Problem]:
     """Find what the upstream would refuse in a session, or fill in with a default of its own."""
     from relay import schema  # noqa: PLC0415  # half a second that only `load` needs
 
     session = persona.at("session")
     if not isinstance(session, dict):
         return
+    if session.get("type") == TRANSCRIPTION:
+        yield from _transcription_problems(persona)
+        yield from _unopenable(persona, schema.transcription_fields() | extra_fields)
+    else:
+        yield from _conversation_problems(persona)
+    for fault in schema.session_faults(_sent(session), extra_fields):
+        yield persona.problem(("session", *fault.path), fault.message)
+
+
+def _conversation_problems(persona: Document) -> Iterator[Problem]:
+    session = persona.at("session")
     model = session.get("model")
     if not isinstance(model, str) or not re.fullmatch(r"[\x21-\x7e]+", model):
         yield persona.problem(("session", "model"), "is required: the name of a Realtime model")
@@ -696,8 +752,27 @@ def _session_problems(persona: Document, extra_fields: Collection[str]) -> Itera
         yield persona.problem(("session", "instructions"), message)
     for path, said in tool_problems(session):
         yield persona.problem(("session", *path), said)
-    for fault in schema.session_faults(_sent(session), extra_fields):
-        yield persona.problem(("session", *fault.path), fault.message)
+
+
+def _transcription_problems(persona: Document) -> Iterator[Problem]:
+    """Find what is missing where a persona only transcribes, and what goes with an answer."""
+    path = ("session", "audio", "input", "transcription", "model")
+    if not persona.at(*path):
+        yield persona.problem(path, "is required: the name of a model that transcribes")
+    if persona.at("session", "model") is not None:
+        message = "goes with another `type`: audio.input.transcription.model transcribes"
+        yield persona.problem(("session", "model"), message)
+    for key in filter(lambda key: persona.at(*key), CONVERSATION_KEYS):
+        yield persona.problem(key, "goes with a persona that answers: this one only transcribes")
+
+
+def _unopenable(persona: Document, fields: Collection[str]) -> Iterator[Problem]:
+    """Find what is opened to clients and is not among the fields of the session."""
+    opened = persona.at("client", "session")
+    for index, field in enumerate(opened if isinstance(opened, list) else ()):
+        if field not in fields:
+            message = "is not a field of a session that only transcribes"
+            yield persona.problem(("client", "session", index), message)
 
 
 def _place_problems(persona: Document) -> Iterator[Problem]:

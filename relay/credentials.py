@@ -2,8 +2,8 @@
 
 A backend that has a key of the relay's mints one for a browser of its own: bound to a persona, and
 with what it knows of its user filled in. The shapes are OpenAI's, so that the stock SDK works. Of
-the session that it sends, only ``model`` is looked at, for the name of a persona; the session that
-it gets back is the persona's, without its words.
+the session that it sends, only ``model`` and ``type`` are looked at, to choose a persona as on
+connecting; the session that it gets back is the persona's, without its words.
 """
 
 import json
@@ -51,7 +51,8 @@ def client_secret(body: Event, principal: auth.Principal, config: Config, now: f
     Raises:
         RelayError: the caller gets none.
     """
-    asked = body | {"model": _object(body, "session").get("model")}
+    sent = _object(body, "session")
+    asked = body | {"model": sent.get("model"), "intent": _text(sent, "type")}
     persona, secret = _mint(asked, principal, config, now)
     return {**secret, "session": _session(persona)}
 
@@ -75,7 +76,8 @@ def _mint(
         raise CredentialsNotOffered
     if principal.claims is not None or not (principal.trusted or config.anonymous):
         raise PersonaNotAllowed("This credential cannot mint others: only a trusted client can.")
-    named = {key: name for key in ("persona", "model") if (name := _text(asked, key)) is not None}
+    choices = {key: _text(asked, key) for key in ("persona", "model", "intent")}
+    named = {key: name for key, name in choices.items() if name is not None}
     persona = auth.choose_persona(principal, named, config)
     issued_at = int(now)
     claims = Claims(
@@ -120,10 +122,13 @@ def _session(persona: Persona) -> Event:
     """Return what the caller may see of the session that a credential will open.
 
     There is none yet, so it does not expire, as in OpenAI's answer. Its model is the persona's
-    name: what a client connects with, since the persona decides on the model.
+    name: what a client connects with, since the persona decides on the model. A session that only
+    transcribes has no model.
     """
     session_id = f"sess_{secrets.token_hex(12)}"
     shown = redact_session(session_update(persona), session_id=session_id, expires_at=0)
+    if persona.transcribes:
+        return shown | {"object": "realtime.transcription_session"}
     return shown | {"object": "realtime.session", "model": persona.name}
 
 

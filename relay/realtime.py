@@ -320,6 +320,7 @@ class _Call:
         return Terms(
             session_id=self.session_id,
             policy=Policy(
+                session_type=persona.session_type,
                 events=frozenset(persona.client.events),
                 session=_paths(persona.client.session),
                 response=_paths(persona.client.response),
@@ -330,6 +331,7 @@ class _Call:
             expires_at=int(time.time() + persona.limits.max_session_seconds),
             relay_ids=self.relay_ids,
             model=persona.model,
+            transcriber=persona.transcriber,
             prices=self._prices,
             started_at=datetime.now(UTC),
             served=self._toolbox.served,
@@ -340,7 +342,7 @@ class _Call:
             audio_rate=self._limits.audio_rate,
             audio_burst_seconds=self._limits.audio_burst_seconds,
             events_per_second=self._limits.events_per_second,
-            persona_words=_long_lines(persona.session.get("instructions")),
+            persona_words=_long_lines(persona.session.get("instructions"), *persona.hints),
             announces=self._announces,
             greeting=_greeting(persona),
             binary_audio=_binary_audio(persona, upstream),
@@ -372,6 +374,6 @@ def _binary_audio(persona: Persona, upstream: Upstream) -> frozenset[Side]:
     return frozenset({Side.UPSTREAM, Side.CLIENT} if asked else {Side.UPSTREAM})
 
 
-def _long_lines(instructions: object) -> tuple[str, ...]:
-    lines = (line.strip() for line in str(instructions or "").splitlines())
+def _long_lines(*texts: object) -> tuple[str, ...]:
+    lines = (line.strip() for text in texts for line in str(text or "").splitlines())
     return tuple(line for line in lines if len(line) >= _MIN_QUOTED_CHARS)

@@ -15,6 +15,10 @@ from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_orig
 
 from openai.types.realtime.realtime_response_create_params import RealtimeResponseCreateParams
 from openai.types.realtime.realtime_session_create_request import RealtimeSessionCreateRequest
+from openai.types.realtime.realtime_transcription_session_create_request import (
+    RealtimeTranscriptionSessionCreateRequest,
+)
+from openai.types.realtime.session_update_event import Session
 from pydantic import BaseModel
 
 from relay.source import KeyPath
@@ -56,14 +60,20 @@ def session_faults(session: Mapping[str, Any], extra_fields: Iterable[str] = ())
         extra_fields: Dotted paths that the server knows and the types do not.
     """
     extra = frozenset(extra_fields)
-    faults = _faults(session, RealtimeSessionCreateRequest, ())
+    faults = _faults(session, Session, ())
     return [fault for fault in faults if extra.isdisjoint(_prefixes(fault.path))]
 
 
 @cache
 def session_fields() -> frozenset[str]:
-    """Return the dotted path of every field of a session, lists not entered."""
+    """Return the dotted path of every field of a conversation's session, lists not entered."""
     return frozenset(_field_paths(RealtimeSessionCreateRequest))
+
+
+@cache
+def transcription_fields() -> frozenset[str]:
+    """Return the same of a session that only transcribes."""
+    return frozenset(_field_paths(RealtimeTranscriptionSessionCreateRequest))
 
 
 @cache

@@ -19,7 +19,7 @@ import aiohttp
 
 import relay
 from relay.address import realtime_url
-from relay.config import Config, Persona, Upstream, session_update
+from relay.config import Config, Persona, Upstream, session_query, session_update
 from relay.core.circuit import Circuit, worth_trying
 from relay.core.close import CloseCode
 from relay.core.errors import (
@@ -179,7 +179,9 @@ class Dialler:
                 detail = f"{attempt.name} was not ready in time"
                 raise UpstreamTimeout(detail=detail) from None
             if isinstance(error, RelayError):
-                error.detail = unquoted(error.detail, attempt.persona.session)
+                error.detail = unquoted(
+                    error.detail, attempt.persona.session, attempt.persona.hints
+                )
             raise
 
     async def _connect(self, attempt: "_Attempt") -> Peer:
@@ -187,7 +189,7 @@ class Dialler:
         try:
             return await connect(
                 self._means.http,
-                realtime_url(upstream, attempt.persona.model),
+                realtime_url(upstream, session_query(attempt.persona)),
                 headers=_headers(upstream, attempt.user) | await self._credential(upstream),
                 tls=self._tls[name],
                 patience=PATIENCE,

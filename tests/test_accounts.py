@@ -579,9 +579,14 @@ async def test_a_model_without_a_price_gives_tokens_without_a_cost_and_says_so(
     tmp_path: Path,
 ) -> None:
     persona = PERSONA.replace("gpt-realtime-2.1", "of-nobody")
+    clerk = """
+        upstream: fake
+        session: {type: transcription, audio: {input: {transcription: {model: nor-this-one}}}}
+    """
+    personas = {"receptionist": persona, "clerk": clerk}
     (tmp_path / "prices.yaml").write_text(PRICES)
     async with FakeUpstream(tells(done("resp_1"))).running() as upstream:
-        path = write_config(tmp_path, upstream.url, personas={"receptionist": persona})
+        path = write_config(tmp_path, upstream.url, personas=personas)
         async with serving(path) as relay:
             async with relay.connect() as client:
                 await until(client, "response.done")
@@ -593,7 +598,7 @@ async def test_a_model_without_a_price_gives_tokens_without_a_cost_and_says_so(
             assert await relay.ends() == 0
 
     (missing,) = (line for line in relay.lines if line["event"] == "price.missing")
-    assert (missing["level"], missing["models"]) == ("warning", ["of-nobody"])
+    assert (missing["level"], missing["models"]) == ("warning", ["nor-this-one", "of-nobody"])
     assert (ended["tokens"], ended["cost_usd"]) == ({"output_audio": 100}, None)
     labels = '{model="of-nobody",persona="receptionist"}'
     assert f"relay_unpriced_reports_total{labels} 1.0" in metrics

@@ -22,7 +22,7 @@ MODEL = "gpt-realtime-2.1"
 def test_it_is_below_the_url(provider: str, url: str, address: str) -> None:
     upstream = Upstream.model_validate({"provider": provider, "url": url, "api_key": "k"})
 
-    assert str(realtime_url(upstream, MODEL)) == f"{address}?model={MODEL}"
+    assert str(realtime_url(upstream, {"model": MODEL})) == f"{address}?model={MODEL}"
 
 
 RESOURCE = "https://clinic.openai.azure.com"
@@ -34,7 +34,7 @@ WRITTEN = ["", "/", "/openai", "/openai/", "/openai/v1", "/openai/v1/", "/openai
 def test_azure_is_found_whatever_stands_behind_the_resource(written: str) -> None:
     upstream = azure(RESOURCE + written)
 
-    assert str(realtime_url(upstream, "reception")) == (
+    assert str(realtime_url(upstream, {"model": "reception"})) == (
         "wss://clinic.openai.azure.com/openai/v1/realtime?model=reception"
     )
 
@@ -43,7 +43,7 @@ def test_azure_is_found_whatever_stands_behind_the_resource(written: str) -> Non
 def test_the_preview_of_azure_wants_a_version_and_a_deployment(written: str) -> None:
     upstream = azure(RESOURCE + written, dialect="beta")
 
-    assert str(realtime_url(upstream, "reception")) == (
+    assert str(realtime_url(upstream, {"model": "reception"})) == (
         "wss://clinic.openai.azure.com/openai/realtime"
         "?api-version=2025-04-01-preview&deployment=reception"
     )
@@ -53,23 +53,35 @@ def test_the_preview_of_azure_wants_a_version_and_a_deployment(written: str) -> 
 def test_the_url_may_choose_the_version_of_the_preview(written: str) -> None:
     upstream = azure(f"{RESOURCE}{written}?api-version=2024-10-01-preview", dialect="beta")
 
-    assert dict(realtime_url(upstream, "reception").query) == {
+    assert dict(realtime_url(upstream, {"model": "reception"}).query) == {
         "api-version": "2024-10-01-preview",
         "deployment": "reception",
     }
-    assert realtime_url(upstream, "reception").path == "/openai/realtime"
+    assert realtime_url(upstream, {"model": "reception"}).path == "/openai/realtime"
 
 
 def test_a_gateway_before_azure_keeps_its_own_path() -> None:
     upstream = azure("http://gateway:8000/openai-eu/openai/v1")
 
-    assert str(realtime_url(upstream, "reception")) == (
+    assert str(realtime_url(upstream, {"model": "reception"})) == (
         "ws://gateway:8000/openai-eu/openai/v1/realtime?model=reception"
     )
 
 
+def test_a_transcription_is_asked_for_by_intent() -> None:
+    intent = {"intent": "transcription"}
+
+    assert dict(realtime_url(azure(RESOURCE), intent).query) == intent
+    assert dict(realtime_url(azure(RESOURCE, "beta"), intent).query) == intent | {
+        "api-version": "2025-04-01-preview"
+    }
+
+
 def test_a_name_is_escaped() -> None:
-    assert realtime_url(azure(RESOURCE), "a&b=c#d").raw_query_string == "model=a%26b%3Dc%23d"
+    assert (
+        realtime_url(azure(RESOURCE), {"model": "a&b=c#d"}).raw_query_string
+        == "model=a%26b%3Dc%23d"
+    )
 
 
 def azure(url: str, dialect: str = "ga") -> Upstream:

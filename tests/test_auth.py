@@ -137,6 +137,62 @@ def test_the_persona_is_named_or_hides_in_the_model_or_is_the_default(
     assert choose_persona(Principal("hashed"), query, config).name == persona
 
 
+TRANSCRIBER = """
+    upstream: fake
+    session: {type: transcription, audio: {input: {transcription: {model: gpt-transcribe}}}}
+"""
+TRANSCRIPTION = {"intent": "transcription"}
+
+
+def hiring(folder: Path, *transcribers: str, default: str = "receptionist") -> Config:
+    """Load a configuration with a receptionist and these transcribers."""
+    personas = {"receptionist": PERSONA} | dict.fromkeys(transcribers, TRANSCRIBER)
+    path = write_config(folder, "http://127.0.0.1:1/v1", personas=personas)
+    path.write_text(path.read_text().replace("_persona: receptionist", f"_persona: {default}"))
+    return load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("transcribers", "default", "query", "persona"),
+    [
+        (["clerk"], "receptionist", {}, "clerk"),
+        (["clerk"], "receptionist", {"model": "gpt-transcribe"}, "clerk"),
+        (["clerk"], "clerk", {}, "clerk"),
+        (["clerk", "notary"], "notary", {}, "notary"),
+        (["clerk", "notary"], "receptionist", {"persona": "notary"}, "notary"),
+        (["clerk", "notary"], "receptionist", {"model": "notary"}, "notary"),
+        (["clerk"], "receptionist", {"persona": "receptionist"}, "receptionist"),
+        ([], "receptionist", {}, "receptionist"),
+    ],
+)
+def test_the_intent_to_transcribe_chooses_where_nothing_else_does(
+    tmp_path: Path, transcribers: list[str], default: str, query: dict[str, str], persona: str
+) -> None:
+    config = hiring(tmp_path, *transcribers, default=default)
+    chosen = choose_persona(Principal(ANONYMOUS), TRANSCRIPTION | query, config)
+
+    assert chosen.name == persona
+    assert choose_persona(Principal(ANONYMOUS), {"intent": "x"}, config).name == default
+
+
+def test_of_several_that_transcribe_one_must_be_named(tmp_path: Path) -> None:
+    config = hiring(tmp_path, "clerk", "notary")
+
+    with pytest.raises(PersonaNotFound, match="Several personas transcribe"):
+        choose_persona(Principal(ANONYMOUS), TRANSCRIPTION, config)
+    with pytest.raises(PersonaNotFound, match="no such persona"):
+        choose_persona(Principal(ANONYMOUS), TRANSCRIPTION | {"persona": "nobody"}, config)
+
+
+def test_the_intent_chooses_among_what_the_client_may_use(tmp_path: Path) -> None:
+    config = hiring(tmp_path, "clerk", "notary")
+
+    narrow = Principal("narrow", ("receptionist", "notary"))
+    deaf = Principal("deaf", ("receptionist",))
+    assert choose_persona(narrow, TRANSCRIPTION, config).name == "notary"
+    assert choose_persona(deaf, TRANSCRIPTION, config).name == "receptionist"
+
+
 @pytest.mark.parametrize("name", ["nobody", "", "Receptionist", "../receptionist"])
 def test_a_persona_that_there_is_not_is_not_replaced_by_the_default(
     config: Config, name: str

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from relay import config
-from relay.config import Config, InvalidConfig, check_listen, filled, load, session_update
+from relay.config import (
+    Config,
+    InvalidConfig,
+    check_listen,
+    filled,
+    load,
+    session_query,
+    session_update,
+)
 
 SECRET = "sk-planted-s3cret"
 ENVIRON = {
@@ -389,14 +397,96 @@ def test_a_problem_of_a_persona_is_named_with_its_line(
     assert line.startswith(f"personas/receptionist.yaml:{complaint}")
 
 
-def test_a_persona_for_transcription_is_not_supported_yet(
+TRANSCRIBER = """\
+upstream: local
+session:
+  type: transcription
+  audio:
+    input:
+      transcription: {model: gpt-transcribe, prompt: A visit, keywords: [aspirin, cast]}
+      turn_detection: null
+client:
+  session: [audio.input.turn_detection]
+"""
+
+
+def test_a_persona_that_transcribes_needs_nothing_but_what_does(load_text: Load) -> None:
+    persona = load_text(persona=TRANSCRIBER).personas["receptionist"]
+
+    assert (persona.session_type, persona.transcribes) == ("transcription", True)
+    assert persona.model == persona.transcriber == "gpt-transcribe"
+    assert persona.hints == ("A visit", "aspirin", "cast")
+    assert session_query(persona) == {"intent": "transcription"}
+    assert session_update(persona) == dict(persona.session)
+
+
+def test_a_persona_that_answers_may_transcribe_as_well(load_text: Load) -> None:
+    plain = load_text().personas["receptionist"]
+    hearing = "audio:\n    input: {transcription: {model: whisper-1}}"
+    heard = load_text(persona=changed(PERSONA, "audio:", hearing)).personas["receptionist"]
+
+    assert (plain.session_type, plain.transcriber, plain.hints) == ("realtime", None, ())
+    assert (heard.transcribes, heard.transcriber) == (False, "whisper-1")
+    assert heard.model == "gpt-realtime-2.1"
+    assert session_query(heard) == {"model": "gpt-realtime-2.1"}
+
+
+ANSWERS = "goes with a persona that answers: this one only transcribes"
+ANOTHER = "is not a field of the Realtime API here: it goes with another `type`"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("  type:", "  model: gpt-realtime-2.1\n  type:", "3: session.model: goes with another"),
+        ("  type:", "  instructions: Listen.\n  type:", f"3: session.instructions: {ANOTHER}"),
+        ("  type:", "  tools: [3]\n  type:", f"3: session.tools: {ANOTHER}"),
+        ("  audio:\n", "  audio:\n    output: {}\n", f"5: session.audio.output: {ANOTHER}"),
+        ("  type:", "  instrctions: x\n  type:", "3: session.instrctions: is not a field"),
+        (
+            "model: gpt-transcribe, ",
+            "",
+            "6: session.audio.input.transcription.model: is required: the name of a model that",
+        ),
+        ("upstream:", "greeting: true\nupstream:", f"1: greeting: {ANSWERS}"),
+        ("upstream:", "variables: {a: {}}\nupstream:", f"1: variables: {ANSWERS}"),
+        ("upstream:", "demo: [{when: a, say: b}]\nupstream:", f"1: demo: {ANSWERS}"),
+        ("  session:", "  events: [response.create]\n  session:", f"9: client.events: {ANSWERS}"),
+        ("  session:", "  response: [metadata]\n  session:", f"9: client.response: {ANSWERS}"),
+        (
+            "[audio.input.turn_detection]",
+            "[include, audio.output.voice]",
+            "9: client.session[1]: is not a field of a session that only transcribes",
+        ),
+    ],
+)
+def test_what_goes_with_an_answer_does_not_go_with_transcribing(
+    old: str, new: str, complaint: str, complaints: Callable[..., list[str]]
+) -> None:
+    (line,) = complaints(persona=changed(TRANSCRIBER, old, new))
+
+    assert line.startswith(f"personas/receptionist.yaml:{complaint}")
+
+
+def test_of_a_persona_without_any_audio_the_model_that_transcribes_is_missing(
     complaints: Callable[..., list[str]],
 ) -> None:
-    persona = changed(PERSONA, "model:", "type: transcription\n  model:")
+    (line,) = complaints(persona="upstream: local\nsession: {type: transcription}\n")
 
-    assert complaints(persona=persona) == [
-        "personas/receptionist.yaml:4: session.type: not supported yet: remove it"
-    ]
+    assert line.startswith(
+        "personas/receptionist.yaml:2: session.audio.input.transcription.model: is required"
+    )
+
+
+def test_fields_that_only_its_upstream_knows_can_be_opened_where_it_transcribes(
+    load_text: Load,
+) -> None:
+    relay = changed(RELAY, "/v1/", "/v1/\n    extra_session_fields: [audio.input.chunk]")
+    persona = changed(TRANSCRIBER, "[audio.input.turn_detection]", "[audio.input.chunk]")
+
+    assert load_text(relay, persona).personas["receptionist"].client.session == (
+        "audio.input.chunk",
+    )
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,18 @@ TUTOR = """
       name: {default: everybody, max_length: 20}
       town: {default: Paris}
 """
+CLERK = """
+    upstream: fake
+    session:
+      type: transcription
+      include: [item.input_audio_transcription.logprobs]
+      audio:
+        input:
+          format: {type: audio/pcm, rate: 24000}
+          transcription: {model: gpt-transcribe, keywords: [PLANTED-WORD], language: en}
+          noise_reduction: {type: near_field}
+          turn_detection: {type: server_vad, silence_duration_ms: 400}
+"""
 PERSONAS = {"receptionist": PERSONA, "tutor": TUTOR}
 BACKEND = Principal("backend", trusted=True)
 
@@ -160,6 +172,7 @@ REFUSED_BODIES: list[tuple[Asked, type[RelayError]]] = [
     ({"persona": ["tutor"]}, InvalidRequest),
     ({"session": "tutor"}, InvalidRequest),
     ({"session": {"model": {}}}, InvalidRequest),
+    ({"session": {"type": 3}}, InvalidRequest),
     ({"persona": "tutor", "variables": {"name": "x" * 21}}, InvalidRequest),
     ({"persona": "tutor", "variables": {"instructions": "mine"}}, InvalidRequest),
     ({"persona": "receptionist", "variables": {"name": "Ada"}}, InvalidRequest),
@@ -438,6 +451,38 @@ async def test_the_stock_sdk_mints_and_connects(tmp_path: Path) -> None:
     user = hashlib.sha256(b"ada@example.com").hexdigest()
     assert call.request.headers["OpenAI-Safety-Identifier"] == user
     assert "ada@example.com" not in relay.logged.getvalue()
+
+
+async def test_the_stock_sdk_mints_for_a_persona_that_transcribes(tmp_path: Path) -> None:
+    """By its intent alone: it is the only one. The session that it gets back has that type."""
+    asked: Any = {"type": "transcription", "audio": {"input": {"transcription": {"prompt": "x"}}}}
+    personas = PERSONAS | {"clerk": CLERK}
+    async with (
+        relaying(tmp_path, listens, CLIENTS, **personas) as (relay, upstream),
+        relay.sdk("key-of-backend") as backend,
+    ):
+        secret = await backend.realtime.client_secrets.create(session=asked)
+        await connects(relay, secret.value)
+
+    assert secret.session.type == "transcription"
+    shown = secret.session.model_dump(exclude_unset=True)
+    assert shown.pop("id").startswith("sess_")
+    assert shown == {
+        "type": "transcription",
+        "object": "realtime.transcription_session",
+        "expires_at": 0,
+        "include": ["item.input_audio_transcription.logprobs"],
+        "audio": {
+            "input": {
+                "format": {"type": "audio/pcm", "rate": 24000},
+                "transcription": {"model": "gpt-transcribe", "language": "en"},
+                "noise_reduction": {"type": "near_field"},
+                "turn_detection": {"type": "server_vad", "silence_duration_ms": 400},
+            }
+        },
+    }
+    assert dict(upstream.calls[0].request.query) == {"intent": "transcription"}
+    assert relay.lines("session.ended")[0]["persona"] == "clerk"
 
 
 async def test_the_blocking_sdk_mints(tmp_path: Path) -> None:

@@ -1,10 +1,17 @@
 """What was cut off is estimated from the audio that went by."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.estimation import Underway, estimated_tokens
+from relay.core.estimation import (
+    Underway,
+    Untranscribed,
+    estimated_tokens,
+    estimated_transcription,
+)
 from relay.core.metering import Tokens
 
 
@@ -84,3 +91,64 @@ def test_no_audio_of_unreported_responses_is_lost(steps: list[str]) -> None:
     assert {key: tokens.output_audio for key, tokens in estimates.items()} == {
         key: seconds * 20 for key, seconds in spoken.items()
     }
+
+
+def turn(item_id: str = "item_1", **places_ms: Any) -> dict[str, Any]:
+    return {"item_id": item_id, **places_ms}
+
+
+def test_a_turn_is_as_long_as_turn_detection_says() -> None:
+    """The silence before it was sent, and is not transcribed."""
+    turns = Untranscribed()
+    turns.began(turn(audio_start_ms=60_000))
+    turns.ended(turn(audio_end_ms=61_500))
+    turns.committed(turn(), 62.0)
+
+    assert turns.cut_off() == {"item_1": 1.5}
+
+
+@pytest.mark.parametrize("places", [{}, {"audio_start_ms": "x", "audio_end_ms": None}])
+def test_a_turn_of_which_nothing_is_told_is_what_was_heard_since_the_last(
+    places: dict[str, Any],
+) -> None:
+    turns = Untranscribed()
+    turns.committed(turn("item_1"), 2.0)
+    turns.began(turn("item_2", **places))
+    turns.ended(turn("item_2", **places))
+    turns.committed(turn("item_2"), 5.0)
+    turns.cleared(6.0)
+    turns.committed(turn("item_3"), 7.0)
+
+    assert turns.cut_off() == {"item_1": 2.0, "item_2": 3.0, "item_3": 1.0}
+
+
+def test_no_turn_is_longer_than_what_was_heard() -> None:
+    turns = Untranscribed()
+    turns.began(turn(audio_start_ms=0))
+    turns.ended(turn(audio_end_ms=2**53))
+    turns.committed(turn(), 2.0)
+
+    assert turns.cut_off() == {"item_1": 2.0}
+
+
+def test_a_turn_that_was_reported_or_never_committed_is_not_cut_off() -> None:
+    turns = Untranscribed()
+    turns.began(turn("item_1", audio_start_ms=0))
+    turns.ended(turn("item_1", audio_end_ms=1000))
+    turns.committed(turn("item_2"), 2.0)
+    turns.reported(turn("item_2"))
+    turns.reported(turn("item_3"))
+
+    assert turns.cut_off() == {}
+
+
+def test_what_is_cut_off_is_told_once() -> None:
+    turns = Untranscribed()
+    turns.committed(turn(), 2.0)
+
+    assert turns.cut_off() == {"item_1": 2.0}
+    assert turns.cut_off() == {}
+
+
+def test_a_second_to_transcribe_is_10_tokens() -> None:
+    assert estimated_transcription(1.5) == Tokens(transcription_input=15)

@@ -13,7 +13,7 @@ from playbook import Play, start
 
 from relay.core.commands import End, Send, Side
 from relay.core.events import Binary
-from relay.core.policy import ALWAYS_OPEN, Policy
+from relay.core.policy import OPEN_IN, Policy
 from relay.core.session import Session
 
 Pairs = list[tuple[str, Any]]
@@ -23,6 +23,7 @@ GENEROUS = Policy(
     session=frozenset({("audio", "output", "voice"), ("max_output_tokens",)}),
     response=frozenset({("output_modalities",)}),
 )
+TRANSCRIBING = Policy("transcription")
 
 
 def _ascii_lower(key: str) -> str:
@@ -80,7 +81,7 @@ def is_harmless(event: dict[str, Any], policy: Policy) -> bool:
     opened_session = {"type"} | {path[0] for path in policy.session}
     opened_response = {"metadata"} | {path[0] for path in policy.response}
     return (
-        event["type"] in ALWAYS_OPEN
+        event["type"] in OPEN_IN[policy.session_type]
         and event.keys()
         <= {"type", "event_id", "session", "response", "item", "audio", "item_id", "response_id"}
         | {"content_index", "audio_end_ms"}
@@ -111,9 +112,10 @@ def check_sent(raw: bytes, policy: Policy) -> None:
 def test_no_known_trick_is_read_as_something_else(raw: bytes) -> None:
     check_sent(raw, Policy())
     check_sent(raw, GENEROUS)
+    check_sent(raw, TRANSCRIBING)
 
 
-@given(hostile.messages, st.sampled_from([Policy(), GENEROUS]))
+@given(hostile.messages, st.sampled_from([Policy(), GENEROUS, TRANSCRIBING]))
 def test_every_parser_reads_an_event_that_is_open(raw: bytes, policy: Policy) -> None:
     check_sent(raw, policy)
 

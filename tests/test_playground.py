@@ -299,6 +299,25 @@ async def test_who_speaks_up_stops_the_answer_and_cuts_it_where_it_was_heard(
         assert not playground.of_type("error")
 
 
+@pytest.mark.speech
+@pytest.mark.skipif(not speech.is_installed(), reason='needs the extra "speech"')
+async def test_a_persona_that_only_transcribes_writes_down_what_is_said(
+    browser: Browser, demo: str
+) -> None:
+    async with opened(browser, f"{demo}?persona=transcriber") as playground:
+        await playground.say("Hello")
+        await expect(playground.log).to_contain_text("answers nothing: press Talk")
+        await expect(playground.message).to_have_value("Hello")
+
+        await playground.talk.click()
+        await expect(playground.log).to_contain_text(WORDS, timeout=TURN_MS)
+        await expect(playground.state).to_have_text("Listening")
+        await playground.talk.click()
+        await expect(playground.state).to_have_text("Ready")
+        assert not playground.of_type("response.create")
+        assert not playground.complaints
+
+
 async def test_the_address_preselects_a_persona(browser: Browser, demo: str) -> None:
     async with opened(browser, f"{demo}?persona=tutor") as playground:
         await expect(playground.persona).to_have_value("tutor")

@@ -142,6 +142,39 @@ def test_the_type_of_a_session_cannot_be_opened() -> None:
     )
 
 
+def test_an_update_goes_on_with_the_type_of_the_session() -> None:
+    policy = Policy("transcription", session=TURN_DETECTION)
+    turns = {"audio": {"input": {"turn_detection": None}}}
+
+    assert decide(policy, type="session.update", session={"type": "realtime"} | turns) == Forward(
+        {"type": "session.update", "session": {"type": "transcription"} | turns}
+    )
+    assert decide(policy, type="session.update", session={"type": "realtime"}) == AnswerUpdate()
+
+
+def test_where_nobody_answers_nothing_is_asked_or_written() -> None:
+    item = USER | {"content": [{"type": "input_text", "text": "Hello"}]}
+    closed: list[dict[str, Any]] = [
+        {"type": "response.create"},
+        {"type": "response.cancel"},
+        {"type": "conversation.item.create", "item": item},
+        {
+            "type": "conversation.item.truncate",
+            "item_id": "item_1",
+            "content_index": 0,
+            "audio_end_ms": 0,
+        },
+        {"type": "output_audio_buffer.clear"},
+    ]
+    for event in closed:
+        with pytest.raises(EventNotAllowed):
+            decide(Policy("transcription"), **event)
+
+    for kind in CLIENT_EVENTS - {event["type"] for event in closed}:
+        event = {"type": kind, "audio": "AAAA", "item_id": "item_1", "session": {}}
+        assert isinstance(decide(Policy("transcription"), **event), Decision)
+
+
 def test_fields_of_a_response_can_be_opened() -> None:
     policy = Policy(response=frozenset({("conversation",), ("input",), ("instructions",)}))
     asked = {"conversation": "none", "input": [], "instructions": "Summarise.", "metadata": {}}

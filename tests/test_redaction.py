@@ -22,6 +22,18 @@ def test_a_session_is_shown_without_the_persona() -> None:
     assert redact_session(PERSONA, session_id="sess_1", expires_at=5000) == SHOWN
 
 
+def test_a_session_that_only_transcribes_gets_no_fields_that_its_type_has_not() -> None:
+    transcription = {"model": "gpt-transcribe", "prompt": "PLANTED", "keywords": ["PLANTED"]}
+    session = {"type": "transcription", "audio": {"input": {"transcription": transcription}}}
+
+    assert redact_session(session, session_id="sess_1", expires_at=5000) == {
+        "type": "transcription",
+        "audio": {"input": {"transcription": {"model": "gpt-transcribe"}}},
+        "id": "sess_1",
+        "expires_at": 5000,
+    }
+
+
 @pytest.mark.parametrize(
     ("theirs", "shown"), [(4000, 4000), (9000, 5000), (0, 5000), (None, 5000), ("4000", 5000)]
 )

@@ -158,7 +158,7 @@ def test_what_was_cut_off_is_estimated_from_its_audio_and_reported_once(reports:
     reports.underway.began("resp_1")
     reports.underway.spoke(3)
 
-    assert list(reports.cut_off(TODAY)) == [
+    assert list(reports.cut_off(TRANSCRIBER, TODAY)) == [
         Report(
             report_id="resp_1",
             kind="response",
@@ -169,8 +169,51 @@ def test_what_was_cut_off_is_estimated_from_its_audio_and_reported_once(reports:
             estimated=True,
         )
     ]
-    assert list(reports.cut_off(TODAY)) == []
+    assert list(reports.cut_off(TRANSCRIBER, TODAY)) == []
     assert reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "seconds", "cost_usd"),
+    [
+        (TRANSCRIBER, Tokens(), 10.0, Decimal("0.001000")),
+        (MODEL, Tokens(transcription_input=100), 0.0, Decimal("0.003200")),
+        ("of-nobody", Tokens(), 10.0, None),
+    ],
+)
+def test_a_transcription_that_was_cut_off_is_estimated_as_its_model_is_billed(
+    reports: Reports, model: str, tokens: Tokens, seconds: float, cost_usd: Decimal | None
+) -> None:
+    reports.untranscribed.committed({"item_id": "item_1"}, 10.0)
+
+    assert list(reports.cut_off(model, TODAY)) == [
+        Report(
+            report_id="item_1/0",
+            kind="transcription",
+            model=model,
+            status=CUT_OFF,
+            tokens=tokens,
+            transcription_seconds=seconds,
+            cost_usd=cost_usd,
+            estimated=True,
+        )
+    ]
+    late = heard("item_1", {"type": "duration", "seconds": 9})
+    assert reports.transcription(late, model, TODAY) is None
+
+
+def test_a_transcription_that_was_reported_is_not_cut_off(reports: Reports) -> None:
+    """Whichever part of the item it was, and though the turn is committed late."""
+    usage = {"type": "duration", "seconds": 9}
+    event = heard("item_1", usage, content_index=1)
+    reports.untranscribed.committed(event, 9.0)
+    reports.transcription(event, TRANSCRIBER, TODAY)
+    assert list(reports.cut_off(TRANSCRIBER, TODAY)) == []
+
+    event = heard("item_2", usage)
+    reports.transcription(event, TRANSCRIBER, TODAY)
+    reports.untranscribed.committed(event, 9.0)
+    assert list(reports.cut_off(TRANSCRIBER, TODAY)) == []
 
 
 def test_what_was_reported_is_not_cut_off(reports: Reports) -> None:
@@ -178,7 +221,7 @@ def test_what_was_reported_is_not_cut_off(reports: Reports) -> None:
     reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY)
 
     assert not reports.underway
-    assert list(reports.cut_off(TODAY)) == []
+    assert list(reports.cut_off(TRANSCRIBER, TODAY)) == []
 
 
 def test_a_response_that_begins_anew_under_its_name_ends_with_its_next_report(

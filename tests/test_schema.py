@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.schema import response_fields, session_faults, session_fields
+from relay.schema import response_fields, session_faults, session_fields, transcription_fields
 from relay.source import dotted
 
 COMPLETE: dict[str, Any] = {
@@ -55,7 +55,14 @@ def faults(session: dict[str, Any], *extra_fields: str) -> dict[str, str]:
     return {dotted(fault.path): fault.message for fault in found}
 
 
-@pytest.mark.parametrize("session", [{}, COMPLETE, OFF])
+TRANSCRIPTION: dict[str, Any] = {
+    "type": "transcription",
+    "include": ["item.input_audio_transcription.logprobs"],
+    "audio": {"input": COMPLETE["audio"]["input"]},
+}
+
+
+@pytest.mark.parametrize("session", [{}, COMPLETE, OFF, TRANSCRIPTION])
 def test_what_the_api_accepts_has_no_fault(session: dict[str, Any]) -> None:
     assert faults(session) == {}
 
@@ -155,7 +162,28 @@ UNKNOWN = "is not a field of the Realtime API"
         ({"include": ["x"]}, {"include[0]": "must be 'item.input_audio_transcription.logprobs'"}),
         ({"instructions": 3}, {"instructions": "must be text"}),
         ({"prompt": {"variables": []}}, {"prompt.id": "is required"}),
-        ({"type": "transcription"}, {"type": "must be 'realtime'"}),
+        ({"type": "conversation"}, {"type": "must be 'realtime' or 'transcription'"}),
+        (
+            {
+                "type": "transcription",
+                "instructions": "x",
+                "tools": [],
+                "audio": {"output": {"voice": "marin"}},
+            },
+            {
+                "instructions": f"{UNKNOWN} here: it goes with another `type`",
+                "tools": f"{UNKNOWN} here: it goes with another `type`",
+                "audio.output": f"{UNKNOWN} here: it goes with another `type`",
+            },
+        ),
+        (
+            {"type": "transcription", "transcription": {"model": "whisper-1"}},
+            {"transcription": f"{UNKNOWN} here: it belongs at audio.input.transcription"},
+        ),
+        (
+            {"type": "transcription", "audio": {"input": {"transcription": {"langage": "en"}}}},
+            {"audio.input.transcription.langage": f"{UNKNOWN}: did you mean language?"},
+        ),
     ],
 )
 def test_what_the_api_refuses_is_found(session: dict[str, Any], expected: dict[str, str]) -> None:
@@ -190,6 +218,8 @@ def test_extra_fields_pass_with_all_that_is_in_them() -> None:
 def test_the_fields_are_those_of_the_package() -> None:
     assert {"model", "instructions", "audio.input.turn_detection.eagerness"} <= session_fields()
     assert {"instructions", "metadata", "conversation", "input"} <= response_fields()
+    assert {"include", "audio.input.transcription.prompt"} <= transcription_fields()
+    assert transcription_fields() < session_fields()
 
 
 values = st.recursive(

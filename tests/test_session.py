@@ -261,6 +261,8 @@ def test_a_refused_event_is_no_activity() -> None:
         ("response.output_text.delta", 400.0),
         ("response.mcp_call.in_progress", 400.0),
         ("response.done", 400.0),
+        ("conversation.item.input_audio_transcription.delta", 400.0),
+        ("conversation.item.input_audio_transcription.completed", 400.0),
         ("session.updated", 300.0),
         ("input_audio_buffer.committed", 300.0),
         ("rate_limits.updated", 300.0),
@@ -485,6 +487,83 @@ def test_a_response_that_is_cut_off_is_estimated_from_its_audio() -> None:
     assert command.report.tokens == Tokens(input_audio=20, output_audio=20)
     assert play.session.counts.estimated == 1
     assert play.session.settle(play.now) == ()
+
+
+TURN: list[dict[str, Any]] = [
+    {"type": "input_audio_buffer.speech_started", "item_id": "item_1", "audio_start_ms": 500},
+    {"type": "input_audio_buffer.speech_stopped", "item_id": "item_1", "audio_end_ms": 2000},
+    {"type": "input_audio_buffer.committed", "item_id": "item_1"},
+]
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+
+def transcribing(**transcription: Any) -> dict[str, Any]:
+    """Return a session in which this is how the user is transcribed."""
+    return PERSONA | {"audio": {"input": transcription}}
+
+
+@pytest.mark.parametrize(
+    ("session", "model"),
+    [
+        (PERSONA, "whisper-1"),
+        (transcribing(), "gpt-of-the-persona"),
+        (transcribing(transcription={}), "gpt-of-the-persona"),
+    ],
+)
+def test_a_transcription_that_is_cut_off_is_estimated(session: dict[str, Any], model: str) -> None:
+    play = start(session=session, transcriber="gpt-of-the-persona")
+    for _ in range(3):
+        play.client(**SECOND_TO_UPSTREAM)
+    for event in TURN:
+        assert play.upstream(**event) == [to_client(**event)]
+
+    (command,) = play.session.settle(play.now)
+
+    assert isinstance(command, Record)
+    assert (command.report.model, command.report.status) == (model, "cut_off")
+    assert command.report.transcription_seconds == 1.5
+    assert play.session.counts.estimated == 1
+    assert play.session.counts.responses == {}
+    assert play.session.settle(play.now) == ()
+
+
+@pytest.mark.parametrize("kind", [f"{TRANSCRIPTION}.completed", f"{TRANSCRIPTION}.failed"])
+def test_a_transcription_that_is_over_is_not_estimated(kind: str) -> None:
+    play = start()
+    for event in (*TURN, {"type": kind, "item_id": "item_1"}):
+        play.upstream(**event)
+
+    assert play.session.settle(play.now) == ()
+
+
+def test_where_nothing_is_transcribed_nothing_is_estimated() -> None:
+    play = start(session=transcribing(transcription=None), transcriber="gpt-of-the-persona")
+    for event in TURN:
+        play.upstream(**event)
+
+    assert play.session.settle(play.now) == ()
+
+
+def test_what_was_cleared_is_in_no_turn() -> None:
+    play = start()
+    play.client(**SECOND_TO_UPSTREAM)
+    cleared = {"type": "input_audio_buffer.cleared", "event_id": "e"}
+    assert play.upstream(**cleared) == [to_client(**cleared)]
+    play.client(**SECOND_TO_UPSTREAM)
+    play.upstream(**TURN[-1])
+
+    (command,) = play.session.settle(play.now)
+
+    assert isinstance(command, Record)
+    assert command.report.transcription_seconds == 1.0
+
+
+def test_a_transcription_without_a_model_is_billed_as_unknown() -> None:
+    play = start(session=transcribing(transcription=None))
+    usage = {"type": "duration", "seconds": 2}
+    play.upstream(type=f"{TRANSCRIPTION}.completed", item_id="item_1", usage=usage)
+
+    assert [report.model for report in play.recorded] == ["unknown"]
 
 
 def test_prices_are_those_of_the_day_on_which_it_is_reported() -> None:

@@ -257,6 +257,26 @@ async def test_the_log_says_which_field_of_the_persona_was_refused(tmp_path: Pat
         assert "session.audio.output.voicee" in relay.lines("session.refused")[0]["detail"]
 
 
+async def test_the_log_does_not_quote_what_guides_a_transcription(tmp_path: Path) -> None:
+    clerk = """
+        upstream: fake
+        session:
+          type: transcription
+          audio:
+            input:
+              transcription:
+                model: gpt-transcribe
+                prompt: It is about PLANTED-PATIENTS and their names.
+                keywords: [PLANTED-KEYWORD]
+    """
+    message = "No prompt: 'It is about PLANTED-PATIENTS and their names.' ['PLANTED-KEYWORD']"
+    quoting = error("invalid_value", message=message, param="session.audio.input.transcription")
+    async with relaying(tmp_path, answers_update(quoting), receptionist=clerk) as (relay, _):
+        assert await refusal(relay) == REJECTED
+        assert "session.audio.input" in relay.lines("session.refused")[0]["detail"]
+        assert "PLANTED" not in relay.logged.getvalue()
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -64,8 +64,8 @@ def tokens_of_response(usage: Json) -> Tokens | None:
         cached_text=cached_text,
         cached_audio=cached_audio,
         cached_image=cached_image,
-        output_text=_count(given, "text_tokens"),
-        output_audio=_count(given, "audio_tokens"),
+        output_text=whole_number(given, "text_tokens"),
+        output_audio=whole_number(given, "audio_tokens"),
     )
 
 
@@ -74,16 +74,16 @@ def is_split_guessed(usage: Json) -> bool:
     taken = _object(usage, "input_token_details") if isinstance(usage, Mapping) else {}
     counts = [count for count in _by_modality(taken) if count]
     told = bool(_object(taken, "cached_tokens_details"))
-    return not told and len(counts) > 1 and 0 < _count(taken, "cached_tokens") < sum(counts)
+    return not told and len(counts) > 1 and 0 < whole_number(taken, "cached_tokens") < sum(counts)
 
 
 def _by_modality(details: Mapping[str, Json]) -> tuple[int, int, int]:
-    text, audio, image = (_count(details, f"{m}_tokens") for m in ("text", "audio", "image"))
+    text, audio, image = (whole_number(details, f"{m}_tokens") for m in ("text", "audio", "image"))
     return text, audio, image
 
 
 def _has_no_kind(usage: Mapping[str, Json], total: str, details: Mapping[str, Json]) -> bool:
-    return _count(usage, total) > 0 and not any(_by_modality(details))
+    return whole_number(usage, total) > 0 and not any(_by_modality(details))
 
 
 def _cached(taken: Mapping[str, Json], text: int, audio: int, image: int) -> tuple[int, int, int]:
@@ -91,11 +91,11 @@ def _cached(taken: Mapping[str, Json], text: int, audio: int, image: int) -> tup
     details = _object(taken, "cached_tokens_details")
     if details:
         return (
-            min(text, _count(details, "text_tokens")),
-            min(audio, _count(details, "audio_tokens")),
-            min(image, _count(details, "image_tokens")),
+            min(text, whole_number(details, "text_tokens")),
+            min(audio, whole_number(details, "audio_tokens")),
+            min(image, whole_number(details, "image_tokens")),
         )
-    left = _count(taken, "cached_tokens")
+    left = whole_number(taken, "cached_tokens")
     of_text = min(text, left)
     of_audio = min(audio, left - of_text)
     return of_text, of_audio, min(image, left - of_text - of_audio)
@@ -106,8 +106,8 @@ def tokens_of_transcription(usage: Json) -> Tokens | None:
     if not isinstance(usage, Mapping) or usage.get("type") != "tokens":
         return None
     return Tokens(
-        transcription_input=_count(usage, "input_tokens"),
-        transcription_output=_count(usage, "output_tokens"),
+        transcription_input=whole_number(usage, "input_tokens"),
+        transcription_output=whole_number(usage, "output_tokens"),
     )
 
 
@@ -141,6 +141,7 @@ def _object(parent: Mapping[str, Json], key: str) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _count(parent: Mapping[str, Json], key: str) -> int:
+def whole_number(parent: Mapping[str, Json], key: str) -> int:
+    """Return a number above 0 that a double can hold; 0 where there is none."""
     value = parent.get(key)
     return value if isinstance(value, int) and 0 < value <= MAX_SAFE_INTEGER else 0

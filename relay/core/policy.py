@@ -16,6 +16,21 @@ from relay.core.events import CLIENT_EVENTS, MAX_ID_CHARS, Event, Json
 ALWAYS_OPEN = CLIENT_EVENTS - {"output_audio_buffer.clear"}
 """What any client may send; WebSocket sessions have no output buffer to clear."""
 
+OPEN_IN: Mapping[str, frozenset[str]] = {
+    "realtime": ALWAYS_OPEN,
+    "transcription": frozenset(
+        {
+            "session.update",
+            "input_audio_buffer.append",
+            "input_audio_buffer.commit",
+            "input_audio_buffer.clear",
+            "conversation.item.retrieve",
+            "conversation.item.delete",
+        }
+    ),
+}
+"""The same by the type of the session: where nobody answers, nothing is asked or written."""
+
 DECIDES_WHAT_IT_IS = ("conversation", "input")
 """Fields that make another request of a ``response.create``: closed, they refuse the event."""
 
@@ -45,11 +60,13 @@ class Policy:
     """What a persona opens to clients beyond the safe default.
 
     Attributes:
+        session_type: what its sessions are, ``realtime`` or ``transcription``.
         events: more client event types.
         session: paths of session fields that a client may set.
         response: paths of ``response.create`` fields that a client may set.
     """
 
+    session_type: str = "realtime"
     events: frozenset[str] = frozenset()
     session: frozenset[Path] = frozenset()
     response: frozenset[Path] = frozenset()
@@ -62,7 +79,7 @@ class Policy:
             InvalidEvent: a field that matters is not what the API says.
         """
         kind = event["type"]
-        if kind not in ALWAYS_OPEN and kind not in self.events:
+        if kind not in OPEN_IN[self.session_type] and kind not in self.events:
             raise EventNotAllowed("Events of this type are not allowed here.")
         if kind == "session.update":
             return self._update(event)
@@ -77,7 +94,7 @@ class Policy:
         kept = keep(asked, self.session)
         if not kept:
             return AnswerUpdate()
-        return Forward(_head(event) | {"session": {"type": "realtime"} | kept})
+        return Forward(_head(event) | {"session": {"type": self.session_type} | kept})
 
     def _response(self, event: Event) -> Forward:
         asked = {} if event.get("response") is None else _object(event, "response")

@@ -1,6 +1,6 @@
 """Masks what an upstream quotes of a persona when it refuses it: prompts are not for the log."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from relay.core.events import Json
 
@@ -11,11 +11,14 @@ MIN_QUOTED_CHARS, MAX_QUOTED_CHARS = 12, 16
 MAX_DETAIL_CHARS = 1_000
 
 
-def unquoted(detail: str, session: Mapping[str, Json]) -> str:
-    """Return the words of an upstream, cut, without those of the session that it was sent."""
+def unquoted(detail: str, session: Mapping[str, Json], hints: Sequence[str] = ()) -> str:
+    """Return the words of an upstream, cut, without those of the session that it was sent.
+
+    ``hints`` are what it tells the model that transcribes.
+    """
     detail = detail[:MAX_DETAIL_CHARS]
     masked = list(detail)
-    for words in _texts([session.get(field) for field in SECRET_FIELDS]):
+    for words in _texts([*(session.get(field) for field in SECRET_FIELDS), *hints]):
         length = min(len(words), MAX_QUOTED_CHARS)
         for start in range(len(detail) - length + 1):
             if detail[start : start + length] in words:

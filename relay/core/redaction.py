@@ -84,7 +84,9 @@ def redact_session(
     theirs = session.get("expires_at")
     earlier = min(theirs, expires_at) if isinstance(theirs, int) and theirs > 0 else expires_at
     shown: Event = _discreet(session, persona_words)
-    return shown | _EMPTY_FIELDS | {"id": session_id, "expires_at": earlier}
+    # A session that only transcribes has none of these fields, and strict clients know that.
+    empty = {} if session.get("type") == "transcription" else _EMPTY_FIELDS
+    return shown | empty | {"id": session_id, "expires_at": earlier}
 
 
 def redact_response(response: Event, persona_words: Sequence[str] = ()) -> Event:

@@ -10,7 +10,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from relay.core.estimation import Underway
+from relay.core.estimation import Underway, Untranscribed, estimated_transcription
 from relay.core.events import Event, Json
 from relay.core.metering import (
     Tokens,
@@ -32,10 +32,11 @@ class Report:
     Attributes:
         report_id: what the upstream calls it.
         model: the one that is billed.
-        status: of a response, as the API says it or ``cut_off``; of a transcription, completed.
+        status: of a response, as the API says it; of a transcription, ``completed``; ``cut_off``
+            of what the upstream never reported.
         cost_usd: None when there is no price for what was used.
-        estimated: the tokens are made from the audio that went by, or it is a guess of which
-            kind those are that were cached.
+        estimated: the tokens or the seconds are made from the audio that went by, or it is a
+            guess of which kind those are that were cached.
         unknown: the upstream told no usage; the tokens are not zero but missing.
     """
 
@@ -56,6 +57,7 @@ class Reports:
     def __init__(self, model: str, prices: Prices) -> None:
         """Report on responses of this model, at these prices."""
         self.underway = Underway()
+        self.untranscribed = Untranscribed()
         self._model = model
         self._prices = prices
         self._seen: set[str] = set()
@@ -85,6 +87,7 @@ class Reports:
     def transcription(self, event: Event, model: str, on: date) -> Report | None:
         """Return the report of a transcription; None if it was reported before."""
         item_id = event.get("item_id")
+        self.untranscribed.reported(event)
         part = f"{item_id}/{event.get('content_index', 0)}" if isinstance(item_id, str) else None
         report_id = self._new(part)
         if report_id is None:
@@ -104,13 +107,27 @@ class Reports:
             on,
         )
 
-    def cut_off(self, on: date) -> Iterator[Report]:
-        """Yield a report of each response that will not be told of any more, by its audio."""
+    def cut_off(self, transcriber: str, on: date) -> Iterator[Report]:
+        """Yield a report of all that will not be told of any more, by its audio."""
         for report_id, tokens in tuple(self.underway.estimates()):
             self._seen.add(report_id)
             self.underway.reported(report_id)
             estimate = Report(report_id, "response", self._model, CUT_OFF, tokens, estimated=True)
             yield self._report(estimate, on)
+        for item_id, seconds in self.untranscribed.cut_off().items():
+            part = self._new(f"{item_id}/0")
+            if part is not None:
+                yield self._report(self._estimate(part, transcriber, seconds, on), on)
+
+    def _estimate(self, report_id: str, model: str, seconds: float, on: date) -> Report:
+        """Return the report of a transcription by its turn's length, as its model is billed."""
+        price = self._prices.of(model, on)
+        estimate = Report(
+            report_id, "transcription", model, CUT_OFF, Tokens(), seconds, estimated=True
+        )
+        if price is None or price.usd_per_minute is not None:
+            return estimate
+        return replace(estimate, tokens=estimated_transcription(seconds), transcription_seconds=0.0)
 
     def _new(self, report_id: object) -> str | None:
         name = report_id if isinstance(report_id, str) else f"unnamed_{len(self._seen)}"

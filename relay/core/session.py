@@ -81,6 +81,12 @@ REPORTS_USAGE = frozenset(
 )
 """Server events that tell what was used."""
 
+UNKNOWN = "unknown"
+"""What transcribes, when nobody says."""
+
+SPEECH = ("response.", "conversation.item.input_audio_transcription.")
+"""How server events start that show that somebody speaks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -96,6 +102,7 @@ class Terms:
         relay_ids: what the ids of the relay's own events at the upstream start with; the client
             cannot guess it, so no event of its own is taken for one of ours.
         model: what the responses are billed as.
+        transcriber: the model that transcribes, if one does and the upstream does not say.
         prices: what things cost.
         started_at: when it began, in UTC.
         audio_rate: seconds of audio a second that the client may send.
@@ -132,6 +139,7 @@ class Terms:
     announces: bool = False
     greeting: Event | None = None
     binary_audio: frozenset[Side] = frozenset()
+    transcriber: str | None = None
 
 
 @dataclass(slots=True)
@@ -359,7 +367,7 @@ class Session:
         seen = None if isinstance(raw, Binary) else peek(raw)
         if seen is None:
             return self._unread(raw, now)
-        if seen.type.startswith("response."):
+        if seen.type.startswith(SPEECH):
             self._active = now
         if seen.type == "response.output_audio.delta":
             return (*self._heard_audio(seen, now), Send(Side.CLIENT, raw))
@@ -441,11 +449,22 @@ class Session:
 
     def _on_speech_started(self, event: Event, raw: bytes, now: float) -> Commands:
         self._active = self._playing_until = now
+        self._reports.untranscribed.began(event)
         return self._on_item_id(event, raw, now)
 
     def _on_speech_stopped(self, event: Event, raw: bytes, now: float) -> Commands:
         self._active = self._asked_at = now
+        self._reports.untranscribed.ended(event)
         return self._on_item_id(event, raw, now)
+
+    def _on_committed(self, event: Event, raw: bytes, now: float) -> Commands:
+        if self._transcriber is not None:
+            self._reports.untranscribed.committed(event, self.counts.audio_seconds_to_upstream)
+        return self._on_item_id(event, raw, now)
+
+    def _on_cleared(self, _event: Event, raw: bytes, _now: float) -> Commands:
+        self._reports.untranscribed.cleared(self.counts.audio_seconds_to_upstream)
+        return (Send(Side.CLIENT, raw),)
 
     def _on_item_id(self, event: Event, raw: bytes, _now: float) -> Commands:
         self._conversation.heard(event.get("item_id"))
@@ -528,8 +547,8 @@ class Session:
         return tuple(command for command in commands if isinstance(command, Record))
 
     def settle(self, now: float) -> Commands:
-        """Record what will not be told of any more: responses that were cut off."""
-        reports = self._reports.cut_off(self._today(now))
+        """Record what will not be told of any more: what was cut off."""
+        reports = self._reports.cut_off(self._transcriber or UNKNOWN, self._today(now))
         return tuple(command for report in reports for command in self._record(report))
 
     def _today(self, now: float) -> date:
@@ -541,18 +560,23 @@ class Session:
         return Send(Side.CLIENT, raw if shown == response else encode(event | {"response": shown}))
 
     def _on_transcription(self, event: Event, raw: bytes, now: float) -> Commands:
-        report = self._reports.transcription(event, self._transcriber(), self._today(now))
+        model = self._transcriber or UNKNOWN
+        report = self._reports.transcription(event, model, self._today(now))
         return (*self._record(report), Send(Side.CLIENT, raw))
 
-    def _transcriber(self) -> str:
-        """Return the model that transcribes, which has a price of its own."""
+    @property
+    def _transcriber(self) -> str | None:
+        """The model that transcribes, which has a price of its own; None if nothing is."""
         given = _object(_object(self._confirmed, "audio"), "input")
+        if given.get("transcription", {}) is None:
+            return None
         model = _object(given, "transcription").get("model")
-        return model if isinstance(model, str) else "unknown"
+        return model if isinstance(model, str) else self._terms.transcriber
 
     def _on_transcription_failed(self, event: Event, _raw: bytes, _now: float) -> Commands:
         error = _object(event, "error")
         self._count_error(error)
+        self._reports.untranscribed.reported(event)
         return (Send(Side.CLIENT, encode(event | {"error": self._redacted(error)})),)
 
     def _on_error(self, event: Event, _raw: bytes, _now: float) -> Commands:
@@ -605,7 +629,7 @@ class Session:
         "transcription_session.updated": _on_session,
         "input_audio_buffer.speech_started": _on_speech_started,
         "input_audio_buffer.speech_stopped": _on_speech_stopped,
-        "input_audio_buffer.committed": _on_item_id,
+        "input_audio_buffer.committed": _on_committed,
         "conversation.item.created": _on_item,
         "conversation.item.added": _on_item,
         "conversation.item.done": _on_item,
@@ -617,7 +641,7 @@ class Session:
         "response.done": _on_response_done,
         "response.output_item.added": _on_item,
         "response.output_item.done": _on_item,
-        "input_audio_buffer.cleared": _on_nothing,
+        "input_audio_buffer.cleared": _on_cleared,
         "response.function_call_arguments.delta": _on_nothing,
         "response.function_call_arguments.done": _on_call,
         "error": _on_error,

@@ -84,7 +84,7 @@ export class Conductor {
 
   /** Say something in writing. @param {string} text @returns {Promise<boolean>} whether it was sent */
   async write(text) {
-    if (!(await this.open())) return false;
+    if (!(await this.open()) || conversation.transcribes(this.state)) return false;
     await this.#interrupt();
     const content = [{ type: "input_text", text }];
     this.#connection?.send({
@@ -172,6 +172,9 @@ export class Conductor {
 
   #begin() {
     this.#waiting.splice(0).forEach((resolve) => resolve(true));
+    if (conversation.transcribes(this.state)) {
+      this.#become(conversation.noted(this.state, "This persona writes down what you say, and answers nothing: press Talk."));
+    }
     if (conversation.speaksPcm(this.state)) return;
     this.#closeMicrophone();
     this.#playback = null;
@@ -197,6 +200,7 @@ export class Conductor {
   // Answers: asked for one at a time, and stopped.
 
   #ask() {
+    if (conversation.transcribes(this.state)) return;
     this.#wantsAnswer = true;
     this.#askIfFree();
   }

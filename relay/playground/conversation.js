@@ -92,6 +92,11 @@ export function speaksPcm({ session }) {
   return formats.every((format) => (format?.type ?? "audio/pcm") === "audio/pcm");
 }
 
+/** Tell whether the persona only writes down what it hears. @param {Conversation} state */
+export function transcribes({ session }) {
+  return session?.type === "transcription";
+}
+
 /** Start anew; what was said before stays to be read. @param {Conversation} state @param {string} persona */
 export function connecting(state, persona) {
   return { ...state, ...FRESH, persona, connection: /** @type {const} */ ("connecting"), problem: null };
@@ -143,7 +148,7 @@ const reactions = {
   "input_audio_buffer.speech_stopped": (state, _, now) => ({
     hearing: false,
     askedAt: now,
-    awaited: state.session?.audio?.input?.turn_detection?.create_response !== false,
+    awaited: !transcribes(state) && state.session?.audio?.input?.turn_detection?.create_response !== false,
   }),
   "conversation.item.added": (state, { item }) => ({ entries: withItem(state, item) }),
   "conversation.item.done": (state, { item }) =>
