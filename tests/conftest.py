@@ -2,10 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, settings
 
 # HYPOTHESIS_PROFILE=deep for a long look. No deadline: other work on the machine is no failure.
@@ -14,9 +15,23 @@ settings.register_profile("fast", _ANY_MACHINE, max_examples=100, derandomize=Tr
 settings.register_profile("deep", _ANY_MACHINE, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+"""What the relay runs on in most tests, and what it runs on as a process."""
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory]:
+    """Run what is marked with ``both_loops`` twice."""
+    names = LOOPS if item.get_closest_marker("both_loops") else ("asyncio",)
+    return {name: LOOPS[name] for name in names}
+
 
 def _open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+    links = (link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+    # From when it first listens, uvloop keeps one of /dev/null, to let go of for EMFILE.
+    return len([target for target in links if target != Path(os.devnull)])
 
 
 @pytest.fixture

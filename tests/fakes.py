@@ -155,20 +155,35 @@ class Wire:
         self.head = ""
 
     @classmethod
-    async def dial(cls, port: int, *, receive_buffer_bytes: int | None = None) -> "Wire":
-        """Connect as a client, without a handshake."""
+    async def dial(
+        cls,
+        port: int,
+        *,
+        receive_buffer_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> "Wire":
+        """Connect as a client, without a handshake of WebSocket."""
         connection = socket.socket()
         if receive_buffer_bytes is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
         limit = 2**16 if receive_buffer_bytes is None else receive_buffer_bytes
-        return cls(*await asyncio.open_connection(sock=connection, limit=limit), masks=True)
+        streams = await asyncio.open_connection(
+            sock=connection, limit=limit, ssl=tls, server_hostname="127.0.0.1" if tls else None
+        )
+        return cls(*streams, masks=True)
 
     @classmethod
-    async def connect(cls, port: int, *, receive_buffer_bytes: int | None = None) -> "Wire":
+    async def connect(
+        cls,
+        port: int,
+        *,
+        receive_buffer_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> "Wire":
         """Connect as a client, and shake hands."""
-        wire = await cls.dial(port, receive_buffer_bytes=receive_buffer_bytes)
+        wire = await cls.dial(port, receive_buffer_bytes=receive_buffer_bytes, tls=tls)
         await wire.ask()
         return wire
 
@@ -258,7 +273,7 @@ class Wire:
     async def hang_up(self) -> None:
         """Close the connection, without a Close."""
         self.writer.close()
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, ssl.SSLError):
             await self.writer.wait_closed()
 
 

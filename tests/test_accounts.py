@@ -19,8 +19,8 @@ import websockets
 from aiohttp import ClientSession
 from fakes import Call, FakeUpstream, Script
 from ledgers import locked, select
+from processes import Process, serving
 from relays import PERSONA, RunningRelay, receive, relaying, send, write_config
-from test_drain import Process, serving
 from websockets.asyncio.client import ClientConnection
 
 from relay import accounts, app, realtime, usage

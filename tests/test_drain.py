@@ -5,83 +5,19 @@ import json
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import websockets
 from aiohttp import ClientSession
 from fakes import Call, FakeUpstream, Wire
+from processes import PROJECT, Process, serving
 from relays import receive, send, write_config
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
-PROJECT = Path(__file__).parent.parent
-DEV_MODE = ("-X", "dev") if sys.flags.dev_mode else ()
 DRAIN = "limits: {drain_seconds: %s}"
-
-
-@dataclass
-class Process:
-    """A relay that runs as a process of its own, and what it logs."""
-
-    process: asyncio.subprocess.Process
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    url: str = ""
-
-    async def hear(self, event: str) -> dict[str, Any]:
-        """Read the log until this event; return its line."""
-        assert self.process.stderr is not None
-        async for raw in self.process.stderr:
-            line: dict[str, Any] = json.loads(raw)
-            self.lines.append(line)
-            if line["event"] == event:
-                return line
-        raise AssertionError(f"it ended without {event}: {self.lines}")
-
-    async def ends(self) -> int:
-        """Wait for its end; return the exit status."""
-        assert self.process.stderr is not None
-        async for raw in self.process.stderr:
-            self.lines.append(json.loads(raw))
-        return await self.process.wait()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self.process.send_signal(number)
-
-    def connect(self, query: str = "") -> connect:
-        """Return a client's connection, to be entered."""
-        url = f"{self.url.replace('http', 'ws')}/realtime{query}"
-        return connect(url, compression=None, proxy=None)
-
-    def ended(self) -> list[dict[str, Any]]:
-        """Return the lines of the sessions that have ended."""
-        return [line for line in self.lines if line["event"] == "session.ended"]
-
-
-@asynccontextmanager
-async def serving(config: Path, *under: str) -> AsyncIterator[Process]:
-    """Run ``relay serve``, under another command if there is one; it has to end by itself."""
-    process = await asyncio.create_subprocess_exec(
-        *under, sys.executable, *DEV_MODE, "-m", "relay",
-        "serve", "--config", config, "--port", "0",
-        cwd=PROJECT, stderr=asyncio.subprocess.PIPE, limit=2**20,
-    )  # fmt: skip
-    relay = Process(process)
-    try:
-        async with asyncio.timeout(30):
-            relay.url = (await relay.hear("relay.started"))["url"]
-            yield relay
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-        process._transport.close()  # type: ignore[attr-defined]  # else it is closed a turn later
 
 
 async def test_sigterm_with_50_live_sessions_tells_everybody_and_exits_with_0(
@@ -204,8 +140,7 @@ async def test_clients_that_do_not_read_delay_the_end_by_no_more_than_the_bound(
 
     async with FakeUpstream(floods).running() as upstream:
         async with serving(write_config(tmp_path, upstream.url, DRAIN % "0.1")) as relay:
-            port = int(relay.url.rpartition(":")[2].removesuffix("/v1"))
-            clients = [await Wire.connect(port, receive_buffer_bytes=4096) for _ in range(10)]
+            clients = [await Wire.connect(relay.port, receive_buffer_bytes=4096) for _ in range(10)]
             for _ in clients:
                 await flooded.acquire()
             asked = loop.time()

@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-import ssl
-import subprocess
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import websockets
 from aiohttp import web
+from certificates import issue
 from fakes import BINARY, Call, FakeUpstream, Wire, listens, rude_upstream
 from relays import RunningRelay, receive, relaying, running_relay, write_config
 
@@ -415,36 +413,9 @@ async def test_an_upstream_that_stalls_leaves_time_for_the_next(tmp_path: Path) 
                 assert (await receive(client))["type"] == "session.created"
 
 
-@dataclass
-class Certificate:
-    """A certificate that signs itself."""
-
-    folder: Path
-    name: str
-
-    def __post_init__(self) -> None:
-        self.cert, self.key = self.folder / f"{self.name}.pem", self.folder / f"{self.name}.key"
-        kind = "IP" if self.name[0].isdigit() else "DNS"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-             "-nodes", "-days", "2", "-subj", f"/CN={self.name}",
-             "-addext", f"subjectAltName={kind}:{self.name}",
-             "-keyout", self.key, "-out", self.cert],
-            check=True,
-            capture_output=True,
-        )  # fmt: skip
-
-    @property
-    def context(self) -> ssl.SSLContext:
-        """What a server with this certificate uses."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.cert, self.key)
-        return context
-
-
 async def test_tls_is_verified_and_a_ca_file_can_be_given(tmp_path: Path) -> None:
-    good, other = Certificate(tmp_path, "127.0.0.1"), Certificate(tmp_path, "other.example")
-    async with FakeUpstream(tls=good.context).running() as upstream:
+    good, other = issue(tmp_path), issue(tmp_path, "other.example")
+    async with FakeUpstream(tls=good.serving).running() as upstream:
         trusting = configure(tmp_path, upstream.url, f"ca_file: {good.cert}")
         async with running_relay(trusting) as relay:
             async with relay.connect() as client:
@@ -457,7 +428,7 @@ async def test_tls_is_verified_and_a_ca_file_can_be_given(tmp_path: Path) -> Non
                 assert await refusal(relay) == UNAVAILABLE
                 assert "CERTIFICATE_VERIFY_FAILED" in relay.lines("session.refused")[0]["detail"]
         assert len(upstream.calls) == calls
-    async with FakeUpstream(tls=other.context).running() as upstream:  # the name of another
+    async with FakeUpstream(tls=other.serving).running() as upstream:  # the name of another
         path = configure(tmp_path, upstream.url, f"ca_file: {other.cert}")
         async with running_relay(path) as relay:
             assert await refusal(relay) == UNAVAILABLE
