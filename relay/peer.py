@@ -14,7 +14,9 @@ written once, for both legs. aiohttp leaves these open:
 """
 
 import asyncio
+import socket
 import struct
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -46,6 +48,9 @@ MAX_UNREAD_BYTES = 64 * 1024
 
 LOOKS = 4
 """How often it is looked, in the time that a peer may be slow, whether it reads."""
+
+ACKNOWLEDGED = slice(120, 128)
+"""Where ``tcpi_bytes_acked`` is in ``struct tcp_info`` (linux/tcp.h, since 4.1)."""
 
 Hear = Callable[[bytes], Awaitable[None] | None]
 """Takes a message; what it returns has to be awaited before it can take the next."""
@@ -202,7 +207,7 @@ class Peer(asyncio.Protocol):
         self._wake()
 
     def _read_on(self) -> None:
-        if self._paused:
+        if self._paused and not self._lost.is_set():
             self._paused = False
             self._heard_at = self._loop.time()
             self._transport.resume_reading()
@@ -263,7 +268,7 @@ class Peer(asyncio.Protocol):
         """
         if self.send_at_once(message):
             return
-        waiting_bytes = self._transport.get_write_buffer_size()
+        waiting_bytes = self._waiting_bytes()
         if waiting_bytes > self._patience.max_buffered_bytes + self._in_flight_bytes:
             self.on_slow()
         self._in_flight_bytes = max(self._in_flight_bytes, len(message))
@@ -290,7 +295,8 @@ class Peer(asyncio.Protocol):
 
     def _start_watch(self) -> None:
         if self._watch is None:
-            self._read_bytes, self._idle_looks = self._written_bytes, 0
+            self._read_bytes = self._written_bytes + self._acknowledged_bytes()
+            self._idle_looks = 0
             self._look_later()
 
     def _look_later(self) -> None:
@@ -300,16 +306,31 @@ class Peer(asyncio.Protocol):
     def _look(self) -> None:
         """Look whether the peer has read anything of what waits for it."""
         self._watch = None
-        waiting_bytes = self._transport.get_write_buffer_size()
+        waiting_bytes = self._waiting_bytes()
         if not waiting_bytes:
             return
-        read_bytes = self._written_bytes - waiting_bytes
+        read_bytes = self._written_bytes - waiting_bytes + self._acknowledged_bytes()
         self._idle_looks = 0 if read_bytes > self._read_bytes else self._idle_looks + 1
         self._read_bytes = read_bytes
         if self._idle_looks < LOOKS:
             self._look_later()
         else:
             self.on_slow()
+
+    def _waiting_bytes(self) -> int:
+        """Return what waits to be sent; asyncio's TLS cannot be asked any more once it is lost."""
+        return 0 if self._lost.is_set() else self._transport.get_write_buffer_size()
+
+    def _acknowledged_bytes(self) -> int:
+        """Return what the peer's machine has taken, where the system tells: on Linux.
+
+        Behind TLS, what waits stays as it is for as long as what was encrypted before is read.
+        """
+        if sys.platform != "linux" or self._transport.is_closing():
+            return 0
+        connection = self._transport.get_extra_info("socket")
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKNOWLEDGED.stop)
+        return int.from_bytes(info[ACKNOWLEDGED], sys.byteorder)
 
     def pause_writing(self) -> None:
         """Note that much waits for the peer."""
@@ -336,7 +357,7 @@ class Peer(asyncio.Protocol):
         if not self._paused and now - self._heard_at >= self._patience.silence_seconds:
             return False
         due = now - self._pinged_at >= self._patience.ping_seconds
-        if due and not self._transport.get_write_buffer_size():
+        if due and not self._waiting_bytes():
             self._pinged_at = now
             self._write(PING, b"")
         return True
