@@ -5,12 +5,13 @@ import gc
 import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from aiohttp import web
 
-from relay import cors, credentials, pages, personas
+from relay import cors, credentials, pages, personas, tls
 from relay.accounts import Accounts
 from relay.config import Config, InvalidConfig, Problem, check_listen
 from relay.core.errors import InvalidRequest, RelayDraining, RelayError
@@ -18,6 +19,7 @@ from relay.entra import identity
 from relay.handshake import refusal
 from relay.log import Logger
 from relay.metrics import CONTENT_TYPE, Metrics
+from relay.peer import CLOSE_SECONDS
 from relay.realtime import Realtime
 from relay.source import dotted
 from relay.tools import workshop
@@ -25,19 +27,28 @@ from relay.tools.toolbox import Toolbox
 from relay.upstream import Dialler, Means, connections
 
 HEAD_SECONDS = 15
-"""How long a client may take for the head of its request; aiohttp's own bound is an hour."""
+"""How long a client may take for the head of its request, and before that for the TLS handshake;
+the bounds of aiohttp and asyncio are an hour and a minute."""
+
+BACKLOG = 128
+"""Connections that the system holds until the relay takes them, as aiohttp has it."""
 
 FILES_PER_SESSION, OTHER_FILES = 2, 256
 """What is open: two sockets a session; the ledger, tools, scrapes, clients that are turned away."""
 
 
 class Relay:
-    """What the routes share: the endpoint, the metrics, and how the configuration is read anew."""
+    """What the routes share: the endpoint, the metrics, and how the configuration is read anew.
+
+    Attributes:
+        tls: What clients shake hands with; None where the relay speaks plain HTTP.
+    """
 
     def __init__(self, config: Config, log: Logger, ready: Callable[[], bool]) -> None:
         self.config = config
         self.host = config.server.host
         self.metrics = Metrics(config.personas)
+        self.tls = self._tls()
         self._log = log
         self._upstream_is_ready = ready
         self._reloading = asyncio.Lock()
@@ -103,6 +114,25 @@ class Relay:
         _raise_file_limit(config, self._log)
         self.metrics.reloaded("completed")
         self._log.info("config.reloaded", personas=sorted(config.personas))
+
+    def _tls(self) -> tls.Tls | None:
+        server = self.config.server
+        if server.tls_cert is None or server.tls_key is None:
+            return None
+        return tls.Tls(server.tls_cert, server.tls_key, self._certificate_changed)
+
+    def _certificate_changed(self, problem: tls.CertificateUnusable | None) -> None:
+        self.metrics.reloaded("failed" if problem else "completed")
+        if problem:
+            self._log.error("certificate.refused", problem=f"server.{problem.key}: {problem}")
+        else:
+            self._log.info("certificate.reloaded")
+            self.warn_of_expiry()
+
+    def warn_of_expiry(self) -> None:
+        """Say so if clients are shown a certificate that is too old."""
+        if self.tls and self.tls.valid_until <= datetime.now(UTC):
+            self._log.warning("certificate.expired", valid_until=self.tls.valid_until.isoformat())
 
     def _checked(self, config: Config) -> Config:
         problem = check_listen(self.host) if config.anonymous else None
@@ -251,6 +281,24 @@ def create_runner(app: web.Application) -> web.AppRunner:
     )
 
 
+async def listen(
+    runner: web.AppRunner, host: str, port: int, secure: tls.Tls | None
+) -> asyncio.Server:
+    """Let clients connect; closing what is returned ends that, and no connection.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    assert runner.server is not None, "it is set up"  # noqa: S101
+    secured: dict[str, Any] = {}
+    if secure is not None:
+        secured["ssl"] = secure.context
+        secured["ssl_handshake_timeout"] = HEAD_SECONDS
+        secured["ssl_shutdown_timeout"] = CLOSE_SECONDS
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(runner.server, host, port, backlog=BACKLOG, **secured)
+
+
 async def serve(
     app: web.Application,
     log: Logger,
@@ -271,25 +319,32 @@ async def serve(
     runner = create_runner(app)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
-        # A full collection that looks through all that is loaded would hold audio up for 0.1 s.
-        gc.freeze()
-        async with asyncio.TaskGroup() as tasks:
-            with _signals(relay, load, tasks) as asked_to_stop:
-                log.info(
-                    "relay.started",
-                    url=f"http://{_authority(runner)}/v1",
-                    personas=sorted(relay.config.personas),
-                    upstreams={name: u.url for name, u in relay.config.upstreams.items()},
-                )
-                if unpriced := relay.unpriced():
-                    log.warning("price.missing", models=unpriced)
-                await asked_to_stop()
-                log.info("drain.started", seconds=relay.config.limits.drain_seconds)
-                await relay.realtime.drain(relay.config.limits.drain_seconds)
+        with closing(await listen(runner, host, port, relay.tls)) as server:
+            # A full collection that looks through all that is loaded would hold audio up for 0.1 s.
+            gc.freeze()
+            async with asyncio.TaskGroup() as tasks:
+                with _signals(relay, load, tasks) as asked_to_stop:
+                    _greet(relay, server, log)
+                    await asked_to_stop()
+                    seconds = relay.config.limits.drain_seconds
+                    log.info("drain.started", seconds=seconds)
+                    await relay.realtime.drain(seconds)
     finally:
         await runner.cleanup()
     log.info("relay.stopped")
+
+
+def _greet(relay: Relay, server: asyncio.Server, log: Logger) -> None:
+    """Say where the relay listens and what it is for, and what may be wrong with it."""
+    log.info(
+        "relay.started",
+        url=f"{'https' if relay.tls else 'http'}://{_authority(server)}/v1",
+        personas=sorted(relay.config.personas),
+        upstreams={name: u.url for name, u in relay.config.upstreams.items()},
+    )
+    if unpriced := relay.unpriced():
+        log.warning("price.missing", models=unpriced)
+    relay.warn_of_expiry()
 
 
 def _raise_file_limit(config: Config, log: Logger) -> None:
@@ -303,8 +358,8 @@ def _raise_file_limit(config: Config, log: Logger) -> None:
         log.warning("files.limited", limit=may, needed=needed)
 
 
-def _authority(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
+def _authority(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ import relay
 from relay import app, usage
 from relay import log as logs
 from relay.config import Config, InvalidConfig, check_listen, filled, load, session_update
+from relay.tls import valid_until
 
 DEFAULT_CONFIG = Path("config/relay.yaml")
 FINE, FAILED, WRONG = 0, 1, 2
@@ -180,6 +182,9 @@ def _simulate(given: argparse.Namespace) -> None:
 def _check(given: argparse.Namespace) -> None:
     config = load(given.config, os.environ)
     _run(app.check_tools(config, _log(config)))
+    cert = config.server.tls_cert
+    if cert and (until := valid_until(cert)) <= datetime.now(UTC):
+        print(f"{given.config}: server.tls_cert: warning: expired on {until:%Y-%m-%d}")
     print(f"{given.config}: no problems. Personas: {', '.join(sorted(config.personas))}.")
 
 

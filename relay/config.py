@@ -30,6 +30,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from relay import tls
 from relay.core.events import CLIENT_EVENTS
 from relay.core.pricing import Prices
 from relay.core.variables import render, undeclared, unfit
@@ -79,11 +80,7 @@ __all__ = [
     "session_update",
 ]
 
-NOT_SUPPORTED_YET = (
-    "server.tls_cert",
-    "server.tls_key",
-    "upstreams.*.dialect",
-)
+NOT_SUPPORTED_YET = ("upstreams.*.dialect",)
 """What is modelled but does nothing yet. Written in a file it is refused, so that nobody relies on
 it; deleting a row here switches it on. A row may name one value of a key."""
 
@@ -140,13 +137,33 @@ class Server(_Section):
     port: Port = 8080
     """The port to listen on; 0 takes any that is free."""
     tls_cert: FilePath | None = None
-    """A certificate in PEM format, read again when it changes."""
-    tls_key: FilePath | None = None
-    """The key of the certificate, in PEM format."""
+    """The relay's certificate and its chain, in PEM format: with it, clients use https and wss. It
+    is read again when it changes."""
+    tls_key: FilePath | None = Field(default=None, validate_default=True)
+    """The key of the certificate, in PEM format without a passphrase; likewise."""
     playground: bool = False
     """Whether `GET /` is a page to talk to the personas."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """How the log is written; `auto` is `console` on a terminal and `json` elsewhere."""
+
+    @field_validator("tls_cert")
+    @classmethod
+    def _is_a_certificate(cls, cert: Path | None) -> Path | None:
+        if cert is not None:
+            tls.valid_until(cert)
+        return cert
+
+    @field_validator("tls_key")
+    @classmethod
+    def _is_its_key(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_cert" not in info.data:
+            return key  # what is wrong with the certificate is told already
+        cert = info.data["tls_cert"]
+        if (cert is None) != (key is None):
+            raise ValueError("goes with tls_cert: give both or neither")
+        if cert is not None and key is not None:
+            tls.create_context(cert, key)
+        return key
 
 
 class Upstream(_Section):

@@ -84,7 +84,7 @@ METRICS: Mapping[str, Description] = {
         "histogram", "How long tools that the relay runs took.", ("tool", "outcome")
     ),
     "relay_config_reloads_total": Description(
-        "counter", "Reloads of the configuration.", ("outcome",)
+        "counter", "Reloads of the configuration and of the certificate.", ("outcome",)
     ),
 }
 

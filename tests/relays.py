@@ -3,16 +3,16 @@
 import asyncio
 import io
 import json
+import ssl
 import textwrap
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openai
 from aiohttp import ClientSession, web
-from aiohttp.test_utils import unused_port
 from fakes import FakeUpstream, Script, listens
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -39,21 +39,30 @@ PERSONA = """
 
 @dataclass
 class RunningRelay:
-    """A relay that is listening, and what it logs."""
+    """A relay that is listening, and what it logs.
+
+    ``tls`` is what its clients use, where it speaks TLS.
+    """
 
     port: int
     application: web.Application
     logged: io.StringIO
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def root(self) -> str:
+        """The address of all that it serves."""
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
         """What an SDK is pointed at."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{self.root}/v1"
 
     @property
     def url(self) -> str:
         """The address of the WebSocket."""
-        return f"ws://127.0.0.1:{self.port}/v1/realtime"
+        return f"{self.base_url.replace('http', 'ws', 1)}/realtime"
 
     @property
     def realtime(self) -> Realtime:
@@ -76,13 +85,14 @@ class RunningRelay:
 
     def connect(self, query: str = "", **options: Any) -> connect:
         """Return a raw WebSocket client's connection, to be entered."""
-        return connect(self.url + query, max_size=None, compression=None, proxy=None, **options)
+        options = {"max_size": None, "compression": None, "proxy": None, "ssl": self.tls, **options}
+        return connect(self.url + query, **options)
 
     async def metrics(self) -> dict[str, float]:
         """Scrape: samples by their name with labels."""
         async with (
             ClientSession() as http,
-            http.get(f"http://127.0.0.1:{self.port}/metrics") as answer,
+            http.get(f"{self.root}/metrics", ssl=self.tls or True) as answer,
         ):
             text = await answer.text()
         samples = (line.rpartition(" ") for line in text.splitlines() if line[0] != "#")
@@ -118,15 +128,19 @@ async def running_relay(path: Path) -> AsyncIterator[RunningRelay]:
     """Run a relay on this configuration file."""
     logged = io.StringIO()
     logger = log.create(logged, "json")
-    port = unused_port()
-    application = app.create_app(load(path, {}), logger)
+    config = load(path, {})
+    application = app.create_app(config, logger)
     runner = app.create_runner(application)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    relay = RunningRelay(port, application, logged)
+    cert = config.server.tls_cert
+    tls = ssl.create_default_context(cafile=cert) if cert else None
     try:
-        async with asyncio.timeout(TEST_SECONDS):
-            yield relay
+        with closing(
+            await app.listen(runner, "127.0.0.1", 0, application[app.RELAY].tls)
+        ) as server:
+            relay = RunningRelay(server.sockets[0].getsockname()[1], application, logged, tls)
+            async with asyncio.timeout(TEST_SECONDS):
+                yield relay
     finally:
         await runner.cleanup()
     assert relay.realtime._admission.open("sessions") == 0

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from certificates import issue
 from ruamel.yaml import YAML
 
 import relay.config
@@ -140,11 +141,12 @@ def test_the_image_is_installed_from_the_hashed_locks() -> None:
         assert "--require-hashes" in options or "--no-deps --no-index" in options
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(
     ("status", "exit_status"), [(HTTPStatus.OK, 0), (HTTPStatus.SERVICE_UNAVAILABLE, 1)]
 )
 def test_the_healthcheck_tells_a_healthy_relay_from_another(
-    status: HTTPStatus, exit_status: int
+    tmp_path: Path, status: HTTPStatus, exit_status: int, scheme: str
 ) -> None:
     class Health(BaseHTTPRequestHandler):
         """A relay that only has its health to offer."""
@@ -157,10 +159,14 @@ def test_the_healthcheck_tells_a_healthy_relay_from_another(
     _, *arguments = json.loads(command)
 
     with HTTPServer(("127.0.0.1", 0), Health) as server:
-        thread = threading.Thread(target=server.handle_request)
+        if scheme == "https":
+            context = issue(tmp_path, "voice.example").serving
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
         arguments[-1] = arguments[-1].replace("8080", str(server.server_port))
         run = subprocess.run([sys.executable, *arguments], check=False, timeout=10)
+        server.shutdown()
         thread.join()
 
     assert run.returncode == exit_status

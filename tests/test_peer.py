@@ -1,6 +1,7 @@
 """One end of a session, against peers that are alive, slow, gone or rude; and what aiohttp does."""
 
 import asyncio
+import logging
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -499,6 +500,7 @@ async def test_aiohttp_logs_every_subprotocol_that_it_does_not_know(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The reason why the relay shows it a handshake without credentials."""
+    caplog.set_level(logging.WARNING, "aiohttp.websocket")
 
     async def handle(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()

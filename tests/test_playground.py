@@ -20,6 +20,7 @@ from urllib.error import URLError
 
 import pytest
 import pytest_asyncio
+from certificates import issue
 from relays import running_relay, write_config
 
 from relay.simulator import speech
@@ -219,7 +220,7 @@ async def opened(browser: Browser, address: str, *, width: int = 1280) -> AsyncI
         yield playground
     finally:
         await context.close()
-    own = re.match(r"http(://[^/]+/)", address)
+    own = re.match(r"https?(://[^/]+/)", address)
     assert own is not None
     assert all(own[1] in url for url in playground.requested + playground.sockets)
 
@@ -378,6 +379,20 @@ async def test_a_refused_microphone_is_explained_and_writing_goes_on(demo: str) 
         await expect(playground.problem).to_contain_text("The microphone was refused")
         await playground.say("Hello")
         await expect(playground.log).to_contain_text("You said: Hello", timeout=TURN_MS)
+
+
+async def test_over_https_the_page_talks_over_wss(relay_demo: Relay, tmp_path: Path) -> None:
+    settings = f"server: {{playground: true, {issue(tmp_path).settings}}}"
+    config = write_config(tmp_path, relay_demo.upstream, settings)
+    with running("serve", "--config", str(config)) as relay:
+        async with (
+            running_browser("--ignore-certificate-errors") as other,
+            opened(other, relay.page) as playground,
+        ):
+            await playground.say("Hello")
+            await expect(playground.state).to_have_text("Speaking", timeout=TURN_MS)
+            assert await playground.page.evaluate("window.isSecureContext")
+            assert playground.sockets[0].startswith("wss://")
 
 
 async def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, demo: str) -> None:
