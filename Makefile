@@ -11,14 +11,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check fix bench lock
+.PHONY: help demo run test clients clients-slow check fix bench lock clients-lock
 # Else a venv without pip, which Debian leaves behind when python3-venv is missing, would be used.
 .DELETE_ON_ERROR:
 # Two installations into one .venv at the same time would break it.
 .NOTPARALLEL:
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/speech.stamp ## set up and start the relay on the local upstream: no key, no network
 	$(BIN)/relay demo $(ARGS)
@@ -29,6 +29,20 @@ run: $(VENV)/run.stamp ## set up and start the relay on config/relay.yaml, with 
 test: $(VENV)/dev.stamp ## set up and run the whole test suite
 	$(BIN)/pytest --cov --cov-report=
 	$(BIN)/coverage report --skip-covered --fail-under=100
+
+# Each in an environment of its own, because what one pins another cannot have.
+CLIENTS := tests/clients
+INSTALL := bin/python -m pip --disable-pip-version-check --quiet install --require-hashes
+# Without npm the clients of Node are skipped, unless the environment says that it must be there.
+NPM := $(if $(or $(shell command -v npm),$(RELAY_REQUIRE_NODE)),openai-agents-npm)
+QUICK := $(VENV)/clients/openai-agents.stamp $(NPM:%=$(CLIENTS)/%/node_modules/.package-lock.json)
+SLOW := $(VENV)/clients/pipecat.stamp $(VENV)/clients/livekit.stamp
+
+clients: $(VENV)/dev.stamp $(QUICK) ## set up stock clients, and run a conversation with each
+	$(BIN)/pytest tests/test_clients.py -m "not slow" $(ARGS)
+
+clients-slow: $(VENV)/dev.stamp $(SLOW) ## the same with pipecat and livekit, which are large
+	$(BIN)/pytest tests/test_clients.py -m slow $(ARGS)
 
 check: $(VENV)/dev.stamp ## lint, types, import contracts
 	$(BIN)/ruff check
@@ -47,16 +61,36 @@ bench: $(VENV)/dev.stamp ## the benchmarks, one table
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
 
+# Names no host: whoever installs decides where from. Checksums decide what.
+NPM_LOCK = npm --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
+
 lock: ## resolve pyproject.toml into requirements/, with uv
 	$(COMPILE) --group build -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) pyproject.toml -c requirements/run.txt --extra speech -o requirements/speech.txt
 	$(COMPILE) pyproject.toml -c requirements/speech.txt --extra speech --group dev -o requirements/dev.txt
 
+clients-lock: ## resolve what the stock clients need, with uv and npm
+	set -e; for wanted in $(CLIENTS)/*/requirements.in; do \
+		$(COMPILE) $$wanted -o $${wanted%.in}.txt; done
+	set -e; for package in $(CLIENTS)/*/package.json; do \
+		(cd $${package%/*} && $(NPM_LOCK) $(if $(findstring --upgrade,$(ARGS)),update,install)); done
+
 # A stamp is as new as the lock that was installed, so an unchanged tree installs nothing.
 $(VENV)/%.stamp: requirements/%.txt requirements/build.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements/build.txt -r $<
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Some package comes as source only; what builds it is locked too, and so comes first.
+$(VENV)/clients/%.stamp: $(CLIENTS)/%/requirements.txt requirements/build.txt | $(BIN)/python
+	$(BIN)/python -m venv --clear $(@:.stamp=)
+	$(@:.stamp=)/$(INSTALL) -r requirements/build.txt
+	$(@:.stamp=)/$(INSTALL) --no-build-isolation -r $<
+	@touch $@
+
+$(CLIENTS)/%/node_modules/.package-lock.json: $(CLIENTS)/%/package-lock.json
+	cd $(CLIENTS)/$* && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 $(BIN)/python:

@@ -28,6 +28,11 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory
     return {name: LOOPS[name] for name in names}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run of the stock clients write what it saw into docs/clients.md."""
+    parser.addoption("--write-table", action="store_true", help="write docs/clients.md")
+
+
 def _open_files() -> int:
     links = (link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
     # From when it first listens, uvloop keeps one of /dev/null, to let go of for EMFILE.

@@ -124,8 +124,8 @@ def write_fallbacks(folder: Path, **upstreams: Mapping[str, Any]) -> Path:
 
 
 @asynccontextmanager
-async def running_relay(path: Path) -> AsyncIterator[RunningRelay]:
-    """Run a relay on this configuration file."""
+async def running_relay(path: Path, seconds: float = TEST_SECONDS) -> AsyncIterator[RunningRelay]:
+    """Run a relay on this configuration file, for at most so long."""
     logged = io.StringIO()
     logger = log.create(logged, "json")
     config = load(path, {})
@@ -139,7 +139,7 @@ async def running_relay(path: Path) -> AsyncIterator[RunningRelay]:
             await app.listen(runner, "127.0.0.1", 0, application[app.RELAY].tls)
         ) as server:
             relay = RunningRelay(server.sockets[0].getsockname()[1], application, logged, tls)
-            async with asyncio.timeout(TEST_SECONDS):
+            async with asyncio.timeout(seconds):
                 yield relay
     finally:
         await runner.cleanup()

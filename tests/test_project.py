@@ -72,10 +72,13 @@ def test_what_builds_the_package_is_locked() -> None:
         ("demo", ".venv/bin/relay demo --port 9000"),
         ("run", ".venv/bin/relay serve --config config/relay.yaml --port 9000"),
         ("test", ".venv/bin/pytest"),
+        ("clients", '.venv/bin/pytest tests/test_clients.py -m "not slow"'),
+        ("clients-slow", ".venv/bin/pytest tests/test_clients.py -m slow"),
         ("check", ".venv/bin/mypy"),
         ("bench", ".venv/bin/python bench"),
         ("fix", ".venv/bin/ruff format"),
         ("lock", "pip compile"),
+        ("clients-lock", "--omit-lockfile-registry-resolved"),
     ],
 )
 def test_make_has_the_verb(verb: str, command: str) -> None:
@@ -86,11 +89,11 @@ def test_make_has_the_verb(verb: str, command: str) -> None:
     assert command in subprocess.check_output(make, env=environment, text=True)
 
 
-def test_ci_runs_the_commands_of_the_readme() -> None:
+def test_ci_runs_the_documented_commands() -> None:
     script = ROOT / ".ci/run"
 
     assert os.access(script, os.X_OK)
-    assert script.read_text().endswith("\nmake check\nmake test\n")
+    assert script.read_text().endswith("\nmake check\nmake test\nmake clients\n")
 
 
 def test_the_changelog_the_package_and_the_module_have_one_version() -> None:

@@ -1,0 +1,60 @@
+"""Turns with the sync client of the package `openai`; the argument is the dialect."""
+
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import openai
+from dialects import DIALECTS, HELLO, pointed
+
+SPEECH = Path(os.environ["RELAY_SPEECH"]).read_bytes()
+CHUNK_BYTES = 4_800
+dialect = DIALECTS[sys.argv[1]]
+saw = {"version": openai.__version__, "answers": [], "audio_bytes": 0, "called": []}
+
+
+def response(connection: Any) -> Any:
+    """Hear a response out, and return it."""
+    for event in connection:
+        if event.type == "error":
+            raise RuntimeError(event.error.message)
+        if event.type == dialect.audio_delta:
+            saw["audio_bytes"] += len(base64.b64decode(event.delta))
+        if event.type == dialect.transcript_done:
+            saw["answers"].append(event.transcript)
+        if event.type == "response.done":
+            return event.response
+    raise RuntimeError("closed before the response was done")
+
+
+def talk(connection: Any) -> None:
+    connection.session.update(session=dialect.session)
+    connection.conversation.item.create(item=HELLO)
+    connection.response.create()
+    response(connection)
+
+    for start in range(0, len(SPEECH), CHUNK_BYTES):
+        audio = base64.b64encode(SPEECH[start : start + CHUNK_BYTES]).decode()
+        connection.input_audio_buffer.append(audio=audio)
+    for call in response(connection).output:
+        saw["called"].append([call.name, json.loads(call.arguments)])
+        output = json.dumps({"stopped_at": "the blue door"})
+        item = {"type": "function_call_output", "call_id": call.call_id, "output": output}
+        connection.conversation.item.create(item=item)
+    connection.response.create()
+    response(connection)
+
+
+def main() -> None:
+    persona = {"persona": os.environ["RELAY_PERSONA"]}
+    with openai.OpenAI(**pointed(sys.argv[1])) as client:
+        realtime = dialect.realtime(client)
+        with realtime.connect(model=dialect.model, extra_query=persona) as connection:
+            talk(connection)
+
+
+main()
+print(json.dumps(saw))
