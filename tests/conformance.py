@@ -65,8 +65,14 @@ def check_event(event: Json) -> None:
     """Check one event: nothing that is required is missing, nothing unknown is there."""
     assert list(event)[:2] == ["type", "event_id"]
     assert _ID.fullmatch(event["event_id"])
-    model = _MODELS[event["type"]].model_validate(event, strict=True)
-    unknown = sorted(_unknown(model, event["type"]))
+    check_type(event, _MODELS[event["type"]], allowed=_UNTYPED)
+
+
+def check_type(
+    value: Json, model: type[BaseModel], *, allowed: Mapping[str, frozenset[str]] | None = None
+) -> None:
+    """Check that a value is what a type says, and has no field more but those allowed."""
+    unknown = sorted(_unknown(model.model_validate(value, strict=True), "", allowed or {}))
     assert not unknown, f"unknown fields: {unknown}"
 
 
@@ -82,25 +88,25 @@ def check_order(heard: list[Json]) -> None:
     assert len(limits) <= len(done), "rate limits come after a response"
 
 
-def _server_events() -> Iterator[tuple[str, type[BaseModel]]]:
-    union = get_args(RealtimeServerEvent)[0]
-    for model in get_args(union):
-        yield get_args(model.model_fields["type"].annotation)[0], model
+def events_of(annotation: Any) -> Mapping[str, type[BaseModel]]:
+    """Return the types of a union of events, each by what its ``type`` says."""
+    models: tuple[type[BaseModel], ...] = get_args(get_args(annotation)[0])
+    return {get_args(model.model_fields["type"].annotation)[0]: model for model in models}
 
 
-_MODELS = dict(_server_events())
+_MODELS = events_of(RealtimeServerEvent)
 
 
-def _unknown(value: object, path: str) -> Iterator[str]:
+def _unknown(value: object, path: str, allowed: Mapping[str, frozenset[str]]) -> Iterator[str]:
     if isinstance(value, BaseModel):
-        allowed = _UNTYPED.get(type(value).__name__, frozenset())
+        known = allowed.get(type(value).__name__, frozenset())
         extra = value.model_extra or {}
-        yield from (f"{path}.{name}" for name in extra if name not in allowed)
+        yield from (f"{path}.{name}" for name in extra if name not in known)
         for name in type(value).model_fields:
-            yield from _unknown(getattr(value, name), f"{path}.{name}")
+            yield from _unknown(getattr(value, name), f"{path}.{name}", allowed)
     elif isinstance(value, list):
         for index, member in enumerate(value):
-            yield from _unknown(member, f"{path}[{index}]")
+            yield from _unknown(member, f"{path}[{index}]", allowed)
 
 
 def _sequences(heard: list[Json]) -> Iterator[tuple[str, list[Json]]]:
