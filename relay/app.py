@@ -197,6 +197,8 @@ def create_app(
             web.options("/v1/realtime/client_secrets", _preflight),
             web.post("/v1/realtime/sessions", _sessions),
             web.options("/v1/realtime/sessions", _preflight),
+            web.post("/v1/realtime/transcription_sessions", _transcription_sessions),
+            web.options("/v1/realtime/transcription_sessions", _preflight),
         ]
     )
     if config.server.playground:
@@ -237,6 +239,12 @@ async def _client_secrets(request: web.Request) -> web.Response:
 async def _sessions(request: web.Request) -> web.Response:
     config = request.app[RELAY].config
     return await _shared(request, credentials.respond(request, config, credentials.session))
+
+
+async def _transcription_sessions(request: web.Request) -> web.Response:
+    config = request.app[RELAY].config
+    answer = credentials.respond(request, config, credentials.transcription_session)
+    return await _shared(request, answer)
 
 
 async def _preflight(request: web.Request) -> web.Response:

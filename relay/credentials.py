@@ -1,4 +1,4 @@
-"""POST /v1/realtime/client_secrets, and /sessions in the old shape: mint short-lived credentials.
+"""POST /v1/realtime/client_secrets, and its two older forms: mint short-lived credentials.
 
 A backend that has a key of the relay's mints one for a browser of its own: bound to a persona, and
 with what it knows of its user filled in. The shapes are OpenAI's, so that the stock SDK works. Of
@@ -10,15 +10,15 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from aiohttp import web
 
 from relay import auth
 from relay.claims import Claims, mint
-from relay.config import Config, Persona, session_update
+from relay.config import TRANSCRIPTION, Config, Persona, session_update
+from relay.core.beta.minting import minted_session, minted_transcription_session
 from relay.core.errors import CredentialsNotOffered, InvalidRequest, PersonaNotAllowed
-from relay.core.events import Event, Json
+from relay.core.events import Event
 from relay.core.redaction import redact_session
 from relay.core.variables import read_variables
 
@@ -65,7 +65,23 @@ def session(body: Event, principal: auth.Principal, config: Config, now: float) 
     """
     asked = body | {"expires_after": _object(body, "client_secret").get("expires_after")}
     persona, secret = _mint(asked, principal, config, now)
-    return {**_flat(_session(persona)), "client_secret": secret}
+    unsaid = {} if persona.transcribes else {"output_modalities": ["audio"]}
+    return minted_session(unsaid | _session(persona), secret)
+
+
+def transcription_session(
+    body: Event, principal: auth.Principal, config: Config, now: float
+) -> Event:
+    """Return the same for ``client.beta.realtime.transcription_sessions.create``.
+
+    Raises:
+        RelayError: the caller gets none.
+    """
+    # Its types call expires_at what those of a session call expires_after.
+    after = _object(body, "client_secret").get("expires_at")
+    asked = body | {"expires_after": after, "intent": TRANSCRIPTION}
+    persona, secret = _mint(asked, principal, config, now)
+    return minted_transcription_session(_session(persona), secret)
 
 
 def _mint(
@@ -130,53 +146,6 @@ def _session(persona: Persona) -> Event:
     if persona.transcribes:
         return shown | {"object": "realtime.transcription_session"}
     return shown | {"object": "realtime.session", "model": persona.name}
-
-
-def _flat(session: Event) -> Event:
-    """Return a session in the shape of the beta interface."""
-    found = {name: _at(session, path) for name, path in _FLAT.items()}
-    flat = {name: value for name, value in found.items() if value is not None}
-    for name, path in _FLAT_FORMATS.items():
-        if isinstance(given := _at(session, path), dict):
-            flat[name] = _BETA_FORMATS.get(given.get("type"), "pcm16")
-    spoken = "text" not in session.get("output_modalities", ())
-    return flat | {"modalities": ["audio", "text"] if spoken else ["text"]}
-
-
-def _at(session: Event, path: str) -> Json:
-    """Return what stands at a dotted path; None where there is nothing."""
-    value: Json = session
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-_FLAT: Final[Mapping[str, str]] = {
-    "id": "id",
-    "object": "object",
-    "model": "model",
-    "expires_at": "expires_at",
-    "instructions": "instructions",
-    "tools": "tools",
-    "tool_choice": "tool_choice",
-    "voice": "audio.output.voice",
-    "speed": "audio.output.speed",
-    "input_audio_transcription": "audio.input.transcription",
-    "input_audio_noise_reduction": "audio.input.noise_reduction",
-    "turn_detection": "audio.input.turn_detection",
-    "max_response_output_tokens": "max_output_tokens",
-}
-"""Fields of the beta session, and where the current one has them."""
-
-_FLAT_FORMATS: Final[Mapping[str, str]] = {
-    "input_audio_format": "audio.input.format",
-    "output_audio_format": "audio.output.format",
-}
-_BETA_FORMATS: Final[Mapping[Json, str]] = {
-    "audio/pcm": "pcm16",
-    "audio/pcmu": "g711_ulaw",
-    "audio/pcma": "g711_alaw",
-}
 
 
 async def _read(request: web.Request) -> Event:

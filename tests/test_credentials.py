@@ -17,8 +17,10 @@ import openai.resources.beta  # takes seconds, which a running relay would wait 
 import pytest
 import websockets
 from aiohttp import ClientSession
+from conformance import check_type
 from fakes import FakeUpstream, listens
 from multidict import CIMultiDict
+from openai.types.beta.realtime import SessionCreateResponse, TranscriptionSession
 from pydantic import SecretStr
 from relays import PERSONA, RunningRelay, receive, relaying, write_config
 
@@ -280,15 +282,17 @@ def test_the_answer_shows_the_session_without_the_persona_s_words(config: Config
 def test_the_old_shape_is_flat(config: Config) -> None:
     answer = credentials.session({"persona": "tutor"}, BACKEND, config, NOW)
 
+    check_type(answer, SessionCreateResponse, allowed=NAMED)
     assert answer.pop("id").startswith("sess_")
     assert answer.pop("client_secret").keys() == {"value", "expires_at"}
     assert answer == {
         "object": "realtime.session",
         "model": "tutor",
-        "expires_at": 0,
         "instructions": "",
         "tools": [],
         "tool_choice": "auto",
+        "tracing": None,
+        "temperature": 0.8,
         "modalities": ["text"],
         "voice": "cedar",
         "speed": 1.25,
@@ -296,6 +300,37 @@ def test_the_old_shape_is_flat(config: Config) -> None:
         "input_audio_transcription": {"model": "gpt-transcribe"},
         "turn_detection": {"type": "server_vad", "silence_duration_ms": 400},
     }
+
+
+def test_a_persona_that_says_nothing_of_it_speaks(config: Config) -> None:
+    answer = credentials.session({}, BACKEND, config, NOW)
+
+    assert answer["modalities"] == ["audio", "text"]
+
+
+def test_the_old_shape_of_a_transcriber_is_flat_too(config: Config) -> None:
+    secret = {"expires_at": {"anchor": "created_at", "seconds": 30}}
+
+    answer = credentials.transcription_session(
+        {"persona": "tutor", "client_secret": secret}, BACKEND, config, NOW
+    )
+
+    named = {"TranscriptionSession": NAMED["SessionCreateResponse"]}
+    check_type(answer, TranscriptionSession, allowed=named)
+    assert answer.pop("id").startswith("sess_")
+    assert answer.pop("client_secret")["expires_at"] == NOW + 30
+    assert answer == {
+        "object": "realtime.transcription_session",
+        "model": "tutor",
+        "modalities": ["text"],
+        "input_audio_format": "g711_ulaw",
+        "input_audio_transcription": {},  # its model is newer than the types
+        "turn_detection": {"type": "server_vad", "silence_duration_ms": 400},
+    }
+
+
+NAMED = {"SessionCreateResponse": frozenset({"id", "object", "model"})}
+"""Of OpenAI's published examples; the types do not have them."""
 
 
 # What a credential opens.
@@ -514,6 +549,31 @@ async def test_the_stock_sdk_mints_in_the_old_shape_and_connects(tmp_path: Path)
     assert "You teach everybody" in upstream.calls[0].received[0]["session"]["instructions"]
 
 
+async def test_the_stock_sdk_mints_for_a_transcriber_and_connects(tmp_path: Path) -> None:
+    async with minting(tmp_path) as (relay, _), relay.sdk("key-of-backend") as backend:
+        session = await backend.beta.realtime.transcription_sessions.create(
+            input_audio_format="pcm16",
+            client_secret={"expires_at": {"anchor": "created_at", "seconds": 60}},
+            extra_body={"persona": "tutor"},
+        )
+        assert session.input_audio_format == "g711_ulaw"
+        assert 50 < session.client_secret.expires_at - time.time() <= 60
+
+        await connects(relay, session.client_secret.value)
+
+
+async def test_the_blocking_sdk_mints_in_the_old_shapes(tmp_path: Path) -> None:
+    async with minting(tmp_path) as (relay, _):
+        with openai.OpenAI(base_url=relay.base_url, api_key="key-of-backend") as backend:
+            old = backend.beta.realtime
+            session = await asyncio.to_thread(old.sessions.create, extra_body={"persona": "tutor"})
+            transcription = await asyncio.to_thread(old.transcription_sessions.create)
+
+    assert session.voice == "cedar"
+    assert session.client_secret.value.startswith("ek_")
+    assert transcription.client_secret.value.startswith("ek_")
+
+
 async def test_a_page_connects_with_a_credential_as_a_subprotocol(tmp_path: Path) -> None:
     async with minting(tmp_path) as (relay, _), relay.sdk("key-of-backend") as backend:
         secret = await backend.realtime.client_secrets.create()
@@ -613,7 +673,7 @@ async def preflight(relay: RunningRelay, path: str, origin: str) -> tuple[int, M
         return answer.status, answer.headers
 
 
-@pytest.mark.parametrize("path", ["client_secrets", "sessions"])
+@pytest.mark.parametrize("path", ["client_secrets", "sessions", "transcription_sessions"])
 async def test_a_page_of_an_allowed_origin_may_post(tmp_path: Path, path: str) -> None:
     async with minting(tmp_path) as (relay, _):
         status, headers = await preflight(relay, path, "https://shop.example")
