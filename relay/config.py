@@ -80,7 +80,7 @@ __all__ = [
     "session_update",
 ]
 
-NOT_SUPPORTED_YET = ("upstreams.*.dialect",)
+NOT_SUPPORTED_YET: tuple[str, ...] = ()
 """What is modelled but does nothing yet. Written in a file it is refused, so that nobody relies on
 it; deleting a row here switches it on. A row may name one value of a key."""
 
@@ -175,7 +175,7 @@ class Upstream(_Section):
     """Its address, with http, https, ws or wss; required unless the provider is `openai`. For
     `azure`, that of the resource, with `?api-version=...` to choose another preview."""
     dialect: Literal["ga", "beta"] = "ga"
-    """The interface that it speaks."""
+    """The interface that it speaks: what it cannot say of a session in `beta` is left out."""
     api_key: Secret | None = Field(default=None, validate_default=True)
     """The key that the relay shows to it. A `compatible` upstream can do without, and `azure` with
     the extra `azure`, which gets tokens of Entra ID."""

@@ -4,6 +4,8 @@ from aiohttp import web
 
 from relay import auth
 from relay.config import Limits
+from relay.core.beta.peers import BetaClient
+from relay.core.dialects import GA, Dialect
 from relay.core.errors import ClientLost, InvalidRequest, OriginNotAllowed, RelayError
 from relay.core.events import encode
 from relay.peer import Patience, Peer
@@ -17,22 +19,27 @@ SUBPROTOCOLS = (SUBPROTOCOL, EVENTS_SUBPROTOCOL)
 """What the relay may answer, the first that is offered."""
 
 HANDSHAKE_HEADERS = ("Upgrade", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
-BETA_HEADER, BETA_SUBPROTOCOL = "OpenAI-Beta", "openai-beta.realtime-v1"
+BETA_HEADER, BETA_VERSION = "OpenAI-Beta", "realtime=v1"
+BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
 
 
 def check(request: web.Request) -> None:
-    """Let only a WebSocket handshake of the current API pass.
+    """Let only a WebSocket handshake pass.
 
     Raises:
         InvalidRequest: it is something else.
     """
     if not is_upgrade(request):
         raise InvalidRequest("This address speaks WebSocket (RFC 6455), and nothing else.")
-    if BETA_HEADER in request.headers or BETA_SUBPROTOCOL in auth.subprotocols(request.headers):
-        raise InvalidRequest(
-            "Clients of the beta interface are not supported yet: "
-            "leave out 'OpenAI-Beta', and use client.realtime instead of client.beta.realtime."
-        )
+
+
+def dialect(request: web.Request) -> Dialect:
+    """Return what a client speaks: the beta interface if it says so, for the whole session."""
+    offered = auth.subprotocols(request.headers)
+    named = ",".join(request.headers.getall(BETA_HEADER, ())).split(",")
+    if BETA_SUBPROTOCOL in offered or BETA_VERSION in map(str.strip, named):
+        return BetaClient(announces=EVENTS_SUBPROTOCOL in offered)
+    return GA
 
 
 def _without_credentials(request: web.Request) -> web.Request:

@@ -23,6 +23,7 @@ from relay.config import Config, Persona, Upstream, equipped, filled
 from relay.core.admission import Admission, Place
 from relay.core.close import CloseCode
 from relay.core.commands import CallTool, End, Side
+from relay.core.dialects import Dialect, start
 from relay.core.errors import (
     InternalError,
     RelayDraining,
@@ -141,11 +142,12 @@ class Realtime:
         with ExitStack() as place:
             announces = handshake.EVENTS_SUBPROTOCOL in auth.subprotocols(request.headers)
             call = _Call(principal, persona, config, toolbox, announces=announces)
+            dialect = handshake.dialect(request)
             self._admit(principal, call, config, place)
             with self._opening(principal, config):
                 upstream = await self._dial(call)
                 try:
-                    session = call.session(upstream)
+                    session = call.session(upstream, dialect)
                     answer, client = await handshake.accept(request, config.limits)
                 except BaseException:
                     await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
@@ -298,10 +300,15 @@ class _Call:
         self._limits, self._upstreams = config.limits, config.upstreams
         self._prices = config.prices
 
-    def session(self, upstream: OpenedUpstream) -> Session:
+    def session(self, upstream: OpenedUpstream, client: Dialect) -> Session:
         """Start a session on an upstream that has confirmed the persona."""
-        terms = self._terms(self._upstreams[upstream.name])
-        return Session(terms, upstream.session, now=asyncio.get_running_loop().time())
+        return start(
+            self._terms(self._upstreams[upstream.name]),
+            upstream.session,
+            now=asyncio.get_running_loop().time(),
+            client=client,
+            upstream=upstream.dialect,
+        )
 
     async def run_tool(self, call: CallTool) -> str:
         """Run a tool of the persona's for this session."""

@@ -3,7 +3,8 @@
 Nothing of the client travels: the URL, the headers and the key are the configuration's. TLS is
 verified, no proxy of the environment is used, no redirect is followed (it would carry the key to
 wherever it points), nothing is compressed (base64 audio shrinks by a quarter, for 40 to 200 us a
-message and 268 KiB a connection), and the beta header, fatal since 2026-05-12, is never sent.
+message and 268 KiB a connection), and the beta header, fatal since 2026-05-12, is sent to nobody
+but an upstream whose ``dialect`` it is.
 """
 
 import asyncio
@@ -20,8 +21,10 @@ import aiohttp
 import relay
 from relay.address import realtime_url
 from relay.config import Config, Persona, Upstream, session_query, session_update
+from relay.core.beta.peers import BetaUpstream
 from relay.core.circuit import Circuit, worth_trying
 from relay.core.close import CloseCode
+from relay.core.dialects import GA, Dialect
 from relay.core.errors import (
     RelayError,
     UpstreamRefused,
@@ -55,12 +58,13 @@ upstream that does not read, the client is not read either, and its Close not se
 
 @dataclass(frozen=True, slots=True)
 class OpenedUpstream:
-    """An upstream that has confirmed the persona."""
+    """An upstream that has confirmed the persona, which is told in GA."""
 
     name: str
     peer: Peer
     session: Event
     ready_seconds: float
+    dialect: Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class _Attempt:
     persona: Persona
     user: str | None
     seconds: float
+    dialect: Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +134,15 @@ class Dialler:
         names = worth_trying({name: self.circuits[name] for name in persona.upstream}, started)
         failure: RelayError = UpstreamUnavailable()
         for left, name in zip(range(len(names), 0, -1), names, strict=True):
-            attempt = _Attempt(name, persona, user, seconds=(deadline - loop.time()) / left)
+            dialect = _dialect(self._upstreams[name])
+            seconds = (deadline - loop.time()) / left
+            attempt = _Attempt(name, persona, user, seconds, dialect)
             try:
                 peer, session = await self._try(attempt, relay_ids)
             except (UpstreamTimeout, UpstreamUnavailable, UpstreamRefused) as error:
                 failure = error
             else:
-                return OpenedUpstream(name, peer, session, loop.time() - started)
+                return OpenedUpstream(name, peer, session, loop.time() - started, dialect)
         raise failure
 
     async def _try(self, attempt: "_Attempt", relay_ids: str) -> tuple[Peer, Event]:
@@ -171,7 +178,7 @@ class Dialler:
         try:
             async with asyncio.timeout(attempt.seconds):
                 peer = await self._connect(attempt)
-                return peer, await _configure(peer, opening)
+                return peer, await _configure(peer, opening, attempt.dialect)
         except BaseException as error:
             if peer is not None:
                 await peer.leave(CloseCode.NORMAL_CLOSURE, "the session did not open")
@@ -209,14 +216,15 @@ class Dialler:
         return {"api-key": secret} if azure else {"Authorization": f"Bearer {secret}"}
 
 
-async def _configure(peer: Peer, opening: Opening) -> Event:
+async def _configure(peer: Peer, opening: Opening, dialect: Dialect) -> Event:
     """Send the persona and wait until the upstream has confirmed it."""
-    while (message := await peer.receive()) is not None:
-        answer = opening.receive(message)
-        if isinstance(answer, Opened):
-            return answer.session
-        if answer is not None:
-            await peer.send(answer.message)
+    while (received := await peer.receive()) is not None:
+        for message in dialect.inward(received):
+            answer = opening.receive(message)
+            if isinstance(answer, Opened):
+                return answer.session
+            if answer is not None and (update := dialect.outward(answer.message)) is not None:
+                await peer.send(update)
     raise opening.closed(peer.close_code, peer.close_reason)
 
 
@@ -227,8 +235,14 @@ def _headers(upstream: Upstream, user: str | None) -> dict[str, str]:
         "OpenAI-Project": upstream.project,
         "OpenAI-Safety-Identifier": user,
     }
+    if upstream.dialect == "beta":
+        named["OpenAI-Beta"] = "realtime=v1"
     configured = {name: value.get_secret_value() for name, value in upstream.headers.items()}
     return configured | {name: value for name, value in named.items() if value}
+
+
+def _dialect(upstream: Upstream) -> Dialect:
+    return BetaUpstream(upstream.extra_session_fields) if upstream.dialect == "beta" else GA
 
 
 def _tls(upstream: Upstream) -> ssl.SSLContext:

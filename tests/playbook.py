@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from relay.core import dialects
 from relay.core.commands import Command, Record, Send, Side
+from relay.core.dialects import GA, Dialect
 from relay.core.events import Event
 from relay.core.policy import Policy
 from relay.core.pricing import Prices
@@ -120,10 +122,17 @@ class Play:
         return [_readable(command) for command in commands if not isinstance(command, Record)]
 
 
-def start(policy: Policy | None = None, *, session: Event = PERSONA, **terms: Any) -> Play:
+def start(
+    policy: Policy | None = None,
+    *,
+    session: Event = PERSONA,
+    client: Dialect = GA,
+    upstream: Dialect = GA,
+    **terms: Any,
+) -> Play:
     """Start a session at second 0."""
     changed = replace(TERMS, policy=policy or Policy(), **terms)
-    return Play(Session(changed, session, now=0.0))
+    return Play(dialects.start(changed, session, now=0.0, client=client, upstream=upstream))
 
 
 def _readable(command: Command) -> Answer:

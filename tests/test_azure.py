@@ -18,7 +18,6 @@ from aiohttp import web
 from fakes import Call, FakeUpstream
 from relays import RunningRelay, receive, running_relay, write_fallbacks
 
-from relay import config
 from relay.config import InvalidConfig, load
 from relay.core.circuit import FAILURES
 from relay.entra import identity
@@ -61,10 +60,7 @@ async def test_a_key_goes_into_its_own_header_and_the_model_is_the_deployment(
     assert "Authorization" not in request.headers
 
 
-async def test_the_preview_is_asked_for_a_version_and_a_deployment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(config, "NOT_SUPPORTED_YET", ())
+async def test_the_preview_is_asked_for_a_version_and_a_deployment(tmp_path: Path) -> None:
     addresses = asyncio.Queue[str]()
 
     async def note(request: web.Request) -> web.StreamResponse:

@@ -232,7 +232,11 @@ RELAY_PROBLEMS = [
     ("${OPENAI_API_KEY}", '""', "6: upstreams.openai.api_key: must be printable ASCII"),
     ("${OPENAI_API_KEY}", "${SPLIT_SECRET}", "6: upstreams.openai.api_key: must be printable"),
     ("${OPENAI_API_KEY}", "[s3cret]", "6: upstreams.openai.api_key: must be text"),
-    ("${OPENAI_API_KEY}", "x\n    dialect: ga", "7: upstreams.openai.dialect: not supported yet"),
+    (
+        "${OPENAI_API_KEY}",
+        "x\n    dialect: v1",
+        "7: upstreams.openai.dialect: must be 'ga' or 'beta'",
+    ),
     (
         "ws://127.0.0.1:9000/v1/",
         "ws://h?api-version=1",

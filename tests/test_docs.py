@@ -21,6 +21,8 @@ from simulated import simulated
 from relay import address, app, cli, credentials, demo, entra, log, realtime, upstream
 from relay.config import Config, Limits, PersonaLimits, Secrets, Upstream, load
 from relay.core import circuit
+from relay.core.beta.events import NAMES_DOWN
+from relay.core.beta.fields import GONE, SESSION
 from relay.core.close import MAX_REASON_BYTES, CloseCode
 from relay.core.errors import ClientLost, OriginNotAllowed, RelayError
 from relay.core.events import CLIENT_EVENTS, MAX_DEPTH, MAX_ID_CHARS, MAX_VALUES
@@ -79,7 +81,7 @@ async def running_demo() -> AsyncIterator[RunningRelay]:
             yield relay
 
 
-CONVERSATIONS = ("sync", "async with a tool", "raw")
+CONVERSATIONS = ("sync", "async with a tool", "beta", "raw")
 """The Python samples of the README, in their order; the one that mints comes after them."""
 
 
@@ -370,6 +372,25 @@ def test_a_number_that_is_given_as_a_default_is_the_default() -> None:
 )
 def test_a_number_that_is_fixed_is_the_one_in_the_code(sentence: str) -> None:
     assert sentence in BEHAVIOUR
+
+
+def test_each_field_of_a_beta_session_is_in_the_table_with_its_place_in_ga() -> None:
+    page = read("docs/dialects.md")
+    table = page.split("\n## The session\n")[1].split("\n## ")[0]
+    documented = {row[0]: row[1] for row in rows(table)}
+
+    for field in SESSION:
+        assert documented[f"`{field.beta}`"] == f"`{'.'.join(field.ga)}`"
+    assert {f"`{name}`" for name in GONE} == {k for k, v in documented.items() if v == "(gone)"}
+
+
+def test_each_event_that_is_called_otherwise_in_beta_is_in_the_table() -> None:
+    table = read("docs/dialects.md").split("\n## Events of the server\n")[1].split("\n## ")[0]
+    pairs = [[re.findall(r"`([^`]+)`", cell) for cell in row] for row in rows(table)]
+    documented = {ga: beta for row in pairs for ga, beta in zip(row[1], row[0], strict=False)}
+
+    for ga, beta in NAMES_DOWN.items():
+        assert documented[ga] == beta
 
 
 def test_what_security_points_at_exists() -> None:

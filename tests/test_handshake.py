@@ -161,9 +161,6 @@ REFUSALS = [
     pytest.param(
         BEARER, "?api_key=PLANTED-QUERY", 400, "invalid_request", 1008, id="key in the query"
     ),
-    pytest.param(
-        BEARER | {"OpenAI-Beta": "realtime=v1"}, "", 400, "invalid_request", 1008, id="beta"
-    ),
 ]
 
 
@@ -184,18 +181,6 @@ async def test_a_refusal_has_a_status_and_the_error_body_of_openai(
     assert (closed_with, in_band) == (close_code, error | {"event_id": None})
     assert not upstream.calls
     assert [line["code"] for line in relay.lines("session.refused")] == [code, code]
-
-
-async def test_a_beta_subprotocol_is_refused_in_band(tmp_path: Path) -> None:
-    async with relaying(tmp_path) as (relay, upstream):
-        error, code = await refused_in_band(
-            relay.connect(subprotocols=["realtime", "openai-beta.realtime-v1"])
-        )
-        status, _, _ = await refused(relay.connect(subprotocols=["openai-beta.realtime-v1"]))
-
-    assert (error["code"], code, status) == ("invalid_request", 1008, 400)
-    assert "beta" in error["message"]
-    assert not upstream.calls
 
 
 FOREIGN_ORIGINS = [

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable
+from itertools import product
 from typing import Any
 
 import hostile
@@ -11,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playbook import Play, start
 
+from relay.core.beta.peers import BetaClient, BetaUpstream
+from relay.core.beta.vocabulary import SERVER_EVENTS
 from relay.core.commands import End, Send, Side
+from relay.core.dialects import Dialect, Ga
 from relay.core.events import Binary
 from relay.core.policy import OPEN_IN, Policy
 from relay.core.session import Session
@@ -66,9 +70,9 @@ def scanned_type(raw: bytes) -> str:
     return found[1].decode()
 
 
-def a_conversation(policy: Policy) -> Play:
+def a_conversation(policy: Policy, new_client: Callable[[], Dialect]) -> Play:
     """Return a session whose client may name an item and answer a call."""
-    play = start(policy, max_blocked_events=10**6)
+    play = start(policy, max_blocked_events=10**6, client=new_client())
     play.upstream(type="conversation.item.added", item={"id": "item_1", "type": "message"})
     play.upstream(type="response.function_call_arguments.done", call_id="call_1")
     return play
@@ -95,8 +99,17 @@ def is_harmless(event: dict[str, Any], policy: Policy) -> bool:
     )
 
 
+CLIENTS: tuple[Callable[[], Dialect], ...] = (Ga, BetaClient)
+PAIRS = list(product(CLIENTS, (Ga, BetaUpstream)))
+
+
 def check_sent(raw: bytes, policy: Policy) -> None:
-    commands = a_conversation(policy).session.receive(Side.CLIENT, raw, 1.0)
+    for new_client in CLIENTS:
+        check_sent_by(new_client, raw, policy)
+
+
+def check_sent_by(new_client: Callable[[], Dialect], raw: bytes, policy: Policy) -> None:
+    commands = a_conversation(policy, new_client).session.receive(Side.CLIENT, raw, 1.0)
     sent = [c.message for c in commands if isinstance(c, Send) and c.to is Side.UPSTREAM]
     for message in sent:
         read = readings(message)
@@ -131,7 +144,7 @@ def test_the_properties_are_not_empty() -> None:
 
     @given(hostile.messages)
     def count(raw: bytes) -> None:
-        for command in a_conversation(GENEROUS).session.receive(Side.CLIENT, raw, 1.0):
+        for command in a_conversation(GENEROUS, Ga).session.receive(Side.CLIENT, raw, 1.0):
             if isinstance(command, Send) and command.to is Side.UPSTREAM:
                 sent[command.message is raw] += 1
 
@@ -143,14 +156,15 @@ def test_the_properties_are_not_empty() -> None:
 @pytest.mark.parametrize("raw", hostile.CORPUS, ids=lambda raw: repr(raw[:60]))
 @pytest.mark.parametrize("side", Side)
 def test_no_known_trick_breaks_the_session(raw: bytes, side: Side) -> None:
-    play = start(session={})
+    for client, upstream in PAIRS:
+        play = start(session={}, client=client(), upstream=upstream())
 
-    for message in (raw, Binary(raw)):
-        play.session.receive(side, message, 1.0)
-    play.session.tick(2.0)
+        for message in (raw, Binary(raw)):
+            play.session.receive(side, message, 1.0)
+        play.session.tick(2.0)
 
 
-_KINDS = sorted(Session._reactions)
+_KINDS = sorted({*Session._reactions, *SERVER_EVENTS})
 
 
 @given(
@@ -172,12 +186,15 @@ _KINDS = sorted(Session._reactions)
             st.booleans(),
         ),
         max_size=8,
-    )
+    ),
+    st.sampled_from(PAIRS),
 )
 def test_nothing_that_a_side_says_is_a_surprise(
     lines: list[tuple[Side, bytes, bool]],
+    speaking: tuple[Callable[[], Dialect], Callable[[], Dialect]],
 ) -> None:
-    play = start()
+    client, upstream = speaking
+    play = start(client=client(), upstream=upstream())
 
     for now, (side, raw, binary) in enumerate(lines):
         play.session.receive(side, Binary(raw) if binary else raw, float(now))
@@ -185,13 +202,17 @@ def test_nothing_that_a_side_says_is_a_surprise(
 
 
 @pytest.mark.parametrize("kind", hostile.SERVER_EVENTS)
-@given(data=st.data())
+@given(data=st.data(), speaking=st.sampled_from(PAIRS))
 def test_no_server_event_tells_of_the_persona_or_the_account(
-    kind: str, data: st.DataObject
+    kind: str,
+    data: st.DataObject,
+    speaking: tuple[Callable[[], Dialect], Callable[[], Dialect]],
 ) -> None:
     raw = data.draw(hostile.SERVER_EVENTS[kind])
+    client, upstream = speaking
+    play = start(client=client(), upstream=upstream())
 
-    for command in start().session.receive(Side.UPSTREAM, raw, 1.0):
+    for command in play.session.receive(Side.UPSTREAM, raw, 1.0):
         told = command.message if isinstance(command, Send) else b""
         assert b"PLANTED" not in told
         assert not isinstance(command, End)
