@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from relay.config import NOT_SUPPORTED_YET, Config
+from relay.config import Config
 from relay.source import KeyPath
 
 FILE = Path(__file__).parent / "configuration.md"
@@ -26,7 +26,6 @@ The relay reads one YAML file, `relay.yaml`, and a folder of personas beside it.
 - Inside `[ ]` and `{ }`, YAML wants quotes: `["${NAME}"]`.
 - The files are YAML 1.2 in UTF-8, without aliases and tags.
 - Relative paths start at the folder of `relay.yaml`.
-- A key that is not supported yet is refused wherever it is written.
 
 `NAME` stands for a name that you choose.
 """
@@ -102,7 +101,7 @@ def _inner(root: Schema, key: Schema) -> Iterator[tuple[KeyPath, Schema]]:
 
 def _row(path: KeyPath, key: Schema, *, required: bool) -> str:
     default = "**required**" if required else _default(key)
-    meaning = " ".join([_line(key.get("description", "See below.")), *_not_supported(path)])
+    meaning = _line(key.get("description", "See below."))
     return f"| `{path[-1]}` | {_type(key)} | {default} | {meaning} |"
 
 
@@ -130,18 +129,6 @@ def _type(key: Schema) -> str:
 def _bounds(key: Schema) -> str:
     bounds = [f"{words} {key[bound]}" for bound, words in BOUNDS.items() if bound in key]
     return f" ({', '.join(bounds)})" if bounds else ""
-
-
-def _not_supported(path: KeyPath) -> Iterator[str]:
-    """Yield the remarks on a key; a session has no table, so what is in it is named here."""
-    for row in NOT_SUPPORTED_YET:
-        place, _, value = row.partition(": ")
-        keys = tuple(place.split("."))
-        if keys == path:
-            yield f"*`{value}` is not supported yet.*" if value else "*Not supported yet.*"
-        elif path[-1] == "session" and keys[: len(path)] == path:
-            inside = row.removeprefix(f"{'.'.join(map(str, path))}.").replace(".*.", "[].")
-            yield f"*`{inside}` is not supported yet.*"
 
 
 def _line(text: str) -> str:

@@ -80,10 +80,6 @@ __all__ = [
     "session_update",
 ]
 
-NOT_SUPPORTED_YET: tuple[str, ...] = ()
-"""What is modelled but does nothing yet. Written in a file it is refused, so that nobody relies on
-it; deleting a row here switches it on. A row may name one value of a key."""
-
 TRANSCRIPTION = "transcription"
 """The type of a session that is heard and not answered, and the intent that opens one."""
 
@@ -649,20 +645,6 @@ def _reserved(sources: _Sources) -> Iterator[Problem]:
         given = "name" if prefix else "file"
         if given in document.value:
             yield document.problem((given,), "unknown key")
-        for path in document.lines:
-            if any(_is_row(row, (*prefix, *path), document.at(*path)) for row in NOT_SUPPORTED_YET):
-                yield document.problem(path, "not supported yet: remove it")
-
-
-def _is_row(row: str, path: KeyPath, value: Any) -> bool:
-    """Tell whether a row of `NOT_SUPPORTED_YET` is about a key and its value."""
-    key, _, refused = row.partition(": ")
-    pattern = key.split(".")
-    return (
-        len(pattern) == len(path)
-        and all(part in {"*", name} for part, name in zip(pattern, path, strict=True))
-        and refused in {"", value if isinstance(value, str) else None}
-    )
 
 
 def _scope(sources: _Sources) -> Scope:

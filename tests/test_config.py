@@ -620,9 +620,7 @@ def test_origins_are_exact(load_text: Load) -> None:
     assert loaded.browser.allowed_origins == tuple(origins)
 
 
-def test_a_switched_on_key_is_read(load_text: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deleting its row is all that a feature needs to do here."""
-    monkeypatch.setattr(config, "NOT_SUPPORTED_YET", ())
+def test_what_is_written_is_read(load_text: Load) -> None:
     relay = f"""{RELAY}
     trusted: true
     limits: {{usd_per_day: 0.1}}

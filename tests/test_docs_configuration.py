@@ -4,8 +4,6 @@ import re
 import runpy
 from pathlib import Path
 
-from relay.config import NOT_SUPPORTED_YET
-
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "configuration.md").read_text(encoding="utf-8")
 
@@ -22,9 +20,3 @@ def test_every_key_has_a_meaning() -> None:
 
     assert len(rows) > 60
     assert [key for key, meaning in rows if not meaning.strip()] == []
-
-
-def test_every_key_that_is_not_supported_yet_is_marked() -> None:
-    marks = re.findall(r"[Nn]ot supported yet\.\*", PAGE)
-
-    assert len(marks) == len(NOT_SUPPORTED_YET)
