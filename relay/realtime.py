@@ -6,7 +6,6 @@ configured session, and whoever is refused has cost no connection to the upstrea
 
 import asyncio
 import secrets
-import string
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -50,7 +49,6 @@ PERSONA_FULL = partial(SessionLimitReached, "Too many sessions are open with thi
 HANDSHAKE = Place("handshakes", 1000, RelayFull)
 """As many are opened at a time: each holds a client, a dial and a TLS handshake for seconds."""
 
-_ID_CHARS = string.ascii_letters + string.digits
 _MIN_QUOTED_CHARS = 24
 """Shorter pieces of a prompt stand in any sentence."""
 
@@ -295,7 +293,7 @@ class _Call:
         self.client, self.user = principal.client, principal.user
         self._toolbox = toolbox
         self.persona, self._announces = persona, announces
-        self.session_id = "sess_" + "".join(secrets.choice(_ID_CHARS) for _ in range(21))
+        self.session_id = f"sess_{secrets.token_hex(16)[:21]}"  # as long as OpenAI's
         self.relay_ids = f"relay_{secrets.token_hex(16)}_"
         self._limits, self._upstreams = config.limits, config.upstreams
         self._prices = config.prices
