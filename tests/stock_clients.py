@@ -126,6 +126,20 @@ CLIENTS = (
         transport="websockets",
     ),
     StockClient(
+        name="`openai` (Python), beta, async",
+        package="openai",
+        environment=OWN,
+        script="openai-python/asynchronous.py beta",
+        transport="websockets",
+    ),
+    StockClient(
+        name="`openai` (Python), beta, sync",
+        package="openai",
+        environment=OWN,
+        script="openai-python/synchronous.py beta",
+        transport="websockets",
+    ),
+    StockClient(
         name="`openai-agents` (Python)",
         package="openai-agents",
         environment=AGENTS,
