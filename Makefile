@@ -54,7 +54,7 @@ fix: $(VENV)/dev.stamp ## what lint and format can repair by themselves
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/dev.stamp ## the benchmarks, one table
+bench: $(VENV)/bench.stamp ## the benchmarks, one table
 	$(BIN)/python bench $(ARGS)
 
 # Pins that still fit are kept; make lock ARGS=--upgrade takes the newest.
@@ -68,7 +68,8 @@ lock: ## resolve pyproject.toml into requirements/, with uv
 	$(COMPILE) --group build -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) pyproject.toml -c requirements/run.txt --extra speech -o requirements/speech.txt
-	$(COMPILE) pyproject.toml -c requirements/speech.txt --extra speech --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/run.txt --group bench -o requirements/bench.txt
+	$(COMPILE) pyproject.toml -c requirements/speech.txt -c requirements/bench.txt --extra speech --group dev -o requirements/dev.txt
 
 clients-lock: ## resolve what the stock clients need, with uv and npm
 	set -e; for wanted in $(CLIENTS)/*/requirements.in; do \

@@ -21,11 +21,22 @@ ENTRY = re.compile(
     r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;]+)(?: ; (?P<marker>[^\\\n]+?))?"
     r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
 )
+
+
+def group(name: str) -> list[str]:
+    """Return what a dependency group asks for, with the groups that it includes."""
+    asked = []
+    for entry in GROUPS[name]:
+        asked += [entry] if isinstance(entry, str) else group(entry["include-group"])
+    return asked
+
+
 LOCKS = {
-    "build": GROUPS["build"],
+    "build": group("build"),
     "run": PROJECT["dependencies"],
     "speech": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["speech"],
-    "dev": PROJECT["dependencies"] + GROUPS["dev"],
+    "bench": PROJECT["dependencies"] + group("bench"),
+    "dev": PROJECT["dependencies"] + group("dev"),
 }
 
 

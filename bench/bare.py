@@ -1,0 +1,70 @@
+"""The relay without the relay: the same server, the same transports, and nothing decided.
+
+``python bench/bare.py CONFIG`` with a configuration of the relay's. What it costs less is what
+policy, metering, the ledger and the metrics cost. It dials and opens a session as the relay does.
+"""
+
+import asyncio
+import gc
+import sys
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from relay import handshake, log
+from relay.app import create_runner
+from relay.config import Config, load
+from relay.core.close import CloseCode
+from relay.core.events import encode
+from relay.entra import Entra
+from relay.peer import Peer
+from relay.upstream import Dialler, Means, connections
+
+
+class Bare:
+    """Passes on what each side says until one of them has closed."""
+
+    def __init__(self, config: Config, dialler: Dialler) -> None:
+        self._config = config
+        self._dialler = dialler
+        self._persona = config.personas[str(config.default_persona)]
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Relay one session."""
+        upstream = await self._dialler.open(self._persona, "bare_")
+        answer, client = await handshake.accept(request, self._config.limits)
+        await client.send(encode({"type": "session.created", "session": upstream.session}))
+        await _relay(client, upstream.peer)
+        return answer
+
+
+async def _relay(client: Peer, upstream: Peer) -> None:
+    ended = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_pass_on(client, upstream, ended))
+        tasks.create_task(_pass_on(upstream, client, ended))
+        await ended.wait()
+        tasks.create_task(upstream.close(CloseCode.NORMAL_CLOSURE, ""))
+        tasks.create_task(client.close(CloseCode.NORMAL_CLOSURE, ""))
+
+
+async def _pass_on(source: Peer, sink: Peer, ended: asyncio.Event) -> None:
+    await source.listen(lambda said: None if sink.send_at_once(said) else sink.send(said))
+    ended.set()
+
+
+async def _serve(config: Config) -> None:
+    async with connections() as http:
+        means = Means(http, Entra(), lambda _upstream, _outcome: None, log.create(sys.stderr))
+        app = web.Application()
+        app.add_routes([web.get("/v1/realtime", Bare(config, Dialler(means, config)).handle)])
+        runner = create_runner(app)
+        await runner.setup()
+        await web.TCPSite(runner, config.server.host, config.server.port).start()
+        gc.freeze()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(load(Path(sys.argv[1]), {})))

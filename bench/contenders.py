@@ -1,0 +1,224 @@
+"""What is compared, and how each is configured.
+
+All get the same work on one core, and verify the certificate of an upstream that speaks TLS. The
+transparent ones pass on what they do not read. The relay is what ``relay serve`` is, and ``bare``
+the same without a decision.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from machine import HOST, Cores, Server, free_port, serving
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+KEY = "sk-bench"
+DEBIAN_PROGRAMS = "/usr/sbin"
+"""Not on everybody's path."""
+
+NGINX = """
+worker_processes 1;
+worker_rlimit_nofile 20000;
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen {host}:{port} backlog=4096;
+    location / {{
+      proxy_pass {origin};
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection upgrade;
+      proxy_read_timeout 1h;
+      # The default of 4 KiB takes two reads for a delta.
+      proxy_buffer_size 16k;
+      proxy_buffers 4 16k;
+      {tls}
+    }}
+  }}
+}}
+"""
+NGINX_TLS = """proxy_ssl_verify on;
+      proxy_ssl_name localhost;
+      proxy_ssl_trusted_certificate {ca_file};"""
+
+HAPROXY = """
+global
+  nbthread 1
+  maxconn 8000
+defaults
+  mode http
+  timeout connect 10s
+  timeout client 1h
+  timeout server 1h
+  timeout tunnel 1h
+frontend clients
+  bind {host}:{port} backlog 4096
+  default_backend realtime
+backend realtime
+  server upstream {authority} {tls}
+"""
+HAPROXY_TLS = "ssl verify required ca-file {ca_file}"
+
+# Its limits are for clients who take too much: the whole load is one client's.
+RELAY = """
+server: {{host: {host}, port: {port}}}
+upstreams:
+  openai:
+    url: {origin}/v1
+    api_key: {key}
+    {tls}
+personas: {root}/config/personas
+default_persona: receptionist
+clients: {{bench: {{key: {key}}}}}
+limits: {{max_sessions: 100000, audio_rate: 1000000, events_per_second: 1000000}}
+usage: {{path: {folder}/usage.db, prices: {root}/config/prices.yaml}}
+"""
+RELAY_TLS = "ca_file: {ca_file}"
+
+LITELLM = """
+model_list:
+  - model_name: gpt-realtime-2.1
+    litellm_params: {{model: openai/gpt-realtime-2.1, api_base: "{origin}/v1", api_key: {key}}}
+general_settings: {{master_key: {key}}}
+{tls}
+"""
+LITELLM_TLS = "litellm_settings: {{ssl_verify: {ca_file}}}"
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where the upstream listens; ``ca_file`` is None when it speaks without TLS."""
+
+    port: int
+    ca_file: Path | None
+
+    @property
+    def authority(self) -> str:
+        """Host and port."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Its address in HTTP."""
+        return f"{'https' if self.ca_file else 'http'}://{self.authority}"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A relay in the widest sense.
+
+    Attributes:
+        program: its name or path.
+        arguments: start it; ``{config}`` and ``{port}`` are filled in.
+        version_arguments: make it tell its version.
+        config: the text of its configuration, and of what it needs besides for TLS.
+        configures: it gives the session its persona, so that the client need not.
+    """
+
+    name: str
+    program: str
+    arguments: tuple[str, ...]
+    version_arguments: tuple[str, ...]
+    config: tuple[str, str]
+    configures: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str | None:
+        """Which version is installed; None when there is none."""
+        program = self._path()
+        if program is None:
+            return None
+        asked = [program, *self.version_arguments]
+        environment = os.environ | self.environment
+        told = subprocess.run(asked, capture_output=True, text=True, check=True, env=environment)
+        found = re.search(r"\d+\.\d+\.\d+", told.stdout + told.stderr)
+        return found and found[0]
+
+    @contextmanager
+    def running(self, folder: Path, upstream: Upstream) -> Iterator[Server]:
+        """Run it in front of an upstream, with a folder of its own."""
+        port = free_port()
+        config = folder / f"{self.name}.conf"
+        config.write_text(self._configuration(folder, port, upstream))
+        filled = [part.format(config=config, port=port) for part in self.arguments]
+        command = [str(self._path()), *filled]
+        log = folder / f"{self.name}.log"
+        core = Cores.available().relay
+        with serving(command, port, log, core, os.environ | self.environment) as server:
+            yield server
+
+    def _path(self) -> str | None:
+        return shutil.which(self.program) or shutil.which(self.program, path=DEBIAN_PROGRAMS)
+
+    def _configuration(self, folder: Path, port: int, upstream: Upstream) -> str:
+        text, tls = self.config
+        return text.format(
+            folder=folder,
+            root=ROOT,
+            host=HOST,
+            port=port,
+            key=KEY,
+            origin=upstream.origin,
+            authority=upstream.authority,
+            tls=tls.format(ca_file=upstream.ca_file) if upstream.ca_file else "",
+        )
+
+
+CONTENDERS = (
+    Contender(
+        "nginx",
+        program="nginx",
+        arguments=("-c", "{config}"),
+        version_arguments=("-v",),
+        config=(NGINX, NGINX_TLS),
+    ),
+    Contender(
+        "haproxy",
+        program="haproxy",
+        arguments=("-db", "-f", "{config}"),
+        version_arguments=("-v",),
+        config=(HAPROXY, HAPROXY_TLS),
+    ),
+    Contender(
+        "bare",
+        program=sys.executable,
+        arguments=(str(HERE / "bare.py"), "{config}"),
+        version_arguments=("-m", "relay", "--version"),
+        config=(RELAY, RELAY_TLS),
+        configures=True,
+    ),
+    Contender(
+        "relay",
+        program=sys.executable,
+        arguments=("-m", "relay", "serve", "--config", "{config}"),
+        version_arguments=("-m", "relay", "--version"),
+        config=(RELAY, RELAY_TLS),
+        configures=True,
+    ),
+    Contender(
+        "LiteLLM",
+        program=str(ROOT / ".venv/litellm/bin/litellm"),
+        arguments=("--config", "{config}", "--host", HOST, "--port", "{port}"),
+        version_arguments=("--version",),
+        config=(LITELLM, LITELLM_TLS),
+        # Else it asks the network for its list of prices before it listens.
+        environment={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+    ),
+)

@@ -1,0 +1,122 @@
+"""The upstream of the bench: as much of the Realtime API as a conversation needs, and no more.
+
+``python bench/upstream.py PORT [CERTIFICATE KEY]``. It confirms a session, answers every fifth
+append with a delta, ends a response every five seconds with its usage, and begins the next. It
+checks that each append is the one after the last, byte for byte, and closes on whoever lost one.
+"""
+
+import gc
+import json
+import ssl
+import sys
+
+import uvloop
+from events import (
+    APPEND,
+    APPEND_HEAD,
+    DELTA,
+    Stamp,
+    WrongAudio,
+    delta_head,
+    ends_response,
+    is_answered,
+    response_created,
+    response_done,
+    session_event,
+)
+from machine import HOST
+from picows import (
+    WSCloseCode,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    ws_create_server,
+)
+
+TEXT, CLOSE = WSMsgType.TEXT, WSMsgType.CLOSE
+
+
+class Conversation(WSListener):
+    """One session, as the upstream sees it."""
+
+    def __init__(self) -> None:
+        self._transport: WSTransport
+        self._session: int | None = None
+        self._next = 0
+        self._response = 0
+        self._delta_head = b""
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Greet, as the API does."""
+        self._transport = transport
+        self._send(session_event("session.created"))
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Answer one message."""
+        if frame.msg_type == CLOSE:
+            transport.send_close(WSCloseCode.OK)
+            transport.disconnect()
+            return
+        message = frame.get_payload_as_bytes()
+        try:
+            if message.startswith(APPEND_HEAD):
+                self._hear(message)
+            else:
+                self._hear_other(message)
+        except (WrongAudio, ValueError, KeyError) as wrong:
+            transport.send_close(WSCloseCode.POLICY_VIOLATION, str(wrong)[:100].encode())
+            transport.disconnect()
+
+    def _hear_other(self, message: bytes) -> None:
+        event = json.loads(message)
+        if event["type"] == "session.update":
+            self._send(session_event("session.updated", **event["session"]))
+        else:
+            self._hear(message)
+
+    def _hear(self, message: bytes) -> None:
+        stamp = _, session, sequence = APPEND.stamp(message, APPEND_HEAD)
+        if self._session is None:
+            self._session = session
+            self._begin_response()
+        if session != self._session or sequence != self._next:
+            raise WrongAudio(f"append {sequence} of {session}, not {self._next} of {self._session}")
+        self._next += 1
+        if is_answered(session, sequence):
+            self._answer(stamp)
+
+    def _answer(self, stamp: Stamp) -> None:
+        _, session, sequence = stamp
+        self._send(DELTA.encode(self._delta_head, stamp))
+        if ends_response(session, sequence):
+            self._send(response_done(session, self._response))
+            self._response += 1
+            self._begin_response()
+
+    def _begin_response(self) -> None:
+        assert self._session is not None, "it has spoken"  # noqa: S101
+        self._delta_head = delta_head(self._session, self._response)
+        self._send(response_created(self._session, self._response))
+
+    def _send(self, message: bytes) -> None:
+        self._transport.send(TEXT, message)
+
+
+def _converse(_request: WSUpgradeRequest) -> Conversation:
+    return Conversation()
+
+
+async def _serve(port: int, *certificate: str) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+    if tls:
+        tls.load_cert_chain(*certificate)
+    server = await ws_create_server(_converse, HOST, port, ssl=tls, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    # A pause of the upstream would be taken for one of the relay.
+    gc.disable()
+    uvloop.run(_serve(int(sys.argv[1]), *sys.argv[2:]))
