@@ -30,7 +30,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from relay import tls
+from relay import schema, tls
 from relay.core.events import CLIENT_EVENTS
 from relay.core.pricing import Prices
 from relay.core.variables import render, undeclared, unfit
@@ -648,8 +648,6 @@ def _reserved(sources: _Sources) -> Iterator[Problem]:
 
 
 def _scope(sources: _Sources) -> Scope:
-    from relay import schema  # noqa: PLC0415  # half a second that only `load` needs
-
     upstreams = sources.root.at("upstreams")
     names = upstreams if isinstance(upstreams, dict) else {}
     extra = {field for name in names for field in _extra_fields_of(name, sources.root)}
@@ -727,8 +725,6 @@ def _exposed(root: Document) -> list[Problem]:
 
 def _session_problems(persona: Document, extra_fields: frozenset[str]) -> Iterator[Problem]:
     """Find what the upstream would refuse in a session, or fill in with a default of its own."""
-    from relay import schema  # noqa: PLC0415  # half a second that only `load` needs
-
     session = persona.at("session")
     if not isinstance(session, dict):
         return

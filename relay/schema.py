@@ -2,24 +2,20 @@
 
 The package's models let unknown fields pass, so that old programs survive new fields. A persona
 must not: one misspelt field, and the upstream discards the whole update, instructions included. So
-the annotations are walked here, and what they do not name is a fault.
+their JSON Schema is walked here, and what it does not name is a fault.
 
-Importing this module imports ``openai``, which takes half a second.
+It is a file, ``session.json``, since to import the package would take half of the time of a start.
+``docs/generate_session.py`` writes it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
+from pathlib import Path
+from typing import Any
 
-from openai.types.realtime.realtime_response_create_params import RealtimeResponseCreateParams
-from openai.types.realtime.realtime_session_create_request import RealtimeSessionCreateRequest
-from openai.types.realtime.realtime_transcription_session_create_request import (
-    RealtimeTranscriptionSessionCreateRequest,
-)
-from openai.types.realtime.session_update_event import Session
-from pydantic import BaseModel
+import msgspec
 
 from relay.source import KeyPath
 
@@ -36,12 +32,24 @@ MOVED: Mapping[str, str] = {
 MAX_PLACES = 2
 """A name that stands in more places (``type``) says nothing about what was meant."""
 
-_WORDS: Mapping[Any, str] = {
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
+Schema = Mapping[str, Any]
+"""A part of the JSON Schema."""
+
+_MODELS: Mapping[str, Schema] = msgspec.json.decode(
+    Path(__file__).with_name("session.json").read_bytes()
+)["$defs"]
+_SESSION: Schema = _MODELS["SessionUpdateEvent"]["properties"]["session"]
+
+_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "string": ((str,), "text"),
+    "integer": ((int,), "a whole number"),
+    "number": ((int, float), "a number"),
+    "boolean": ((bool,), "true or false"),
+    "object": ((dict,), "a mapping"),
+    "array": ((list,), "a list"),
+    "null": ((type(None),), ""),
 }
+"""The types of JSON Schema: what they are in Python, and in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +68,26 @@ def session_faults(session: Mapping[str, Any], extra_fields: Iterable[str] = ())
         extra_fields: Dotted paths that the server knows and the types do not.
     """
     extra = frozenset(extra_fields)
-    faults = _faults(session, Session, ())
+    faults = _faults(session, _SESSION, ())
     return [fault for fault in faults if extra.isdisjoint(_prefixes(fault.path))]
 
 
 @cache
 def session_fields() -> frozenset[str]:
     """Return the dotted path of every field of a conversation's session, lists not entered."""
-    return frozenset(_field_paths(RealtimeSessionCreateRequest))
+    return frozenset(_field_paths(_MODELS["RealtimeSessionCreateRequest"]))
 
 
 @cache
 def transcription_fields() -> frozenset[str]:
     """Return the same of a session that only transcribes."""
-    return frozenset(_field_paths(RealtimeTranscriptionSessionCreateRequest))
+    return frozenset(_field_paths(_MODELS["RealtimeTranscriptionSessionCreateRequest"]))
 
 
 @cache
 def response_fields() -> frozenset[str]:
     """Return the names of the fields of a ``response.create``'s response."""
-    return frozenset(RealtimeResponseCreateParams.model_fields)
+    return frozenset(_MODELS["RealtimeResponseCreateParams"]["properties"])
 
 
 def _prefixes(path: KeyPath) -> set[str]:
@@ -87,38 +95,36 @@ def _prefixes(path: KeyPath) -> set[str]:
     return {".".join(names[:count]) for count in range(1, len(names) + 1)}
 
 
-def _faults(value: Any, annotation: Any, path: KeyPath) -> list[Fault]:
+def _faults(value: Any, schema: Schema, path: KeyPath) -> list[Fault]:
     """Compare with the alternative that fits best, so that one slip is one fault."""
-    kinds = _kinds(annotation)
+    kinds = _kinds(schema)
     fitting = [kind for kind in kinds if _fits(value, kind)]
     if not fitting:
         return [_misfit(value, kinds, path)]
     return min((list(_inside(value, kind, path)) for kind in fitting), key=len)
 
 
-def _inside(value: Any, kind: Any, path: KeyPath) -> Iterator[Fault]:
+def _inside(value: Any, kind: Schema, path: KeyPath) -> Iterator[Fault]:
     """Compare the parts of a value whose own kind is right."""
     if _is_model(kind):
         yield from _model_faults(value, kind, path)
-    elif get_origin(kind) is list:
+    elif "items" in kind:
         for index, item in enumerate(value):
-            yield from _faults(item, get_args(kind)[0], (*path, index))
-    elif get_origin(kind) is dict:
+            yield from _faults(item, kind["items"], (*path, index))
+    elif isinstance(kind.get("additionalProperties"), Mapping):
         for key, item in value.items():
-            yield from _faults(item, get_args(kind)[1], (*path, key))
+            yield from _faults(item, kind["additionalProperties"], (*path, key))
 
 
-def _model_faults(
-    value: Mapping[str, Any], model: type[BaseModel], path: KeyPath
-) -> Iterator[Fault]:
-    fields = model.model_fields
+def _model_faults(value: Mapping[str, Any], model: Schema, path: KeyPath) -> Iterator[Fault]:
+    fields = model["properties"]
     for name, item in value.items():
         if name in fields:
-            yield from _faults(item, fields[name].annotation, (*path, name))
+            yield from _faults(item, fields[name], (*path, name))
         else:
             yield Fault((*path, name), _unknown((*path, name), fields))
-    for name, field in fields.items():
-        if field.is_required() and name not in value:
+    for name in model.get("required", ()):
+        if name not in value:
             yield Fault((*path, name), "is required")
 
 
@@ -138,7 +144,7 @@ def _unknown(path: KeyPath, fields: Iterable[str]) -> str:
     return f"{unknown}: did you mean {close[0]}?" if close else unknown
 
 
-def _misfit(value: Any, kinds: list[Any], path: KeyPath) -> Fault:
+def _misfit(value: Any, kinds: list[Schema], path: KeyPath) -> Fault:
     """Say what would have been accepted; of a mapping only its ``type`` can be wrong as a whole."""
     models = [kind for kind in kinds if _is_model(kind)]
     if isinstance(value, dict) and models:
@@ -148,58 +154,58 @@ def _misfit(value: Any, kinds: list[Any], path: KeyPath) -> Fault:
     return Fault(path, f"must be {' or '.join(words)}")
 
 
-def _words(kind: Any, among: list[Any]) -> list[str]:
-    if _is_model(kind) or get_origin(kind) is dict:
-        return ["a mapping"]
-    if get_origin(kind) is list:
-        return ["a list"]
-    if get_origin(kind) is Literal:
-        # Beside `str`, the values are only examples of what is known today.
-        return [] if str in among else [repr(value) for value in get_args(kind)]
-    return [_WORDS[kind]] if kind in _WORDS else []
+def _words(kind: Schema, among: list[Schema]) -> list[str]:
+    if values := _values(kind):
+        # Beside any text, the values are only examples of what is known today.
+        any_text = any(other["type"] == "string" and not _values(other) for other in among)
+        return [] if any_text else [repr(value) for value in values]
+    _, word = _TYPES[kind["type"]]
+    return [word] if word else []
 
 
-def _kinds(annotation: Any) -> list[Any]:
-    """Return the alternatives of an annotation, its metadata left away."""
-    if get_origin(annotation) is Annotated:
-        return _kinds(get_args(annotation)[0])
-    if get_origin(annotation) is Union:
-        return [kind for member in get_args(annotation) for kind in _kinds(member)]
-    return [annotation]
+def _kinds(schema: Schema) -> list[Schema]:
+    """Return the alternatives of a schema."""
+    if "$ref" in schema:
+        return _kinds(_MODELS[schema["$ref"].removeprefix("#/$defs/")])
+    if "anyOf" in schema:
+        return [kind for member in schema["anyOf"] for kind in _kinds(member)]
+    return [schema]
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def _fits(value: Any, kind: Schema) -> bool:
     """Tell whether a value is of a kind, its parts not looked at."""
+    if "type" not in kind:
+        return True
+    if values := _values(kind):
+        return any(type(value) is type(known) and value == known for known in values)
     if _is_model(kind):
         return isinstance(value, dict) and _has_tag(value, kind)
-    if get_origin(kind) is Literal:
-        return any(type(value) is type(known) and value == known for known in get_args(kind))
-    if get_origin(kind) is not None:
-        return isinstance(value, get_origin(kind))
-    if kind in (int, float):
-        return isinstance(value, (int, kind)) and not isinstance(value, bool)
-    return isinstance(value, kind)
+    types, _ = _TYPES[kind["type"]]
+    return bool in types if isinstance(value, bool) else isinstance(value, types)
 
 
-def _has_tag(value: Mapping[str, Any], model: type[BaseModel]) -> bool:
+def _has_tag(value: Mapping[str, Any], model: Schema) -> bool:
     tags = _tags(model)
     return not tags or value.get("type", tags[0]) in tags
 
 
-def _tags(model: type[BaseModel]) -> list[str]:
+def _tags(model: Schema) -> list[str]:
     """Return what the ``type`` of such an object may say; empty if it has none."""
-    field = model.model_fields.get("type")
-    kinds = _kinds(field.annotation) if field else []
-    return [tag for kind in kinds if get_origin(kind) is Literal for tag in get_args(kind)]
+    return [tag for kind in _kinds(model["properties"].get("type", {})) for tag in _values(kind)]
 
 
-def _field_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
+def _values(kind: Schema) -> list[Any]:
+    """Return the only values that are of a kind; empty if it is not told by its values."""
+    return [kind["const"]] if "const" in kind else list(kind.get("enum", ()))
+
+
+def _field_paths(model: Schema, prefix: str = "") -> Iterator[str]:
+    for name, field in model["properties"].items():
         path = f"{prefix}{name}"
         yield path
-        for kind in filter(_is_model, _kinds(field.annotation)):
+        for kind in filter(_is_model, _kinds(field)):
             yield from _field_paths(kind, f"{path}.")
 
 
-def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _is_model(kind: Schema) -> bool:
+    return "properties" in kind

@@ -1,5 +1,7 @@
 """Tests of the walk through the ``openai`` package's types."""
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,6 +215,14 @@ def test_extra_fields_pass_with_all_that_is_in_them() -> None:
 
     assert faults(session, *extra) == {}
     assert list(faults(session, *extra[1:])) == ["top_k"]
+
+
+def test_the_schema_is_that_of_the_package() -> None:
+    """Run ``python docs/generate_session.py`` when this fails."""
+    root = Path(__file__).parent.parent
+    generated = runpy.run_path(str(root / "docs" / "generate_session.py"))["session"]()
+
+    assert generated == (root / "relay" / "session.json").read_text(encoding="utf-8")
 
 
 def test_the_fields_are_those_of_the_package() -> None:
