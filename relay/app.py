@@ -30,11 +30,12 @@ HEAD_SECONDS = 15
 """How long a client may take for the head of its request, and before that for the TLS handshake;
 the bounds of aiohttp and asyncio are an hour and a minute."""
 
-BACKLOG = 128
-"""Connections that the system holds until the relay takes them, as aiohttp has it."""
-
 FILES_PER_SESSION, OTHER_FILES = 2, 256
 """What is open: two sockets a session; the ledger, tools, scrapes, clients that are turned away."""
+
+BACKLOG = 1024
+"""How many connections may wait to be accepted. When a relay comes back, all its clients do at
+once, and those beyond aiohttp's own bound, which is 128, try again a second later."""
 
 
 class Relay:

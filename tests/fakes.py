@@ -119,7 +119,8 @@ class FakeUpstream:
         app.add_routes([web.get(path, self._handle) for path in PATHS])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls).start()
+        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls, backlog=1024)
+        await site.start()
         self.port = runner.addresses[0][1]
         try:
             yield self

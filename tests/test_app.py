@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,12 @@ async def test_stopping_the_application_closes_the_sessions(tmp_path: Path) -> N
     assert await upstream.calls[0].closed == 1012
     assert events[-1]["error"]["code"] == "relay_draining"
     assert created["type"] == "session.created"
+
+
+async def test_hundreds_that_connect_at_once_are_kept_waiting_and_not_away(tmp_path: Path) -> None:
+    """In one turn of the loop, in which the relay takes nobody."""
+    async with relaying(tmp_path) as (relay, _):
+        address = ("127.0.0.1", relay.port)
+        waiting = [socket.create_connection(address, timeout=0.9) for _ in range(300)]
+        for connection in waiting:
+            connection.close()

@@ -79,7 +79,7 @@ async def http_server(**tools: Tool) -> AsyncIterator[str]:
         served.router.add_post(f"/{name}", handle)
     runner = web.AppRunner(served, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
