@@ -26,8 +26,11 @@ demo: $(VENV)/speech.stamp ## set up and start the relay on the local upstream: 
 run: $(VENV)/run.stamp ## set up and start the relay on config/relay.yaml, with OPENAI_API_KEY
 	$(BIN)/relay serve --config config/relay.yaml $(ARGS)
 
+# The tests of a file share servers and a browser, so they stay together; and files keep their order,
+# else those with few and long tests would come last, and one process would wait for the other.
 test: $(VENV)/dev.stamp ## set up and run the whole test suite
-	$(BIN)/pytest --cov --cov-report=
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
+		--cov --cov-report=
 	$(BIN)/coverage report --skip-covered --fail-under=100
 
 # Each in an environment of its own, because what one pins another cannot have.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from relays import TEST_SECONDS
 from websockets.asyncio.client import connect
 
 PROJECT = Path(__file__).parent.parent
@@ -53,7 +54,7 @@ class Process:
     def connect(self, query: str = "", **options: Any) -> connect:
         """Return a client's connection, to be entered."""
         url = f"{self.url.replace('http', 'ws', 1)}/realtime{query}"
-        return connect(url, compression=None, proxy=None, **options)
+        return connect(url, open_timeout=None, compression=None, proxy=None, **options)
 
     def ended(self) -> list[dict[str, Any]]:
         """Return the lines of the sessions that have ended."""
@@ -70,7 +71,7 @@ async def serving(config: Path, *under: str) -> AsyncIterator[Process]:
     )  # fmt: skip
     relay = Process(process)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(TEST_SECONDS):
             relay.url = (await relay.hear("relay.started"))["url"]
             yield relay
     finally:

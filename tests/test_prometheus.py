@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from fakes import FakeUpstream
+from relays import running_relay, write_config
 
 from relay.metrics import METRICS
 
 CONFIG = Path(__file__).parent.parent / "config"
-RELAY = str(Path(sys.executable).with_name("relay"))
 
 
 @pytest.fixture(autouse=True)
@@ -90,20 +90,19 @@ def configure(folder: Path, *, relay: str, alertmanager: str, alert_when: str) -
 
 async def test_prometheus_sees_an_open_session_and_the_type_of_every_metric(tmp_path: Path) -> None:
     async with (
-        asyncio.timeout(30),
+        FakeUpstream().running() as upstream,
+        running_relay(write_config(tmp_path, upstream.url)) as relay,
         alertmanager() as (alertmanager_address, session_seen),
-        running(RELAY, "demo", "--port", "0") as relay,
         ClientSession() as http,
     ):
-        address = await hear(relay, r"//(127\.0\.0\.1:\d+)")
         config = configure(
             tmp_path,
-            relay=address,
+            relay=f"127.0.0.1:{relay.port}",
             alertmanager=alertmanager_address,
             alert_when="sum(relay_sessions_open) == 1",
         )
         async with (
-            http.ws_connect(f"ws://{address}/v1/realtime"),
+            relay.connect(),
             running(
                 "prometheus",
                 f"--config.file={config}",

@@ -48,7 +48,9 @@ def test_the_price_is_that_of_the_day(reports: Reports) -> None:
     assert report.cost_usd == Decimal("0.012800")
 
 
-@pytest.mark.parametrize("status", [*STATUSES, "in_progress", "PLANTED", None, 7, ["completed"]])
+@pytest.mark.parametrize(
+    "status", [*sorted(STATUSES), "in_progress", "PLANTED", None, 7, ["completed"]]
+)
 def test_a_status_is_one_of_the_api_or_other(reports: Reports, status: Any) -> None:
     report = reports.response({"id": "resp_1", "status": status, "usage": SPOKEN}, TODAY)
 
