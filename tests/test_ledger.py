@@ -158,7 +158,7 @@ async def test_while_the_file_is_locked_nobody_waits_longer_than_patience(file: 
             waited = loop.time() - before
             was_failing = ledger.failing
             await ledger.used(report("s", "third"))
-            assert loop.time() - before - waited < 0.1
+            assert loop.time() - before - waited < 0.5
             assert ledger.unwritten == 3
             released = asyncio.Event()
             loop.call_at(before + 3, released.set)
@@ -169,7 +169,7 @@ async def test_while_the_file_is_locked_nobody_waits_longer_than_patience(file: 
         assert not ledger.failing
         assert ledger.unwritten == 0
 
-    assert 0.9 < waited < 1.5
+    assert 0.9 < waited < 2
     assert max(later - earlier for earlier, later in pairwise(ticks)) < 0.45
     assert lines.events == ["ledger.failed", "ledger.recovered"]
     assert dict(lines.lines)["ledger.failed"] == {"unwritten": 2, "cause": "SQLITE_BUSY"}

@@ -220,7 +220,7 @@ async def test_a_peer_that_vanishes_closed_with_1006(leave: str) -> None:
         ends.wire.reset() if leave == "reset" else await ends.wire.hang_up()
         assert await ends.peer.receive() is None
         assert ends.peer.close_code == 1006
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(2):
             await ends.peer.send(b"too late")
             await ends.peer.close(1000, "")
 
@@ -246,7 +246,7 @@ async def test_a_peer_that_ignores_the_close_is_cut_off_in_time() -> None:
     async with connected() as ends:
         started = loop.time()
         await ends.peer.leave(1012, "restart")
-        assert 0.3 <= loop.time() - started < 0.8
+        assert 0.3 <= loop.time() - started < 3
         assert await ends.wire.closing() == (1012, "restart")
 
 
@@ -260,7 +260,7 @@ async def test_a_peer_that_neither_reads_nor_closes_is_cut_off_in_time() -> None
             started = loop.time()
             await ends.peer.leave(1013, "slow")
             await filling
-        assert loop.time() - started < 0.8
+        assert loop.time() - started < 3
 
 
 async def test_closing_a_peer_that_is_cancelled_frees_the_connection() -> None:
@@ -283,7 +283,7 @@ async def test_a_peer_that_stops_reading_is_slow_whatever_the_size_of_messages(s
             await slow.noted.wait()
             noted = loop.time()
             await ends.peer.leave(1013, "slow")
-        assert loop.time() - noted < 0.8
+        assert loop.time() - noted < 3
 
 
 async def test_a_peer_that_reads_slowly_is_not_slow() -> None:
