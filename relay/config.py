@@ -14,12 +14,10 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -28,13 +26,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from relay import schema, tls
 from relay.core.events import CLIENT_EVENTS
 from relay.core.pricing import Prices
 from relay.core.variables import render, undeclared, unfit
 from relay.prices import load_prices
+from relay.section import Section, faults
 from relay.source import Document, KeyPath, Problem, dotted, read
 from relay.tools.config import signing_bytes, tool_problems
 from relay.value import (
@@ -63,7 +61,6 @@ from relay.value import (
     UpstreamName,
     Url,
     Usd,
-    did_you_mean,
     nothing,
 )
 
@@ -113,19 +110,7 @@ class InvalidConfig(Exception):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class _Section(BaseModel):
-    """Frozen, so that sessions can share it; closed, so that a typo is an error; discreet."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-class Server(_Section):
+class Server(Section):
     """Where the relay listens, and what it writes."""
 
     host: Text = "127.0.0.1"
@@ -162,7 +147,7 @@ class Server(_Section):
         return key
 
 
-class Upstream(_Section):
+class Upstream(Section):
     """A server that speaks the Realtime API."""
 
     provider: Literal["openai", "azure", "compatible"] = "openai"
@@ -221,7 +206,7 @@ def _entra_is_installed() -> bool:
         return False
 
 
-class ClientLimits(_Section):
+class ClientLimits(Section):
     """What one client may use."""
 
     max_sessions: Count | None = None
@@ -234,7 +219,7 @@ class ClientLimits(_Section):
     """What a day (UTC) may cost."""
 
 
-class Client(_Section):
+class Client(Section):
     """A caller with a key of its own."""
 
     key: OneOrMore[Secret] = Field(default=(), exclude=True, repr=False)
@@ -263,7 +248,7 @@ def _sha256(key: SecretStr) -> str:
     return hashlib.sha256(key.get_secret_value().encode()).hexdigest()
 
 
-class Secrets(_Section):
+class Secrets(Section):
     """Short-lived credentials; not offered if left out."""
 
     signing_keys: Annotated[OneOrMore[SigningKey], Field(min_length=1)]
@@ -274,14 +259,14 @@ class Secrets(_Section):
     """Whether a credential opens one session only; each instance counts for itself."""
 
 
-class Browser(_Section):
+class Browser(Section):
     """Which web pages may connect."""
 
     allowed_origins: tuple[Origin, ...] = ()
     """Exact origins, `https://shop.example`; the relay's own is always allowed."""
 
 
-class UserLimits(_Section):
+class UserLimits(Section):
     """What one end user may use, whom a trusted client names."""
 
     max_sessions: Count | None = None
@@ -290,7 +275,7 @@ class UserLimits(_Section):
     """What a day (UTC) may cost."""
 
 
-class Limits(_Section):
+class Limits(Section):
     """What the relay takes on."""
 
     max_sessions: Count = 1000
@@ -315,7 +300,7 @@ class Limits(_Section):
     """What one end user may use."""
 
 
-class Usage(_Section):
+class Usage(Section):
     """The ledger: what was used, on disk."""
 
     path: FilePath = Field(default=Path("data/usage.db"), validate_default=True)
@@ -332,7 +317,7 @@ def _signing(key: SecretStr) -> SecretStr:
     return key
 
 
-class Tools(_Section):
+class Tools(Section):
     """The tools that the relay runs itself."""
 
     signing_key: Annotated[Secret, AfterValidator(_signing)] | None = None
@@ -342,7 +327,7 @@ class Tools(_Section):
     """Calls at a time."""
 
 
-class Variable(_Section):
+class Variable(Section):
     """A place in the instructions that a trusted client may fill in."""
 
     default: str = ""
@@ -357,7 +342,7 @@ class Variable(_Section):
         return self
 
 
-class PersonaClient(_Section):
+class PersonaClient(Section):
     """What a persona opens to clients, beyond the safe default."""
 
     events: tuple[ClientEvent, ...] = ()
@@ -369,7 +354,7 @@ class PersonaClient(_Section):
     """Fields of `response.create` that a client may set."""
 
 
-class PersonaLimits(_Section):
+class PersonaLimits(Section):
     """What one session of a persona may use."""
 
     max_session_seconds: Seconds = 3600
@@ -386,7 +371,7 @@ class PersonaLimits(_Section):
     """What a day (UTC) may cost."""
 
 
-class Reply(_Section):
+class Reply(Section):
     """A scripted reply of the local upstream."""
 
     when: Text
@@ -395,7 +380,7 @@ class Reply(_Section):
     """The answer."""
 
 
-class Persona(_Section):
+class Persona(Section):
     """What answers: a session of the Realtime API, and what clients may do with it."""
 
     name: str
@@ -453,7 +438,7 @@ class Persona(_Section):
         return (audio.get("input") or {}).get("transcription") or {}
 
 
-class Config(_Section):
+class Config(Section):
     """All of relay.yaml and its personas."""
 
     server: Server = Server()
@@ -555,13 +540,13 @@ class _Sources:
         for name, document in self.personas.items():
             yield ("personas", name), document
 
-    def locate(self, path: KeyPath) -> tuple[Document, KeyPath]:
-        """Return the file that a path of the configuration leads to, and the path in that file."""
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """Return a problem at a path of the configuration, in the file that it leads to."""
         match path:
             case ("personas", str() as name, *rest):
-                return self.personas[name], tuple(rest)
+                return self.personas[name].problem(tuple(rest), message)
             case _:
-                return self.root, path
+                return self.root.problem(path, message)
 
     def values(self) -> dict[str, Any]:
         """Return what `Config` is made of."""
@@ -590,7 +575,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         found += _shared_keys(config, root)
         found += _read_prices(config, environ)
     except ValidationError as error:
-        found += [_problem(details, sources) for details in error.errors(include_input=False)]
+        found += [sources.problem(path, said) for path, said in faults(error, Config)]
     problems = causes + [problem for problem in found if not _follows(problem, causes)]
     if problems or config is None:
         raise InvalidConfig(sorted(problems, key=lambda problem: _reading_order(problem, root)))
@@ -661,47 +646,6 @@ def _scope(sources: _Sources) -> Scope:
     known |= {"upstream": names} if names else {}
     known |= {"persona": sources.personas} if sources.personas else {}
     return Scope(sources.root.file.parent, known)
-
-
-def _problem(details: ErrorDetails, sources: _Sources) -> Problem:
-    """Say in the words of the file what pydantic found."""
-    path = tuple(part for part in details["loc"] if part != "[key]")
-    document, path_there = sources.locate(path)
-    if details["type"] == "extra_forbidden":
-        message = f"unknown key{did_you_mean(str(path[-1]), _keys_at(path[:-1]))}"
-    else:
-        plain = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        message = _MESSAGES.get(details["type"], plain)
-    return document.problem(path_there, message)
-
-
-_MESSAGES = {
-    "missing": "is required",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-    "string_type": "must be text: put it in quotes",
-    "tuple_type": "must be a list",
-    "dict_type": "must be a mapping",
-    "mapping_type": "must be a mapping",
-    "model_type": "must be a mapping",
-}
-"""What pydantic says in the words of Python, in the words of YAML, by the type of the error."""
-
-
-def _keys_at(path: KeyPath) -> Collection[str]:
-    """Return the keys that may stand at a path of the configuration."""
-    section: type[BaseModel] = Config
-    for part in path:
-        if field := section.model_fields.get(str(part)):
-            section = section_in(field.annotation) or section
-    return section.model_fields
-
-
-def section_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that a field holds, be it inside of a mapping or a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
 def _shared_keys(config: Config, root: Document) -> Iterator[Problem]:

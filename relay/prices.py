@@ -8,14 +8,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -23,8 +20,9 @@ from pydantic import (
 )
 
 from relay.core.pricing import RATES, Price, Prices
+from relay.section import Section, faults
 from relay.source import Document, Problem, parse
-from relay.value import did_you_mean
+from relay.value import UsdRate, did_you_mean
 
 _KEY = "the list"
 _ABOVE = f"{_KEY}:\n"
@@ -53,30 +51,10 @@ def _rows(document: Document) -> tuple[Prices, list[Problem]]:
     try:
         rows = _LIST.validate_python(document.at(_KEY))
     except ValidationError as error:
-        return Prices(), [_problem(e, document) for e in error.errors(include_input=False)]
+        return Prices(), [
+            document.problem((_KEY, *path), said) for path, said in faults(error, _Row)
+        ]
     return Prices(tuple(row.price() for row in rows)), list(_given_twice(rows, document))
-
-
-def _problem(details: Any, document: Document) -> Problem:
-    """Say in the words of the file what pydantic found."""
-    loc = tuple(part for part in details["loc"] if part != "[key]")
-    message = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if details["type"] == "extra_forbidden":
-        known = [field.alias or name for name, field in _Row.model_fields.items()]
-        message = f"unknown key{did_you_mean(str(loc[-1]), known)}"
-    return document.problem((_KEY, *loc), _MESSAGES.get(details["type"], message))
-
-
-_MESSAGES = {
-    "missing": "is required",
-    "string_type": "must be text: put it in quotes",
-    "string_too_short": "must not be empty",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
-    "decimal_parsing": "must be a number",
-    "decimal_type": "must be a number",
-}
-"""What pydantic says in the words of Python, in the words of YAML, by the type of the error."""
 
 
 def _given_twice(rows: list["_Row"], document: Document) -> Iterator[Problem]:
@@ -95,13 +73,6 @@ def _as_written(problem: Problem) -> Problem:
     return replace(problem, line=max(1, problem.line - 1), key=key, message=message)
 
 
-def _amount(value: Any) -> Any:
-    """Refuse true and false, which Python takes for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004  # pydantic collects ValueErrors
-    return value
-
-
 def _day(value: Any) -> date:
     try:
         return date.fromisoformat(value)
@@ -115,19 +86,16 @@ def _rate(name: str) -> str:
     return name
 
 
-_Usd = Annotated[Decimal, BeforeValidator(_amount), Field(ge=0, allow_inf_nan=False)]
 _Rate = Annotated[str, BeforeValidator(_rate)]
 
 
-class _Row(BaseModel):
+class _Row(Section):
     """A row of the list as it is written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     model: Annotated[str, Field(min_length=1)]
     since: Annotated[date, BeforeValidator(_day), Field(alias="from")]
-    usd_per_million: Mapping[_Rate, _Usd] | None = None
-    usd_per_minute: _Usd | None = None
+    usd_per_million: Mapping[_Rate, UsdRate] | None = None
+    usd_per_minute: UsdRate | None = None
 
     @model_validator(mode="after")
     def _has_one_unit(self) -> Self:

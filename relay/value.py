@@ -169,6 +169,7 @@ Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0)]
 Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0)]
 Usd = Annotated[Decimal, BeforeValidator(_number), Field(gt=0)]
+UsdRate = Annotated[Decimal, BeforeValidator(_number), Field(ge=0)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 SigningKey = Annotated[Secret, AfterValidator(_strong)]
 FilePath = Annotated[Path, AfterValidator(_beside)]
@@ -186,11 +187,10 @@ Sha256 = Annotated[
     _matching("[0-9A-Fa-f]{64}", "must be a SHA-256 in 64 hexadecimal digits"),
     AfterValidator(str.lower),
 ]
-HeaderName = Annotated[
-    str,
-    _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "must be the name of a header"),
-    AfterValidator(_header),
+FieldName = Annotated[
+    str, _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "must be the name of a header")
 ]
+HeaderName = Annotated[FieldName, AfterValidator(_header)]
 HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
 FieldPath = Annotated[str, _matching(r"\w+(\.\w+)*", "must be a dotted path of field names")]
 Token = Annotated[str, _matching(r"[\x21-\x7e]+", "must be printable ASCII without spaces")]

@@ -20,20 +20,18 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
+from relay.section import Section, faults
 from relay.source import KeyPath
 from relay.tools.arguments import schema_faults
 from relay.tools.function import Function, Unusable
-from relay.value import Seconds, Text, did_you_mean, nothing
+from relay.value import FieldName, HeaderValue, Seconds, Text, nothing
 
 _OWN_HEADERS = frozenset(
     {"accept-encoding", "connection", "content-encoding", "content-length", "content-type"}
@@ -63,17 +61,9 @@ def _has_host(url: str) -> bool:
 
 
 def _header(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-        raise ValueError("must be the name of a header")
     if name.lower() in _OWN_HEADERS or name.lower().startswith(_OWN_PREFIXES):
         raise ValueError("is set by the relay itself and cannot be configured")
     return name
-
-
-def _header_value(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[\x20-\x7e]*", value.get_secret_value()):
-        raise ValueError("must be printable ASCII without line breaks")
-    return value
 
 
 def _target(value: str) -> str:
@@ -92,9 +82,7 @@ def _words(value: Any) -> Any:
 
 Address = Annotated[str, AfterValidator(_address)]
 SecretHeaders = Annotated[
-    Mapping[
-        Annotated[str, AfterValidator(_header)], Annotated[SecretStr, AfterValidator(_header_value)]
-    ],
+    Mapping[Annotated[FieldName, AfterValidator(_header)], HeaderValue],
     AfterValidator(MappingProxyType),
 ]
 Environment = Annotated[Mapping[Text, SecretStr], AfterValidator(MappingProxyType)]
@@ -102,19 +90,7 @@ Target = Annotated[str, AfterValidator(_target)]
 CommandLine = Annotated[tuple[Text, ...], BeforeValidator(_words), Field(min_length=1)]
 
 
-class _Section(BaseModel):
-    """Frozen, so that sessions can share it; closed, so that a typo is an error; discreet."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-class Http(_Section):
+class Http(Section):
     """A tool that is called over HTTP."""
 
     url: Address
@@ -127,7 +103,7 @@ class Http(_Section):
     """How long it may take, if less than `max_tool_seconds`."""
 
 
-class Mcp(_Section):
+class Mcp(Section):
     """A tool of an MCP server that the relay reaches itself."""
 
     url: Address | None = None
@@ -156,7 +132,7 @@ class Mcp(_Section):
         return self
 
 
-class Run(_Section):
+class Run(Section):
     """Who runs a tool."""
 
     http: Http | None = None
@@ -216,9 +192,7 @@ def _problems(tool: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     try:
         run = Run.model_validate(tool["run"])
     except ValidationError as error:
-        for details in error.errors(include_input=False, include_url=False):
-            path = tuple(part for part in details["loc"] if part != "[key]")
-            yield ("run", *path), _said(details, path)
+        yield from ((("run", *path), said) for path, said in faults(error, Run))
         return
     if run.python is not None:
         yield from _function_problems(run.python, tool.get("parameters"))
@@ -235,27 +209,6 @@ def _function_problems(target: str, parameters: Any) -> Iterator[tuple[KeyPath, 
     if isinstance(parameters, dict):
         found = function.faults(parameters)
         yield from ((("parameters", *path), said) for path, said in found)
-
-
-def _said(details: ErrorDetails, path: KeyPath) -> str:
-    """Say in the words of YAML what pydantic found."""
-    if details["type"] == "extra_forbidden":
-        models: Mapping[KeyPath, type[BaseModel]] = {(): Run, ("http",): Http, ("mcp",): Mcp}
-        known = models[path[:-1]].model_fields
-        return f"unknown key{did_you_mean(str(path[-1]), known)}"
-    plain = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return _MESSAGES.get(details["type"], plain)
-
-
-_MESSAGES = {
-    "missing": "is required",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-    "string_type": "must be text: put it in quotes",
-    "tuple_type": "must be a list",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
-}
 
 
 def signing_bytes(secret: str) -> bytes:
