@@ -1,5 +1,6 @@
 """Starts the local upstream for tests, and a raw client of it that remembers what it heard."""
 
+import asyncio
 import base64
 import json
 import math
@@ -14,6 +15,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 from conformance import check_events
+from relays import TEST_SECONDS
 from websockets.asyncio.client import ClientConnection, connect
 
 from relay.simulator import create_app
@@ -81,7 +83,8 @@ class Client:
 
     async def hear(self) -> Json:
         """Return the next event."""
-        event: Json = json.loads(await self.socket.recv())
+        async with asyncio.timeout(TEST_SECONDS):
+            event: Json = json.loads(await self.socket.recv())
         self.heard.append(event)
         return event
 
