@@ -13,7 +13,7 @@ from aiohttp import web
 
 from relay import cors, credentials, pages, personas, tls
 from relay.accounts import Accounts
-from relay.config import Config, InvalidConfig, Problem, check_listen
+from relay.config import Config, InvalidConfig, check_listen
 from relay.core.errors import InvalidRequest, RelayDraining, RelayError
 from relay.entra import identity
 from relay.handshake import refusal
@@ -21,7 +21,6 @@ from relay.log import Logger
 from relay.metrics import CONTENT_TYPE, Metrics
 from relay.peer import CLOSE_SECONDS
 from relay.realtime import Realtime
-from relay.source import dotted
 from relay.tools import workshop
 from relay.tools.toolbox import Toolbox
 from relay.upstream import Dialler, Means, connections
@@ -138,7 +137,7 @@ class Relay:
     def _checked(self, config: Config) -> Config:
         problem = check_listen(self.host) if config.anonymous else None
         if problem:
-            raise InvalidConfig([Problem(config.file, 1, "clients", problem)])
+            raise InvalidConfig([config.problem(("clients",), problem)])
         return config
 
 
@@ -160,11 +159,12 @@ async def equip(shop: workshop.Workshop, config: Config) -> Mapping[str, Toolbox
             max_running=config.tools.max_running,
         )
     except workshop.ToolsUnusable as unusable:
-        problems = [
-            Problem(config.file, 1, dotted(("personas", persona, *path)), said)
-            for persona, path, said in unusable.problems
-        ]
-        raise InvalidConfig(problems) from None
+        raise InvalidConfig(
+            [
+                config.problem(("personas", persona, *path), said)
+                for persona, path, said in unusable.problems
+            ]
+        ) from None
 
 
 async def check_tools(config: Config, log: Logger) -> None:

@@ -19,7 +19,15 @@ from aiohttp import web
 import relay
 from relay import app, usage
 from relay import log as logs
-from relay.config import Config, InvalidConfig, check_listen, filled, load, session_update
+from relay.config import (
+    Config,
+    InvalidConfig,
+    check_listen,
+    filled,
+    load,
+    load_usage,
+    session_update,
+)
 from relay.tls import valid_until
 
 DEFAULT_CONFIG = Path("config/relay.yaml")
@@ -199,7 +207,7 @@ def _prompt(given: argparse.Namespace) -> None:
 
 
 def _usage(given: argparse.Namespace) -> None:
-    file = load(given.config, os.environ).usage.path
+    file = load_usage(given.config, os.environ).path
     if given.check:
         _check_books(file)
     elif given.prune:

@@ -68,11 +68,11 @@ __all__ = [
     "Config",
     "InvalidConfig",
     "Persona",
-    "Problem",
     "check_listen",
     "equipped",
     "filled",
     "load",
+    "load_usage",
     "session_query",
     "session_update",
 ]
@@ -467,6 +467,7 @@ class Config(Section):
     file: Path
     """Where it was read from."""
     _prices: Prices = PrivateAttr(default=Prices())
+    _sources: "_Sources" = PrivateAttr()
 
     @property
     def prices(self) -> Prices:
@@ -477,6 +478,10 @@ class Config(Section):
     def anonymous(self) -> bool:
         """Whether everybody may connect, because no client is configured."""
         return not self.clients
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """Return a problem at a path of the configuration, with the file and line of it."""
+        return self._sources.problem(path, message)
 
 
 def check_listen(host: str) -> str | None:
@@ -572,6 +577,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     config: Config | None = None
     try:
         config = Config.model_validate(sources.values(), context=_scope(sources))
+        config._sources = sources  # noqa: SLF001  # known to nobody else
         found += _shared_keys(config, root)
         found += _read_prices(config, environ)
     except ValidationError as error:
@@ -580,6 +586,25 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     if problems or config is None:
         raise InvalidConfig(sorted(problems, key=lambda problem: _reading_order(problem, root)))
     return config
+
+
+def load_usage(path: Path, environ: Mapping[str, str]) -> Usage:
+    """Read only what relay.yaml says of the ledger; no key of anybody has to be there for it.
+
+    Raises:
+        InvalidConfig: With every problem of that section, and of the file as a whole.
+    """
+    root = read(path, environ)
+    problems = [problem for problem in root.problems if _parts(problem)[:1] in ([], ["usage"])]
+    scope = Scope(root.file.parent, {})
+    try:
+        usage = Usage.model_validate(root.value.get("usage", {}), context=scope)
+    except ValidationError as error:
+        problems += [root.problem(("usage", *where), said) for where, said in faults(error, Usage)]
+        raise InvalidConfig(sorted(problems)) from None
+    if problems:
+        raise InvalidConfig(sorted(problems))
+    return usage
 
 
 def _read_prices(config: Config, environ: Mapping[str, str]) -> Sequence[Problem]:

@@ -223,10 +223,26 @@ def test_wrong_usage_says_what_is_wrong_and_exits_with_2(
     assert why in run.stderr
 
 
-def test_a_broken_configuration_exits_with_2(config: Path) -> None:
-    config.write_text(config.read_text() + "usage: {path: []}\n")
+@pytest.mark.usefixtures("books")
+def test_what_the_ledger_has_nothing_to_do_with_may_be_missing(config: Path) -> None:
+    config.write_text("upstreams: {openai: {api_key: '${NOT_SET_ANYWHERE}'}}\npersonas: nowhere\n")
+
+    assert told(config, "--check").endswith("no problems\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ("usage: {path: []}", "relay.yaml:4: usage.path: "),
+        ("usage: {path: '${NOT_SET_ANYWHERE}'}", "relay.yaml:4: usage.path: the environment"),
+        ("usage: {paths: x}", "relay.yaml:4: usage.paths: unknown key: did you mean path?"),
+        ("usage: [}", "relay.yaml:4: is not valid YAML"),
+    ],
+)
+def test_a_broken_configuration_exits_with_2(config: Path, settings: str, problem: str) -> None:
+    config.write_text(config.read_text() + settings)
 
     run = relay(config)
 
     assert run.status == 2
-    assert "relay.yaml:" in run.stderr
+    assert problem in run.stderr

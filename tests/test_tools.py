@@ -729,7 +729,7 @@ async def test_each_tool_that_cannot_be_run_is_named_and_the_status_is_2(
     tmp_path: Path, asked: str, faults: list[tuple[Event, str]]
 ) -> None:
     unusable = [tool(f"lookup_{index}", **run) for index, (run, _) in enumerate(faults)]
-    text = persona(python("text"), *unusable)
+    text = json.dumps(json.loads(persona(python("text"), *unusable)), indent=1)
     path = write_config(tmp_path, "http://127.0.0.1:9/v1", personas={"receptionist": text})
 
     status, printed = await command(asked, "--config", str(path))
@@ -738,7 +738,11 @@ async def test_each_tool_that_cannot_be_run_is_named_and_the_status_is_2(
     for index, (problem, (_, said)) in enumerate(
         zip(printed.splitlines(), faults, strict=True), start=1
     ):
-        assert f"session.tools[{index}].run" in problem
+        file, line, key = problem.split(":", 2)
+        key, _, _ = key.partition(": ")
+        assert file == str(tmp_path / "personas" / "receptionist.yaml")
+        assert key.startswith(f" session.tools[{index}].run")
+        assert f'"{key.rpartition(".")[2]}":' in text.splitlines()[int(line) - 1]
         assert said in problem
 
 
