@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fakes import PING, PONG, TEXT, Call, Wire, frame
-from relays import receive, relaying, send
+from relays import RunningRelay, receive, relaying, send
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -55,6 +55,38 @@ async def test_what_the_relay_does_not_know_arrives_byte_for_byte(tmp_path: Path
             assert [await client.recv() for _ in range(3)] == [unknown, large, delta]
         line = await relay.ended()
     assert line["bytes_to_client"] > len(large)
+
+
+async def test_no_session_hears_another(tmp_path: Path) -> None:
+    """Twenty at once, each with sounds of its own, which come back to it alone."""
+    sessions, sounds = 20, 30
+
+    async def echoes(call: Call) -> None:
+        await call.open()
+        while True:
+            said = await call.receive()
+            await call.send(
+                {"type": "response.output_audio.delta", "event_id": "e", "delta": said["audio"]}
+            )
+
+    async def converse(relay: RunningRelay, number: int) -> list[str]:
+        async with relay.connect() as client:
+            await receive(client)
+            for sound in range(sounds):
+                audio = base64.b64encode(bytes([number, sound] * 60)).decode()
+                await send(client, type="input_audio_buffer.append", audio=audio)
+            return [(await receive(client))["delta"] for _ in range(sounds)]
+
+    async with relaying(tmp_path, echoes) as (relay, upstream):
+        async with asyncio.TaskGroup() as tasks:
+            heard = [tasks.create_task(converse(relay, number)) for number in range(sessions)]
+
+    owners = [{base64.b64decode(audio)[0] for audio in task.result()} for task in heard]
+    assert owners == [{number} for number in range(sessions)]
+    order = [[base64.b64decode(audio)[1] for audio in task.result()] for task in heard]
+    assert order == [list(range(sounds))] * sessions
+    for call in upstream.calls:
+        assert len({base64.b64decode(event["audio"])[0] for event in call.received[1:]}) == 1
 
 
 @pytest.mark.parametrize("mebibytes", [1, 15])

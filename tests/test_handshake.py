@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fakes import Call, Wire, listens, rude_upstream
 from openai.types.realtime import SessionCreatedEvent
 from relays import PERSONA, receive, relaying, running_relay, write_config
 
-from relay import app
+from relay import app, realtime
 from relay.upstream import Dialler
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -294,6 +295,39 @@ async def test_handshakes_under_way_count_as_sessions(tmp_path: Path) -> None:
         for client in clients:
             await client.hang_up()
     assert len(upstream.calls) == 2
+
+
+async def test_only_so_many_sessions_are_opened_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that is open takes no place, nor does a handshake that is over."""
+    assert realtime.HANDSHAKE.limit == 1000
+    monkeypatch.setattr(realtime, "HANDSHAKE", replace(realtime.HANDSHAKE, limit=2))
+    confirm = asyncio.Event()
+
+    async def confirms_when_asked(call: Call) -> None:
+        await confirm.wait()
+        await listens(call)
+
+    async with relaying(tmp_path) as (relay, upstream):
+        async with relay.connect() as first:
+            await receive(first)
+            upstream.script = confirms_when_asked
+            clients = [await Wire.dial(relay.port) for _ in range(3)]
+            async with asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(client.ask()) for client in clients]
+                (refused_at_once, *_), _ = await asyncio.wait(
+                    asked, return_when=asyncio.FIRST_COMPLETED
+                )
+                assert refused_at_once.result() == 503
+                confirm.set()
+            assert sorted(task.result() for task in asked) == [101, 101, 503]
+            async with relay.connect() as next_one:
+                await receive(next_one)
+            for client in clients:
+                await client.hang_up()
+    assert len(upstream.calls) == 4
+    assert [line["code"] for line in relay.lines("session.refused")] == ["relay_full"]
 
 
 async def test_what_is_no_websocket_handshake_is_told_so(tmp_path: Path) -> None:
