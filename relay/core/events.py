@@ -208,7 +208,9 @@ def holds_event(raw: bytes) -> bool:
     """Tell whether a binary message could be read as an event: the SDKs read UTF-16 there, too."""
     try:
         return isinstance(json.loads(raw), dict)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        return True
+    except ValueError:
         return False
 
 

@@ -73,9 +73,12 @@ class Pace:
 
         It is 0.0 for who is in step.
         """
-        event_at = max(self._event_at, now - EVENT_BURST_SECONDS)
-        self._event_at = event_at + self._seconds_per_event
+        event_at, earliest = self._event_at, now - EVENT_BURST_SECONDS
+        self._event_at = (max(event_at, earliest)) + self._seconds_per_event
         if audio_seconds:
-            audio_at = max(self._audio_at, now - self._audio_burst_seconds)
-            self._audio_at = audio_at + audio_seconds * self._seconds_per_audio_second
-        return max(0.0, self._event_at - now, self._audio_at - now)
+            audio_at, earliest = self._audio_at, now - self._audio_burst_seconds
+            taken_seconds = audio_seconds * self._seconds_per_audio_second
+            self._audio_at = (max(audio_at, earliest)) + taken_seconds
+        if self._event_at <= now and self._audio_at <= now:
+            return 0.0
+        return max(self._event_at, self._audio_at) - now

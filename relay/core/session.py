@@ -44,7 +44,6 @@ from relay.core.errors import (
 from relay.core.events import (
     CLIENT_EVENTS,
     MAX_ID_CHARS,
-    Append,
     Binary,
     Event,
     Json,
@@ -295,7 +294,7 @@ class Session:
         append = read_append(raw)
         if append is None:
             return self._decide(raw, now)
-        self._count_append(append)
+        self._count_heard(len(append.audio) / self._input_bytes_per_second)
         return (Send(Side.UPSTREAM, raw),)
 
     def _hear_binary(self, raw: Binary, now: float) -> Commands:
@@ -303,9 +302,6 @@ class Session:
             return self._decide(raw, now)
         self._count_heard(len(raw) / self._input_bytes_per_second)
         return (Send(Side.UPSTREAM, raw),)
-
-    def _count_append(self, append: Append) -> None:
-        self._count_heard(len(append.audio) / self._input_bytes_per_second)
 
     def _count_heard(self, seconds: float) -> None:
         self.counts.audio_seconds_to_upstream += seconds
@@ -368,10 +364,10 @@ class Session:
         seen = None if isinstance(raw, Binary) else peek(raw)
         if seen is None:
             return self._unread(raw, now)
-        if seen.type.startswith(SPEECH):
-            self._active = now
         if seen.type == "response.output_audio.delta":
             return (*self._heard_audio(seen, now), Send(Side.CLIENT, raw))
+        if seen.type.startswith(SPEECH):
+            self._active = now
         if seen.type.startswith(HIDDEN_EVENTS):
             return NOTHING
         react = self._reactions.get(seen.type)
@@ -423,16 +419,16 @@ class Session:
         may_be_audio = isinstance(raw, Binary) and Side.UPSTREAM in self._terms.binary_audio
         if not may_be_audio or holds_event(raw):
             return self._unreadable()
-        self._active = now
         return (*self._spoke(len(raw), now), Send(Side.CLIENT, raw))
 
     def _heard_audio(self, delta: ServerPeek, now: float) -> Commands:
-        quoted = bytes(memoryview(delta.delta)[-4:])
-        chars = len(memoryview(delta.delta)) - len('""')
-        return self._spoke(audio_bytes(chars, quoted.count(b"=")), now)
+        quoted = memoryview(delta.delta)
+        chars, padding = len(quoted) - len('""'), bytes(quoted[-4:]).count(b"=")
+        return self._spoke(audio_bytes(chars, padding), now)
 
     def _spoke(self, length_bytes: int, now: float) -> Commands:
         """Count audio of the upstream's."""
+        self._active = now
         seconds = length_bytes / self._output_bytes_per_second
         self.counts.audio_seconds_to_client += seconds
         self._reports.underway.spoke(seconds)
