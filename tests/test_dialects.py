@@ -205,7 +205,12 @@ def test_a_beta_upstream_is_heard_after_the_end_and_what_it_cut_off_is_settled()
 
 
 def test_a_tool_of_the_server_answers_a_beta_upstream() -> None:
-    play = start(upstream=BetaUpstream(), served=frozenset({"hours"}), delegated=frozenset())
+    play = start(
+        upstream=BetaUpstream(),
+        served=frozenset({"hours"}),
+        delegated=frozenset(),
+        follow_up={"output_modalities": ["text"]},
+    )
     call: Json = {"id": "item_1", "type": "function_call", "call_id": "call_1", "name": "hours"}
     arguments: Json = {"response_id": "resp_1", "item_id": "item_1", "call_id": "call_1"}
     response = BETA_RESPONSE | {"output": [call | {"arguments": "{}"}]}
@@ -223,6 +228,7 @@ def test_a_tool_of_the_server_answers_a_beta_upstream() -> None:
     told = [json.loads(command.message) for command in sent if isinstance(command, Send)]
     check_asked(told)
     assert [event["type"] for event in told] == ["conversation.item.create", "response.create"]
+    assert told[1]["response"] == {"modalities": ["text"]}
 
 
 # How often.
