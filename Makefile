@@ -37,7 +37,7 @@ test: $(VENV)/dev.stamp ## set up and run the whole test suite
 CLIENTS := tests/clients
 INSTALL := bin/python -m pip --disable-pip-version-check --quiet install --require-hashes
 # Without npm the clients of Node are skipped, unless the environment says that it must be there.
-NPM := $(if $(or $(shell command -v npm 2>/dev/null),$(RELAY_REQUIRE_NODE)),openai-agents-npm)
+NPM := $(if $(or $(shell command -v npm 2>/dev/null),$(RELAY_REQUIRE_NODE)),openai-npm openai-agents-npm)
 QUICK := $(VENV)/clients/openai-agents.stamp $(NPM:%=$(CLIENTS)/%/node_modules/.package-lock.json)
 SLOW := $(VENV)/clients/pipecat.stamp $(VENV)/clients/livekit.stamp
 

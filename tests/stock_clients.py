@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FOLDERS = ROOT / "tests/clients"
 
-REQUIRED = {"node": "RELAY_REQUIRE_NODE"}
+REQUIRED = {"node": "RELAY_REQUIRE_NODE", "chromium": "RELAY_REQUIRE_BROWSER"}
 """The variables that make a failure of a program that is missing."""
 
 
@@ -65,7 +65,7 @@ _DEV_LOCK = ROOT / "requirements/dev.txt"
 OWN = Environment(_DEV_LOCK, stamp=_DEV_LOCK, interpreter=sys.executable)
 """The one that the tests themselves run in."""
 AGENTS, PIPECAT, LIVEKIT = map(_python, ("openai-agents", "pipecat", "livekit"))
-AGENTS_NPM = _node("openai-agents-npm")
+OPENAI_NPM, AGENTS_NPM = map(_node, ("openai-npm", "openai-agents-npm"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class StockClient:
         script: The script in ``tests/clients/``, and its arguments.
         transport: What it speaks the protocol with.
         needs: Programs that must be there.
+        tls: Whether it is given a relay that speaks TLS.
         slow: Whether its environment is large.
     """
 
@@ -87,6 +88,7 @@ class StockClient:
     script: str
     transport: str
     needs: tuple[str, ...] = ()
+    tls: bool = False
     slow: bool = False
 
     def command(self) -> list[str]:
@@ -145,6 +147,24 @@ CLIENTS = (
         environment=AGENTS,
         script="openai-agents/turns.py",
         transport="websockets",
+    ),
+    StockClient(
+        name="`openai` (npm), `realtime/ws`",
+        package="openai",
+        environment=OPENAI_NPM,
+        script="openai-npm/ws.mjs",
+        transport="ws, TLS",
+        needs=("node",),
+        tls=True,
+    ),
+    StockClient(
+        name="`openai` (npm), `realtime/websocket`",
+        package="openai",
+        environment=OPENAI_NPM,
+        script="openai-npm/browser.mjs",
+        transport="Chromium, TLS",
+        needs=("node", "chromium"),
+        tls=True,
     ),
     StockClient(
         name="`@openai/agents` (npm)",

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from typing import Any
 
 import client_table
 import pytest
+from aiohttp.test_utils import unused_port
+from certificates import issue
 from client_table import Row
 from relays import RunningRelay, running_relay, write_config
 from simulated import BYTES_PER_SECOND, SILENCE, clip, knowing, simulated
@@ -55,7 +58,10 @@ OTHER = """
 """
 PERSONAS = {"receptionist": OTHER, "robot": ROBOT}
 KEY = "sk-robot-0123456789abcdef"
-SETTINGS = f"clients: {{app: {{key: {KEY}}}}}\n"
+SETTINGS = f"""
+clients: {{app: {{key: {KEY}, trusted: true}}}}
+secrets: {{signing_keys: [signing-key-PLANTED-0123456789abcdef]}}
+"""
 ENDED = {
     "persona": "robot",
     "client": "app",
@@ -92,7 +98,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path) -> AsyncIterator[Stage]:
+async def staged(folder: Path, client: StockClient) -> AsyncIterator[Stage]:
     """Set the stage: the upstream makes out what is said, and the persona owns its answer."""
     received: list[dict[str, Any]] = []
 
@@ -104,12 +110,19 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
         "RELAY_KEY": KEY,
         "RELAY_PERSONA": "robot",
         "RELAY_SPEECH": str(folder / "speech.pcm"),
+        "RELAY_ORIGIN": f"http://127.0.0.1:{unused_port()}",
+        "RELAY_CHROMIUM": shutil.which("chromium") or "",
     }
+    settings = f"{SETTINGS}browser: {{allowed_origins: ['{told['RELAY_ORIGIN']}']}}\n"
+    if client.tls:
+        certificate = issue(folder)
+        settings += f"server: {{{certificate.settings}}}\n"
+        told["NODE_EXTRA_CA_CERTS"] = str(certificate.cert)
     (folder / "speech.pcm").write_bytes(clip("goforward.wav") + SILENCE)
     replies = [Reply.of("hello", READY, instructions=INSTRUCTIONS)]
     senses = knowing("Go forward ten meters.")
     async with simulated(senses=senses, replies=replies, observer=observe) as upstream:
-        path = write_config(folder, upstream.base_url, SETTINGS, PERSONAS)
+        path = write_config(folder, upstream.base_url, settings, PERSONAS)
         async with running_relay(path, CLIENT_SECONDS) as relay:
             yield Stage(relay, {"RELAY_URL": relay.base_url, **told}, received)
 
@@ -171,7 +184,7 @@ async def test_a_stock_client_has_its_turns(
 ) -> None:
     if missing := client.missing():
         pytest.skip(missing)
-    async with staged(tmp_path) as stage:
+    async with staged(tmp_path, client) as stage:
         saw = await talk(client, stage.told)
         ended = await stage.relay.ended()
         seen = row(client, saw, await stage.blocked())
