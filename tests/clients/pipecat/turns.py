@@ -9,6 +9,7 @@ from pathlib import Path
 from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
+    InterruptionFrame,
     LLMFullResponseEndFrame,
     LLMRunFrame,
     TTSAudioRawFrame,
@@ -25,6 +26,7 @@ from pipecat.workers.runner import WorkerRunner
 
 SPEECH = Path(os.environ["RELAY_SPEECH"]).read_bytes()
 CHUNK_BYTES = 4_800
+BEGINNING = 15 * CHUNK_BYTES
 version = importlib.metadata.version("pipecat-ai")
 saw = {"version": version, "answers": [], "audio_bytes": 0, "called": []}
 
@@ -41,17 +43,20 @@ async def go_forward(params: FunctionCallParams, meters: int) -> None:
 
 
 class Ear(FrameProcessor):
-    """Hears what the service says."""
+    """Hears what the service says, and when it is interrupted."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answers: asyncio.Queue[str] = asyncio.Queue()
+        self.interrupted = asyncio.Event()
         self._words = ""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         if isinstance(frame, TTSAudioRawFrame):
             saw["audio_bytes"] += len(frame.audio)
+        if isinstance(frame, InterruptionFrame):
+            self.interrupted.set()
         if isinstance(frame, TTSTextFrame):
             self._words += frame.text
         if isinstance(frame, LLMFullResponseEndFrame) and self._words:
@@ -74,12 +79,19 @@ async def main() -> None:
     worker = PipelineWorker(Pipeline([user, service, ear, assistant]))
     runner = WorkerRunner(handle_sigint=False)
 
+    async def say(pcm: bytes) -> None:
+        for start in range(0, len(pcm), CHUNK_BYTES):
+            chunk = pcm[start : start + CHUNK_BYTES]
+            await worker.queue_frame(InputAudioRawFrame(chunk, 24_000, 1))
+
     async def talk() -> None:
         await worker.queue_frame(LLMRunFrame())
         saw["answers"].append(await ear.answers.get())
-        for start in range(0, len(SPEECH), CHUNK_BYTES):
-            chunk = SPEECH[start : start + CHUNK_BYTES]
-            await worker.queue_frame(InputAudioRawFrame(chunk, 24_000, 1))
+        # What is called before the interruption got around is cancelled by it. That is seconds
+        # later when people talk, and at once here: so the words end when it did.
+        await say(SPEECH[:BEGINNING])
+        await ear.interrupted.wait()
+        await say(SPEECH[BEGINNING:])
         saw["answers"].append(await ear.answers.get())
         await worker.stop_when_done()
 
