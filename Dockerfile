@@ -6,7 +6,7 @@ WORKDIR /src
 COPY requirements/ requirements/
 # The relay's environment has no pip: nothing is installed into it later.
 RUN python -m venv --without-pip /opt/relay \
- && pip --python /opt/relay install --require-hashes -r requirements/run.txt \
+ && pip --python /opt/relay install --require-hashes -r requirements/image.txt \
  && pip install --require-hashes -r requirements/build.txt
 
 COPY pyproject.toml README.md LICENSE ./
@@ -21,7 +21,8 @@ COPY --from=build /opt/relay /opt/relay
 # A volume mounted here takes over its owner, and the relay can write to it.
 RUN install --directory --owner=10001 --group=10001 /data
 
-ENV PATH=/opt/relay/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+# Where Python tools are looked for: the folder tools/ beside the configuration, which is mounted.
+ENV PATH=/opt/relay/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/etc/relay/tools
 # A number, so that an orchestrator sees that it is not root; above 9999, so that no user of the host has it.
 USER 10001:10001
 EXPOSE 8080

@@ -67,12 +67,17 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 # Names no host: whoever installs decides where from. Checksums decide what.
 NPM_LOCK = npm --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
 
+# The extras that the image has.
+IMAGE := azure mcp
+
 lock: ## resolve pyproject.toml into requirements/, with uv
 	$(COMPILE) --group build -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/run.txt
+	$(COMPILE) pyproject.toml -c requirements/run.txt $(IMAGE:%=--extra %) -o requirements/image.txt
 	$(COMPILE) pyproject.toml -c requirements/run.txt --extra speech -o requirements/speech.txt
 	$(COMPILE) pyproject.toml -c requirements/run.txt --group bench -o requirements/bench.txt
-	$(COMPILE) pyproject.toml -c requirements/speech.txt -c requirements/bench.txt --extra speech --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/speech.txt -c requirements/bench.txt \
+		-c requirements/image.txt --extra speech --group dev -o requirements/dev.txt
 
 clients-lock: ## resolve what the stock clients need, with uv and npm
 	set -e; for wanted in $(CLIENTS)/*/requirements.in; do \

@@ -86,6 +86,12 @@ def test_the_image_starts_the_relay_on_a_file_that_is_mounted() -> None:
     assert in_repository("relay", command[-1]) == ROOT / "config/compose.yaml"
 
 
+def test_tools_in_python_are_looked_for_beside_the_configuration() -> None:
+    (folder,) = re.findall(r"PYTHONPATH=(\S+)", instruction("ENV"))
+
+    assert in_repository("relay", folder) == ROOT / "config/tools"
+
+
 def test_everybody_agrees_on_the_ports() -> None:
     port = CONFIG.server.port
 
