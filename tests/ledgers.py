@@ -1,13 +1,16 @@
 """Rows for ledgers, and a log that can be read and waited for."""
 
 import asyncio
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 
 from relay.core.metering import Tokens
@@ -65,6 +68,19 @@ def locked(file: Path) -> Iterator[None]:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("ROLLBACK")
+
+
+@contextmanager
+def immutable(file: Path) -> Iterator[None]:
+    """Keep everybody from writing, those who have it open too; only some disks can do that."""
+    files = [str(file), f"{file}-wal"]
+    chattr = shutil.which("chattr") or "false"
+    if subprocess.run([chattr, "+i", *files], check=False, capture_output=True).returncode:
+        pytest.skip("only root can make a file immutable, and not on every disk")
+    try:
+        yield
+    finally:
+        subprocess.run([chattr, "-i", *files], check=True)
 
 
 def select(file: Path, statement: str) -> list[tuple[Any, ...]]:
