@@ -243,7 +243,7 @@ values = st.recursive(
             inner,
         )
     ),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 

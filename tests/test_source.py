@@ -246,7 +246,7 @@ def test_no_text_makes_it_raise(text: str) -> None:
 json = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(alphabet="abc é\n\"'#:"),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(alphabet="abc:# "), inner),
-    max_leaves=10,
+    max_leaves=5,
 )
 
 
