@@ -42,7 +42,8 @@ QUICK := $(VENV)/clients/openai-agents.stamp $(NPM:%=$(CLIENTS)/%/node_modules/.
 SLOW := $(VENV)/clients/pipecat.stamp $(VENV)/clients/livekit.stamp
 
 clients: $(VENV)/dev.stamp $(QUICK) ## set up stock clients, and run a conversation with each
-	$(BIN)/pytest tests/test_clients.py -m "not slow" $(ARGS)
+	$(BIN)/pytest tests/test_clients.py tests/test_snippets.py::test_the_npm_package_connects_over_tls \
+		-m "not slow" $(ARGS)
 
 clients-slow: $(VENV)/dev.stamp $(SLOW) ## the same with pipecat and livekit, which are large
 	$(BIN)/pytest tests/test_clients.py -m slow $(ARGS)

@@ -1,8 +1,9 @@
 """What every test may rely on."""
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def _open_files() -> int:
     links = (link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
     # From when it first listens, uvloop keeps one of /dev/null, to let go of for EMFILE.
     return len([target for target in links if target != Path(os.devnull)])
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Put the logging of the process back as it was."""
+    root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp.websocket")
+    handlers, level, before = root.handlers[:], root.level, aiohttp.level
+    root.handlers.clear()
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    aiohttp.setLevel(before)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,6 @@ from relay import log
 @pytest.fixture
 def stream() -> io.StringIO:
     return io.StringIO()
-
-
-@pytest.fixture
-def _own_logging() -> Iterator[None]:
-    """Put the logging of the process back as it was."""
-    root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp.websocket")
-    handlers, level, before = root.handlers[:], root.level, aiohttp.level
-    root.handlers.clear()
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    aiohttp.setLevel(before)
 
 
 def test_a_line_is_json_with_a_time_a_level_and_an_event(stream: io.StringIO) -> None:
@@ -82,7 +69,7 @@ def test_one_event_is_one_line_however_long_or_odd_its_fields_are(stream: io.Str
     assert len(stream.getvalue()) < 2_000
 
 
-@pytest.mark.usefixtures("_own_logging")
+@pytest.mark.usefixtures("own_logging")
 def test_what_libraries_warn_of_comes_masked_and_in_the_same_form(stream: io.StringIO) -> None:
     log.adopt_libraries(log.create(stream, "json"))
     logging.getLogger("some.library").warning("refused %s", "sk-PLANTED")
@@ -95,7 +82,7 @@ def test_what_libraries_warn_of_comes_masked_and_in_the_same_form(stream: io.Str
     assert "PLANTED" not in stream.getvalue()
 
 
-@pytest.mark.usefixtures("_own_logging", "nothing_is_left")
+@pytest.mark.usefixtures("own_logging", "nothing_is_left")
 async def test_a_header_that_cannot_be_read_is_not_quoted(
     tmp_path: Path, stream: io.StringIO
 ) -> None:
@@ -111,7 +98,7 @@ async def test_a_header_that_cannot_be_read_is_not_quoted(
     assert "PLANTED" not in stream.getvalue()
 
 
-@pytest.mark.usefixtures("_own_logging")
+@pytest.mark.usefixtures("own_logging")
 def test_a_logger_of_structlog_itself_is_not_needed(stream: io.StringIO) -> None:
     """Nothing global of structlog is configured: the logger is handed on."""
     log.adopt_libraries(log.create(stream, "json"))

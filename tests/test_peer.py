@@ -6,11 +6,13 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from socket import SO_SNDBUF, SOL_SOCKET
 from typing import TypeVar
 
 import pytest
 from aiohttp import WSMsgType, web
+from certificates import Pair, issue
 from fakes import BINARY, CLOSE, PING, PONG, TEXT, Wire, frame
 
 from relay.core.events import Binary
@@ -41,20 +43,21 @@ async def connected(
     *,
     receive_buffer_bytes: int | None = None,
     max_message_bytes: int = 2**20,
+    tls: Pair | None = None,
 ) -> AsyncIterator[Ends]:
     """Connect a raw client to a peer."""
 
     def accept() -> Acceptance:
         return Acceptance((), patience, max_message_bytes)
 
-    async with accepted(accept, receive_buffer_bytes) as (answer, wire):
+    async with accepted(accept, receive_buffer_bytes, tls) as (answer, wire):
         yield Ends(answer.peer, wire)
         await wire.hang_up()
 
 
 @asynccontextmanager
 async def accepted(
-    accept: Callable[[], Socket], receive_buffer_bytes: int | None = None
+    accept: Callable[[], Socket], receive_buffer_bytes: int | None = None, tls: Pair | None = None
 ) -> AsyncIterator[tuple[Socket, Wire]]:
     """Connect a raw client to what answers its handshake."""
     made: asyncio.Future[Socket] = asyncio.get_running_loop().create_future()
@@ -74,11 +77,13 @@ async def accepted(
     app.router.add_get("/v1/realtime", handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.serving if tls else None).start()
     port = runner.addresses[0][1]
     try:
         async with asyncio.timeout(15):
-            wire = await Wire.connect(port, receive_buffer_bytes=receive_buffer_bytes)
+            wire = await Wire.connect(
+                port, receive_buffer_bytes=receive_buffer_bytes, tls=tls.trusting if tls else None
+            )
             yield await made, wire
     finally:
         over.set()
@@ -223,6 +228,24 @@ async def test_a_peer_that_vanishes_closed_with_1006(leave: str) -> None:
         async with asyncio.timeout(2):
             await ends.peer.send(b"too late")
             await ends.peer.close(1000, "")
+
+
+@pytest.mark.both_loops
+async def test_behind_tls_a_peer_that_vanished_can_be_asked_anything(tmp_path: Path) -> None:
+    """Asyncio's TLS fails then, whatever it is asked."""
+    async with connected(tls=issue(tmp_path)) as ends:
+        for _ in range(20):
+            ends.wire.send(b"x" * 10_000)
+        await ends.wire.writer.drain()
+        await ends.peer.receive()
+        ends.wire.reset()
+        await ends.peer._lost.wait()
+        while await ends.peer.receive() is not None:
+            pass
+        assert ends.peer.close_code == 1006
+        assert ends.peer.keep_alive(ends.peer._heard_at + PING_SECONDS)
+        await ends.peer.send(b"x" * 1_000_000)
+        await ends.peer.close(1000, "")
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65535])

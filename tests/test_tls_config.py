@@ -10,6 +10,8 @@ from relays import write_config
 from relay import cli
 from relay.tls import valid_until
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 Check = Callable[[str], tuple[int, str]]
 
 CERT, KEY = f"  tls_cert: {LOOPBACK}.pem\n", f"  tls_key: {LOOPBACK}.key\n"
