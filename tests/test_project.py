@@ -85,7 +85,7 @@ def test_what_builds_the_package_is_locked() -> None:
         ("demo", ".venv/bin/relay demo --port 9000"),
         ("run", ".venv/bin/relay serve --config config/relay.yaml --port 9000"),
         ("test", ".venv/bin/pytest"),
-        ("clients", '.venv/bin/pytest tests/test_clients.py -m "not slow"'),
+        ("clients", ".venv/bin/pytest tests/test_clients.py"),
         ("clients-slow", ".venv/bin/pytest tests/test_clients.py -m slow"),
         ("check", ".venv/bin/mypy"),
         ("bench", ".venv/bin/python bench"),
