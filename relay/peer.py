@@ -251,6 +251,9 @@ class Peer(asyncio.Protocol):
                 timer.cancel()
         self._lose(CloseCode.ABNORMAL_CLOSURE)
         self._before.connection_lost(exc)
+        # They lead back here, and what TLS takes would be kept until the garbage collector runs.
+        del self.frames
+        self.on_slow = self.on_gone = _nothing
 
     # What the peer is told.
 

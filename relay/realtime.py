@@ -103,6 +103,11 @@ class Realtime:
             return await self._serve(request)
         except RelayError as error:
             return await self._refuse(request, error)
+        except asyncio.CancelledError as left:
+            # The task keeps it, and the handshake's copy of the request the task: with a traceback
+            # the session would be kept too, until the garbage collector runs.
+            left.__traceback__ = None
+            raise
         except Exception:  # noqa: BLE001  # whatever it is: it is logged, and the client told
             self._log.exception("session.failed")
             return await self._refuse(request, InternalError())

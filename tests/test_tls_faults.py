@@ -1,11 +1,13 @@
 """Whatever goes wrong over TLS: as over TCP, both sides get a code and a reason within a second."""
 
 import asyncio
+import gc
 import json
 import ssl
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -282,3 +284,42 @@ async def test_a_client_that_ignores_the_closing_handshake_is_cut_off(tmp_path: 
             await client.lost()
             await relay.ended()
         await client.hang_up()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Do without the garbage collector, so that what is in a cycle stays."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def freed(relay: RunningRelay) -> list[asyncio.Event]:
+    """Return what is set when the peers of its sessions are freed, and what carries them."""
+    bridges = relay.realtime._bridges.values()
+    events = []
+    for kept in [*bridges, *(peer for bridge in bridges for peer in bridge.peers.values())]:
+        events.append(asyncio.Event())
+        weakref.finalize(kept, events[-1].set).atexit = False
+    return events
+
+
+@pytest.mark.parametrize("side", ["client", "upstream"])
+async def test_who_was_in_a_session_is_freed_without_the_garbage_collector(
+    tmp_path: Path, side: str
+) -> None:
+    """Or what their TLS takes, outside of Python, piles up until it runs."""
+    async with secured(tmp_path) as (relay, upstream), relay.connect() as client:
+        await receive(client)
+        with uncollected():
+            events = freed(relay)
+            await (client if side == "client" else upstream.calls[0].socket).close()
+            await client.wait_closed()
+            await relay.ended()
+            async with asyncio.timeout(3):
+                for event in events:
+                    await event.wait()
+            assert len(events) == 3
