@@ -54,8 +54,12 @@ class Conductor:
     def __init__(self, folder: Path, upstreams: dict[bool, tuple[Upstream, int]]) -> None:
         """Use these upstreams, with TLS and without, and their processes."""
         self.results = Results()
-        self._folder = folder
+        self.folder = folder
         self._upstreams = upstreams
+
+    def upstream(self, *, tls: bool) -> Upstream:
+        """Return an upstream that runs."""
+        return self._upstreams[tls][0]
 
     def perform(self, run: Run, contender: Contender | None) -> Report:
         """Do a piece of work through a contender, or without one."""
@@ -72,7 +76,7 @@ class Conductor:
         if contender is None:
             return _report(job)
         try:
-            with _folder(self._folder) as own, contender.running(own, upstream) as server:
+            with _folder(self.folder) as own, contender.running(own, upstream) as server:
                 started = self.results.start_seconds.setdefault(contender.name, [])
                 started.append(server.start_seconds)
                 pids = {"upstream": pid, "relay": server.pid}
