@@ -17,10 +17,13 @@ from aiohttp.test_utils import unused_port
 
 from relay.core.commands import CallTool
 from relay.tools import Context
+from relay.tools.config import has_mcp
 from relay.tools.toolbox import Toolbox
 from relay.tools.workshop import Order, ToolsUnusable, Workshop, opened
 
-pytest.importorskip("mcp", reason='needs the extra "mcp"')
+# To import it here would cost a second wherever tests are collected.
+if not has_mcp():
+    pytest.skip('needs the extra "mcp"', allow_module_level=True)
 
 PROGRAM = str(Path(__file__).with_name("mcp_clinic.py"))
 STDIO: dict[str, Any] = {"command": [sys.executable, PROGRAM], "env": {"CLINIC_KEY": "k1"}}
