@@ -21,7 +21,7 @@ ENTRY = re.compile(
     r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;]+)(?: ; (?P<marker>[^\\\n]+?))?"
     r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
 )
-MCP = PROJECT["optional-dependencies"]["mcp"]
+EXTRAS = PROJECT["optional-dependencies"]
 
 
 def group(name: str) -> list[str]:
@@ -35,8 +35,8 @@ def group(name: str) -> list[str]:
 LOCKS = {
     "build": group("build"),
     "run": PROJECT["dependencies"],
-    "image": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["azure"] + MCP,
-    "speech": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["speech"],
+    "image": PROJECT["dependencies"] + EXTRAS["azure"] + EXTRAS["mcp"],
+    "speech": PROJECT["dependencies"] + EXTRAS["speech"],
     "bench": PROJECT["dependencies"] + group("bench"),
     "dev": PROJECT["dependencies"] + group("dev"),
 }
