@@ -147,6 +147,7 @@ class Bridge:
         commands = self.session.receive(side, message, self._now())
         for done, command in enumerate(commands):
             if not self._perform_at_once(command):
+                self._passing_on.add(side)
                 return self._perform_in_turn(side, commands[done:])
         return None
 
@@ -168,7 +169,6 @@ class Bridge:
 
     async def _perform_in_turn(self, side: Side, commands: Commands) -> None:
         """Do what commands ask for, and nothing else of this side meanwhile."""
-        self._passing_on.add(side)
         for command in commands:
             await self._perform(command)
         self._passing_on.discard(side)

@@ -9,6 +9,8 @@ import pytest
 from fakes import PING, PONG, TEXT, Call, Wire, frame
 from relays import RunningRelay, receive, relaying, send
 
+from relay.core.commands import Side
+
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
@@ -166,3 +168,25 @@ async def test_an_upstream_that_waits_for_a_slow_client_loses_nothing(tmp_path: 
         heard = [json.loads((await client.receive())[1])["event_id"] for _ in range(count)]
         await client.hang_up()
     assert heard == [f"{number}" for number in range(count)]
+
+
+async def test_what_passes_a_budget_is_delivered_whenever_the_budget_is_found_spent(
+    tmp_path: Path,
+) -> None:
+    """Even in the moment before the task that writes it down has begun to."""
+    done = {
+        "type": "response.done",
+        "event_id": "event_1",
+        "response": {"id": "resp_1", "status": "completed", "output": [], "usage": None},
+    }
+    async with relaying(tmp_path) as (relay, _), relay.connect() as client:
+        await receive(client)
+        (bridge,) = relay.realtime._bridges.values()
+
+        rest = bridge._pass_on(Side.UPSTREAM, json.dumps(done).encode())
+        bridge.overdraw()
+        assert rest is not None
+        await rest
+
+        assert (await receive(client))["type"] == "response.done"
+        assert (await receive(client))["error"]["code"] == "budget_exhausted"
