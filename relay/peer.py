@@ -117,6 +117,7 @@ class Peer(asyncio.Protocol):
         self._gone, self._lost = asyncio.Event(), asyncio.Event()
         self._heard_at = self._pinged_at = self._loop.time()
         self._fault: int | None = None
+        self._has_closed = False
         self._before = transport.get_protocol()
         transport.set_protocol(self)
 
@@ -282,19 +283,21 @@ class Peer(asyncio.Protocol):
             self._in_flight_bytes = 0
 
     def _send(self, message: bytes) -> None:
-        self.messages_sent += 1
-        self.bytes_sent += len(message)
-        self._write(BINARY if type(message) is Binary else TEXT, message)
+        if self._write(BINARY if type(message) is Binary else TEXT, message):
+            self.messages_sent += 1
+            self.bytes_sent += len(message)
 
-    def _write(self, opcode: int, payload: bytes) -> None:
-        if self._transport.is_closing():  # receive() tells that the peer is gone
-            return
+    def _write(self, opcode: int, payload: bytes) -> bool:
+        """Write a frame; tell whether it may be: after a Close it may not (RFC 6455 5.5.1)."""
+        if self._has_closed or self._transport.is_closing():
+            return False
         frame = encode(opcode, payload, masked=self._masks)
         is_waiting = self._transport.get_write_buffer_size() > 0
         self._transport.write(frame)
         self._written_bytes += len(frame)
         if is_waiting:
             self._start_watch()
+        return True
 
     def _start_watch(self) -> None:
         if self._watch is None:
@@ -387,6 +390,7 @@ class Peer(asyncio.Protocol):
                 self._send(farewell)
             legal, cut = sendable(self._fault or code, reason)
             self._write(CLOSE, struct.pack("!H", legal) + cut)
+            self._has_closed = True
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience.close_seconds):
                     await self._gone.wait()

@@ -264,6 +264,24 @@ async def test_a_farewell_comes_before_the_close() -> None:
         ends.wire.close_frame(4408)
 
 
+@pytest.mark.parametrize("answered", [False, True])
+async def test_nothing_is_sent_after_the_close_nor_counted(*, answered: bool) -> None:
+    async with connected() as ends, asyncio.TaskGroup() as tasks:
+        tasks.create_task(ends.peer.listen(lambda _: None))
+        closing = tasks.create_task(ends.peer.close(1000, "bye"))
+        assert await ends.wire.closing() == (1000, "bye")
+        if answered:
+            ends.wire.close_frame(1000)
+            assert await ends.wire.reader.read() == b""  # it has said that it says no more
+        await ends.peer.send(b"late")
+        assert ends.peer.send_at_once(b"too late")
+        ends.peer.data_received(frame(b"", PING, masked=True))
+        assert (ends.peer.messages_sent, ends.peer.bytes_sent) == (0, 0)
+        ends.wire.writer.write_eof()
+        assert await ends.wire.reader.read() == b""
+        await closing
+
+
 async def test_a_peer_that_ignores_the_close_is_cut_off_in_time() -> None:
     loop = asyncio.get_running_loop()
     async with connected() as ends:
