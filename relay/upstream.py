@@ -53,7 +53,8 @@ of one persona."""
 
 PATIENCE = Patience(slow_seconds=SILENCE_SECONDS, close_seconds=CLOSE_SECONDS / 2)
 """With an upstream. It has less time to close than a client: while a message waits for room in an
-upstream that does not read, the client is not read either, and its Close not seen."""
+upstream that does not read, what the client says is taken in up to a bound, and its Close may be
+behind that."""
 
 
 @dataclass(frozen=True, slots=True)

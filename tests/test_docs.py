@@ -29,7 +29,7 @@ from relay.core.events import CLIENT_EVENTS, MAX_DEPTH, MAX_ID_CHARS, MAX_VALUES
 from relay.core.metering import TOKEN_KINDS
 from relay.core.redaction import HIDDEN_EVENTS
 from relay.metrics import METRICS
-from relay.peer import CLOSE_SECONDS, PING_SECONDS, SILENCE_SECONDS
+from relay.peer import CLOSE_SECONDS, PING_SECONDS, RETRIES, SILENCE_SECONDS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -358,9 +358,10 @@ def test_a_number_that_is_given_as_a_default_is_the_default() -> None:
     [
         f"pings both sides every {PING_SECONDS:.0f} s",
         f"nothing came for {SILENCE_SECONDS:.0f} s",
-        f"within {SILENCE_SECONDS + PING_SECONDS:.0f} s",
+        f"within {SILENCE_SECONDS + PING_SECONDS / RETRIES:.0f} s",
         f"has {app.HEAD_SECONDS} s to send the head",
         "one second to answer" if CLOSE_SECONDS == 1 else "?",
+        "an upstream half a second" if upstream.PATIENCE.close_seconds == 0.5 else "?",
         f"cut at {MAX_REASON_BYTES} bytes",
         f"{MAX_DEPTH} levels, {MAX_VALUES:,} values",
         f"ids of {MAX_ID_CHARS} characters",
