@@ -9,7 +9,6 @@ import gc
 import sys
 from pathlib import Path
 
-import uvloop
 from aiohttp import web
 
 from relay import handshake, log
@@ -18,6 +17,7 @@ from relay.config import Config, load
 from relay.core.close import CloseCode
 from relay.core.events import encode
 from relay.entra import Entra
+from relay.loop import Loop
 from relay.peer import Peer
 from relay.upstream import Dialler, Means, connections
 
@@ -67,4 +67,5 @@ async def _serve(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(load(Path(sys.argv[1]), {})))
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(_serve(load(Path(sys.argv[1]), {})))

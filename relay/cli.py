@@ -1,6 +1,7 @@
 """The command ``relay``: the only place that prints, reads the environment and exits."""
 
 import argparse
+import asyncio
 import hashlib
 import json
 import os
@@ -13,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import uvloop
 from aiohttp import web
 
 import relay
@@ -28,6 +28,7 @@ from relay.config import (
     load_usage,
     session_update,
 )
+from relay.loop import Loop
 from relay.tls import valid_until
 
 DEFAULT_CONFIG = Path("config/relay.yaml")
@@ -246,7 +247,8 @@ def _log(config: Config) -> logs.Logger:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    uvloop.run(work)
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(work)
 
 
 def _masked(session: Mapping[str, Any]) -> dict[str, Any]:

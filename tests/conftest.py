@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import uvloop
 from hypothesis import HealthCheck, settings
+
+from relay.loop import Loop
 
 # HYPOTHESIS_PROFILE=deep for a long look. No deadline: other work on the machine is no failure.
 _ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -19,7 +20,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": Loop}
 """What the relay runs on in most tests, and what it runs on as a process."""
 
 

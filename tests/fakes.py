@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import uvloop
 from aiohttp import WSMsgType, web
 
 Script = Callable[["Call"], Awaitable[None]]
@@ -170,7 +171,7 @@ class Wire:
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
         limit = 2**16 if receive_buffer_bytes is None else receive_buffer_bytes
-        streams = await asyncio.open_connection(
+        streams = await open_connection(
             sock=connection, limit=limit, ssl=tls, server_hostname="127.0.0.1" if tls else None
         )
         return cls(*streams, masks=True)
@@ -276,6 +277,18 @@ class Wire:
         self.writer.close()
         with suppress(ConnectionError, ssl.SSLError):
             await self.writer.wait_closed()
+
+
+async def open_connection(
+    *, limit: int = 2**16, **options: Any
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect as asyncio does, and not with the TLS that the relay dials with."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=limit)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    whose = uvloop.Loop if isinstance(loop, uvloop.Loop) else type(loop)
+    transport, _ = await whose.create_connection(loop, lambda: protocol, **options)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 def frame(payload: bytes, opcode: int = TEXT, *, masked: bool, final: bool = True) -> bytes:

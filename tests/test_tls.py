@@ -17,7 +17,7 @@ import websockets
 from aiohttp import ClientSession
 from certificates import LOOPBACK, Pair, issue
 from cryptography import x509
-from fakes import Call, FakeUpstream, Wire
+from fakes import Call, FakeUpstream, Wire, open_connection
 from processes import serving
 from relays import RunningRelay, receive, relaying, write_config
 
@@ -287,8 +287,8 @@ async def test_a_new_certificate_is_seen_whatever_name_the_client_asks_for(
     trusting = new.trusting
     trusting.check_hostname, trusting.maximum_version = False, version
     port = server.sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection(
-        LOOPBACK, port, ssl=trusting, server_hostname=name
+    reader, writer = await open_connection(
+        host=LOOPBACK, port=port, ssl=trusting, server_hostname=name
     )
     assert await reader.read() == b""
     writer.close()
