@@ -16,10 +16,11 @@ from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import WSMessageDecodeText, WSMessageNoDecodeText
 
-from relay.core.close import CloseCode
-
 Frame = WSMessageDecodeText | WSMessageNoDecodeText
 """What was read: a whole message, or a control frame."""
+
+Read = Callable[[Frame, int], None]
+"""Takes a frame, and how much it weighs in a queue, which there is not."""
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes (RFC 6455 5.2)."""
@@ -35,20 +36,20 @@ _head_7, _head_16, _head_64 = (struct.Struct(f"!{fields}").pack for fields in ("
 class _Unqueued(WebSocketDataQueue):
     """Takes frames from aiohttp's reader and passes each on at once."""
 
-    def __init__(self, read: Callable[[Frame], None], fail: Callable[[int], None]) -> None:
+    def __init__(self, read: Read, fail: Callable[[int], None]) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(BaseProtocol(loop), 0, loop=loop)
-        self._read, self._fail = read, fail
-
-    def feed_data(self, data: Frame, size: int) -> None:  # noqa: ARG002  # aiohttp's signature
-        self._read(data)
+        self.feed_data = read  # type: ignore[assignment,method-assign]  # a call less
+        self._fail = fail
 
     def set_exception(self, exc: BaseException, *_cause: BaseException) -> None:
-        self._fail(exc.code if isinstance(exc, WebSocketError) else CloseCode.PROTOCOL_ERROR)
+        if not isinstance(exc, WebSocketError):
+            raise exc  # a defect of ours
+        self._fail(exc.code)
 
 
 def reader(
-    read: Callable[[Frame], None],
+    read: Read,
     fail: Callable[[int], None],
     *,
     max_message_bytes: int,
@@ -56,7 +57,6 @@ def reader(
     """Return what is fed with bytes and calls ``read`` with each frame.
 
     It calls ``fail`` with the close code for who broke the protocol, and nothing after that.
-    Neither may raise.
     """
     # aiohttp takes what is shorter than its limit.
     limit = max_message_bytes + 1

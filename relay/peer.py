@@ -52,6 +52,8 @@ LOOKS = 4
 ACKNOWLEDGED = slice(120, 128)
 """Where ``tcpi_bytes_acked`` is in ``struct tcp_info`` (linux/tcp.h, since 4.1)."""
 
+_TEXT_FRAME = WSMsgType.TEXT  # a member of an enumeration takes a call to be read from its class
+
 Hear = Callable[[bytes], Awaitable[None] | None]
 """Takes a message; what it returns has to be awaited before it can take the next."""
 
@@ -109,12 +111,12 @@ class Peer(asyncio.Protocol):
         self._waiter: asyncio.Future[Awaitable[None] | None] | None = None
         self._at_once_bytes = transport.get_write_buffer_limits()[1]
         self._in_flight_bytes = self._written_bytes = self._read_bytes = self._idle_looks = 0
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room: asyncio.Future[None] | None = None  # None while there is
         self._due_pong: bytes | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._hanging_up: asyncio.TimerHandle | None = None
-        self._gone, self._lost = asyncio.Event(), asyncio.Event()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._lost: asyncio.Future[None] = self._loop.create_future()
         self._heard_at = self._pinged_at = self._loop.time()
         self._fault: int | None = None
         self._has_closed = False
@@ -130,7 +132,7 @@ class Peer(asyncio.Protocol):
         """
         self._hear = hear
         try:
-            while self._unread or not self._gone.is_set():
+            while self._unread or not self._gone.done():
                 rest = hear(self._take()) if self._unread else await self._wait()
                 if rest is not None:
                     await rest
@@ -142,7 +144,7 @@ class Peer(asyncio.Protocol):
 
         Cancelling is safe: no message is lost.
         """
-        while not self._unread and not self._gone.is_set():
+        while not self._unread and not self._gone.done():
             await self._wait()
         return self._take() if self._unread else None
 
@@ -164,15 +166,15 @@ class Peer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read what came from the connection."""
         self._heard_at = self._loop.time()
-        if not self._gone.is_set():
+        if not self._gone.done():
             self.frames.feed_data(data)
         elif self._hanging_up is not None:
             self._hang_up()
 
-    def _read_frame(self, frame: Frame) -> None:
-        if self._gone.is_set():
+    def _read_frame(self, frame: Frame, _weight: int) -> None:
+        if self._gone.done():
             return
-        if frame.type is WSMsgType.TEXT and _is_utf8(frame.data):  # nearly all there is
+        if frame.type is _TEXT_FRAME and _is_utf8(frame.data):  # nearly all there is
             self._deliver(frame.data)
             return
         match frame.type:
@@ -208,7 +210,7 @@ class Peer(asyncio.Protocol):
         self._wake()
 
     def _read_on(self) -> None:
-        if self._paused and not self._lost.is_set():
+        if self._paused and not self._lost.done():
             self._paused = False
             self._heard_at = self._loop.time()
             self._transport.resume_reading()
@@ -234,10 +236,10 @@ class Peer(asyncio.Protocol):
         self._lose(code)
 
     def _lose(self, code: int, reason: str = "") -> None:
-        if self._gone.is_set():
+        if self._gone.done():
             return
         self.close_code, self.close_reason = code, reason
-        self._gone.set()
+        self._gone.set_result(None)
         if self._waiter is None or self._waiter.done():
             self.on_gone()
         else:
@@ -245,8 +247,8 @@ class Peer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that nothing is left of the connection."""
-        self._lost.set()
-        self._room.set()
+        self._lost.set_result(None)
+        self._make_room()
         for timer in (self._watch, self._hanging_up):
             if timer is not None:
                 timer.cancel()
@@ -260,7 +262,7 @@ class Peer(asyncio.Protocol):
 
     def send_at_once(self, message: bytes) -> bool:
         """Send a message if there is room for it and for more; tell whether there was."""
-        if not self._room.is_set() or len(message) > self._at_once_bytes:
+        if self._room is not None or len(message) > self._at_once_bytes:
             return False
         self._send(message)
         return True
@@ -278,7 +280,8 @@ class Peer(asyncio.Protocol):
         self._in_flight_bytes = max(self._in_flight_bytes, len(message))
         try:
             self._send(message)
-            await self._room.wait()
+            if self._room is not None:
+                await asyncio.shield(self._room)
         finally:
             self._in_flight_bytes = 0
 
@@ -325,7 +328,7 @@ class Peer(asyncio.Protocol):
 
     def _waiting_bytes(self) -> int:
         """Return what waits to be sent; asyncio's TLS cannot be asked any more once it is lost."""
-        return 0 if self._lost.is_set() else self._transport.get_write_buffer_size()
+        return 0 if self._lost.done() else self._transport.get_write_buffer_size()
 
     def _acknowledged_bytes(self) -> int:
         """Return what the peer's machine has taken, where the system tells: on Linux.
@@ -340,18 +343,23 @@ class Peer(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Note that much waits for the peer."""
-        self._room.clear()
+        self._room = self._room or self._loop.create_future()
         self._start_watch()
 
     def resume_writing(self) -> None:
         """Note that there is room again."""
-        self._room.set()
+        self._make_room()
         if self._due_pong is not None:
             self._pong(self._due_pong)
 
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set_result(None)
+            self._room = None
+
     def _pong(self, payload: bytes) -> None:
         """Answer a ping; of those that come while there is no room, the last (RFC 6455 5.5.3)."""
-        self._due_pong = None if self._room.is_set() else payload
+        self._due_pong = None if self._room is None else payload
         if self._due_pong is None:
             self._write(PONG, payload)
 
@@ -393,12 +401,12 @@ class Peer(asyncio.Protocol):
             self._has_closed = True
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience.close_seconds):
-                    await self._gone.wait()
+                    await asyncio.shield(self._gone)
                     self._read_on()
                     self._hang_up()
-                    await self._lost.wait()
+                    await asyncio.shield(self._lost)
         finally:
-            if not self._lost.is_set():
+            if not self._lost.done():
                 self._transport.abort()  # wakes whoever waits to send
             self._release()
 

@@ -38,29 +38,24 @@ def test_a_sum_of_many_chunks_makes_no_token_of_its_own(chunks: int) -> None:
 
 def test_a_response_takes_in_what_was_heard_before_it() -> None:
     underway = Underway()
-    underway.heard(2)
-    underway.began("one")
+    underway.began("one", 2)
     underway.spoke(1)
-    underway.heard(5)
 
     assert list(underway.estimates()) == [("one", Tokens(input_audio=20, output_audio=20))]
 
 
 def test_what_is_reported_is_not_estimated() -> None:
     underway = Underway()
-    underway.heard(2)
-    underway.began("one")
+    underway.began("one", 2)
     underway.spoke(1)
     underway.reported("one")
-    underway.heard(3)
-    underway.began("two")
+    underway.began("two", 5)
 
     assert list(underway.estimates()) == [("two", Tokens(input_audio=30))]
 
 
 def test_between_responses_there_is_nothing_to_estimate() -> None:
     underway = Underway()
-    underway.heard(2)
     underway.spoke(1)
     underway.reported("never begun")
 
@@ -77,7 +72,7 @@ def test_no_audio_of_unreported_responses_is_lost(steps: list[str]) -> None:
                 made += 1
                 latest = str(made)
                 spoken[latest] = 0
-                underway.began(latest)
+                underway.began(latest, 0)
             case "spoke" if latest:
                 spoken[latest] += 1
                 underway.spoke(1)

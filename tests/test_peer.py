@@ -239,7 +239,7 @@ async def test_behind_tls_a_peer_that_vanished_can_be_asked_anything(tmp_path: P
         await ends.wire.writer.drain()
         await ends.peer.receive()
         ends.wire.reset()
-        await ends.peer._lost.wait()
+        await ends.peer._lost
         while await ends.peer.receive() is not None:
             pass
         assert ends.peer.close_code == 1006

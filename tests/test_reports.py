@@ -156,8 +156,7 @@ def test_each_part_of_an_item_is_transcribed_once(reports: Reports) -> None:
 
 
 def test_what_was_cut_off_is_estimated_from_its_audio_and_reported_once(reports: Reports) -> None:
-    reports.underway.heard(2)
-    reports.underway.began("resp_1")
+    reports.underway.began("resp_1", 2)
     reports.underway.spoke(3)
 
     assert list(reports.cut_off(TRANSCRIBER, TODAY)) == [
@@ -219,7 +218,7 @@ def test_a_transcription_that_was_reported_is_not_cut_off(reports: Reports) -> N
 
 
 def test_what_was_reported_is_not_cut_off(reports: Reports) -> None:
-    reports.underway.began("resp_1")
+    reports.underway.began("resp_1", 0)
     reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY)
 
     assert not reports.underway
@@ -231,7 +230,7 @@ def test_a_response_that_begins_anew_under_its_name_ends_with_its_next_report(
 ) -> None:
     """Else it would be under way for ever, and a session out of budget never end."""
     for _ in range(2):
-        reports.underway.began("resp_1")
+        reports.underway.began("resp_1", 0)
         reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY)
 
     assert not reports.underway

@@ -39,23 +39,21 @@ def _tokens(seconds: float, per_second: int) -> int:
 class Underway:
     """The responses that have begun and are not reported, and the audio that belongs to them.
 
-    The user's audio belongs to the response that begins after it. The assistant's belongs to the
-    response that began last: with two at once the split may be wrong, the sum is right.
+    The user's audio belongs to the response that begins after it; what was heard is told in seconds
+    since the session began. The assistant's belongs to the response that began last: with two at
+    once the split may be wrong, the sum is right.
     """
 
     def __init__(self) -> None:
-        self._heard_seconds = 0.0
+        self._taken_seconds = 0.0
         self._input_seconds: dict[str, float] = {}
         self._output_seconds: dict[str, float] = {}
 
-    def heard(self, seconds: float) -> None:
-        """Note audio of the user."""
-        self._heard_seconds += seconds
-
-    def began(self, response_id: str) -> None:
+    def began(self, response_id: str, heard_seconds: float) -> None:
         """Note that a response has begun: it takes in what was heard until now."""
-        self._input_seconds[response_id] = self._heard_seconds
-        self._output_seconds[response_id] = self._heard_seconds = 0.0
+        self._input_seconds[response_id] = heard_seconds - self._taken_seconds
+        self._output_seconds[response_id] = 0.0
+        self._taken_seconds = heard_seconds
 
     def spoke(self, seconds: float) -> None:
         """Note audio of the assistant."""

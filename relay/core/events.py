@@ -45,6 +45,10 @@ MAX_ID_CHARS = 512
 _APPEND_QUOTES = {False: 8, True: 12}
 """Quotation marks in an append that says each thing once, without and with an ``event_id``."""
 
+_TWO_KEYS = len('{"type":"input_audio_buffer.append","audio":""}')
+_THIRD_KEY = len('"audio":"",')
+"""What an append has besides its audio, and the least that a key takes which comes again."""
+
 _SEPARATORS = (b",", b"[", b"{")
 _MAX_QUOTES = 4 * MAX_VALUES
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -83,15 +87,20 @@ def read_append(raw: bytes) -> Append | None:
     """Return the audio of a message that is an append in every possible reading, else None.
 
     Only then may the bytes be forwarded as they came. The struct allows three exact keys and
-    checks each ``type`` there is; counting quotation marks, with no escape about, proves that
-    no key comes twice.
+    checks each ``type`` there is. That no key comes twice, with no escape about, is proven by
+    there being no room for it, or else by counting quotation marks.
     """
     try:
         append = _append.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    if b"\\" in raw:
+        return None
+    base64_chars = (len(append.audio) + 2) // 3 * 4
+    if len(raw) - base64_chars < _TWO_KEYS + _THIRD_KEY:
+        return append
     quotes = _APPEND_QUOTES[append.event_id is not None]
-    if raw.count(b'"') != quotes or b"\\" in raw or len(append.event_id or "") > MAX_ID_CHARS:
+    if raw.count(b'"') != quotes or len(append.event_id or "") > MAX_ID_CHARS:
         return None
     return append
 

@@ -76,6 +76,8 @@ from relay.core.reports import Report, Reports
 Commands = tuple[Command, ...]
 NOTHING: Commands = ()
 
+CLIENT, UPSTREAM = Side  # a member of an enumeration takes a call to be read from its class
+
 REPORTS_USAGE = frozenset(
     {"response.done", "conversation.item.input_audio_transcription.completed"}
 )
@@ -240,15 +242,15 @@ class Session:
         self._asked_at = now
         event_id = f"{self._terms.relay_ids}greeting"
         asked = {"type": "response.create", "event_id": event_id, **self._terms.greeting}
-        return (created, Send(Side.UPSTREAM, encode(asked)))
+        return (created, Send(UPSTREAM, encode(asked)))
 
     def receive(self, side: Side, raw: bytes, now: float) -> Commands:
         """Decide what becomes of a message."""
-        return self._from_client(raw, now) if side is Side.CLIENT else self._from_upstream(raw, now)
+        return self._from_client(raw, now) if side is CLIENT else self._from_upstream(raw, now)
 
     def closed(self, side: Side, code: int) -> Commands:
         """Decide what follows when one side has closed with this code."""
-        if side is Side.UPSTREAM:
+        if side is UPSTREAM:
             return self.end(UpstreamLost(received=code), by="upstream")
         if code == CloseCode.ABNORMAL_CLOSURE:
             return self.end(ClientLost(), by="client")
@@ -282,30 +284,24 @@ class Session:
     # What the client says.
 
     def _from_client(self, raw: bytes, now: float) -> Commands:
-        heard = self.counts.audio_seconds_to_upstream
-        commands = self._hear(raw, now)
-        heard = self.counts.audio_seconds_to_upstream - heard
-        ahead = self._pace.wait_seconds(now, heard)
+        counts = self.counts
+        heard = counts.audio_seconds_to_upstream
+        audio = self._audio_in(raw)
+        if audio is None:
+            commands = self._decide(raw, now)
+        else:
+            counts.audio_seconds_to_upstream += len(audio) / self._input_bytes_per_second
+            commands = (Send(UPSTREAM, raw),)
+        ahead = self._pace.wait_seconds(now, counts.audio_seconds_to_upstream - heard)
         return (*commands, Pause(ahead)) if ahead else commands
 
-    def _hear(self, raw: bytes, now: float) -> Commands:
-        if isinstance(raw, Binary):
-            return self._hear_binary(raw, now)
-        append = read_append(raw)
-        if append is None:
-            return self._decide(raw, now)
-        self._count_heard(len(append.audio) / self._input_bytes_per_second)
-        return (Send(Side.UPSTREAM, raw),)
-
-    def _hear_binary(self, raw: Binary, now: float) -> Commands:
-        if Side.CLIENT not in self._terms.binary_audio or holds_event(raw):
-            return self._decide(raw, now)
-        self._count_heard(len(raw) / self._input_bytes_per_second)
-        return (Send(Side.UPSTREAM, raw),)
-
-    def _count_heard(self, seconds: float) -> None:
-        self.counts.audio_seconds_to_upstream += seconds
-        self._reports.underway.heard(seconds)
+    def _audio_in(self, raw: bytes) -> bytes | None:
+        """Return the audio that a message is; None if it may be anything else."""
+        if type(raw) is not Binary:
+            append = read_append(raw)
+            return None if append is None else append.audio
+        is_audio = CLIENT in self._terms.binary_audio and not holds_event(raw)
+        return raw if is_audio else None
 
     def _decide(self, raw: bytes, now: float) -> Commands:
         event: Event = {}
@@ -356,7 +352,8 @@ class Session:
                 self._playing_until = now
 
     def _count_base64(self, audio: str) -> None:
-        self._count_heard(audio_bytes(len(audio), audio.count("=")) / self._input_bytes_per_second)
+        heard_bytes = audio_bytes(len(audio), audio.count("="))
+        self.counts.audio_seconds_to_upstream += heard_bytes / self._input_bytes_per_second
 
     # What the upstream says.
 
@@ -365,14 +362,14 @@ class Session:
         if seen is None:
             return self._unread(raw, now)
         if seen.type == "response.output_audio.delta":
-            return (*self._heard_audio(seen, now), Send(Side.CLIENT, raw))
+            return (*self._heard_audio(seen, now), Send(CLIENT, raw))
         if seen.type.startswith(SPEECH):
             self._active = now
         if seen.type.startswith(HIDDEN_EVENTS):
             return NOTHING
         react = self._reactions.get(seen.type)
         if react is None:
-            return (Send(Side.CLIENT, raw),)
+            return (Send(CLIENT, raw),)
         try:
             event = decode_server(raw)
             return self._unreadable() if event is None else self._react(react, event, raw, now)
@@ -416,10 +413,10 @@ class Session:
 
     def _unread(self, raw: bytes, now: float) -> Commands:
         """Pass on what is audio as it is; nothing else that cannot be read."""
-        may_be_audio = isinstance(raw, Binary) and Side.UPSTREAM in self._terms.binary_audio
+        may_be_audio = isinstance(raw, Binary) and UPSTREAM in self._terms.binary_audio
         if not may_be_audio or holds_event(raw):
             return self._unreadable()
-        return (*self._spoke(len(raw), now), Send(Side.CLIENT, raw))
+        return (*self._spoke(len(raw), now), Send(CLIENT, raw))
 
     def _heard_audio(self, delta: ServerPeek, now: float) -> Commands:
         quoted = memoryview(delta.delta)
@@ -461,33 +458,33 @@ class Session:
 
     def _on_cleared(self, _event: Event, raw: bytes, _now: float) -> Commands:
         self._reports.untranscribed.cleared(self.counts.audio_seconds_to_upstream)
-        return (Send(Side.CLIENT, raw),)
+        return (Send(CLIENT, raw),)
 
     def _on_item_id(self, event: Event, raw: bytes, _now: float) -> Commands:
         self._conversation.heard(event.get("item_id"))
-        return (Send(Side.CLIENT, raw),)
+        return (Send(CLIENT, raw),)
 
     def _on_item(self, event: Event, raw: bytes, _now: float) -> Commands:
         self._conversation.show(event.get("item"))
-        return (Send(Side.CLIENT, raw),)
+        return (Send(CLIENT, raw),)
 
     def _on_nothing(self, _event: Event, raw: bytes, _now: float) -> Commands:
-        return (Send(Side.CLIENT, raw),)
+        return (Send(CLIENT, raw),)
 
     def _on_item_deleted(self, event: Event, raw: bytes, _now: float) -> Commands:
         self._conversation.forget(event.get("item_id"))
-        return (Send(Side.CLIENT, raw),)
+        return (Send(CLIENT, raw),)
 
     def _on_call(self, event: Event, raw: bytes, _now: float) -> Commands:
         self._conversation.delegate(event.get("call_id"))
-        return (Send(Side.CLIENT, raw),)
+        return (Send(CLIENT, raw),)
 
     def _on_response_created(self, event: Event, raw: bytes, _now: float) -> Commands:
         response = _object(event, "response")
         response_id = response.get("id")
         if isinstance(response_id, str):
             self._conversation.responded(response_id)
-            self._reports.underway.began(response_id)
+            self._reports.underway.began(response_id, self.counts.audio_seconds_to_upstream)
         return (self._response(event, response, raw),)
 
     def _on_response_done(self, event: Event, raw: bytes, now: float) -> Commands:
@@ -554,12 +551,12 @@ class Session:
     def _response(self, event: Event, response: Event, raw: bytes) -> Send:
         """Pass a response on as it came, unless something in it is not for the client."""
         shown = redact_response(response, self._terms.persona_words)
-        return Send(Side.CLIENT, raw if shown == response else encode(event | {"response": shown}))
+        return Send(CLIENT, raw if shown == response else encode(event | {"response": shown}))
 
     def _on_transcription(self, event: Event, raw: bytes, now: float) -> Commands:
         model = self._transcriber or UNKNOWN
         report = self._reports.transcription(event, model, self._today(now))
-        return (*self._record(report), Send(Side.CLIENT, raw))
+        return (*self._record(report), Send(CLIENT, raw))
 
     @property
     def _transcriber(self) -> str | None:
@@ -574,7 +571,7 @@ class Session:
         error = _object(event, "error")
         self._count_error(error)
         self._reports.untranscribed.reported(event)
-        return (Send(Side.CLIENT, encode(event | {"error": self._redacted(error)})),)
+        return (Send(CLIENT, encode(event | {"error": self._redacted(error)})),)
 
     def _on_error(self, event: Event, _raw: bytes, _now: float) -> Commands:
         error = {"type": "server_error", **error_of(event)}
@@ -595,13 +592,13 @@ class Session:
         return self._tell("error", error=error.body() | {"event_id": event_id})
 
     def _tell(self, kind: str, **fields: Json) -> Send:
-        return Send(Side.CLIENT, encode({"type": kind, "event_id": self._new_event_id(), **fields}))
+        return Send(CLIENT, encode({"type": kind, "event_id": self._new_event_id(), **fields}))
 
     def _retell(self, event: Event, **fields: Json) -> Send:
         """Tell the client of an event of the upstream with these fields and no other."""
         theirs = event.get("event_id")
         event_id = theirs if isinstance(theirs, str) else self._new_event_id()
-        return Send(Side.CLIENT, encode({"type": event["type"], "event_id": event_id, **fields}))
+        return Send(CLIENT, encode({"type": event["type"], "event_id": event_id, **fields}))
 
     def _new_event_id(self) -> str:
         self._made += 1
