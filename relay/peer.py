@@ -80,6 +80,42 @@ class Peer(asyncio.Protocol):
             being worked on; who is listening then learns of it later.
     """
 
+    __slots__ = (  # read for every message
+        "_at_once_bytes",
+        "_before",
+        "_due_pong",
+        "_fault",
+        "_gone",
+        "_hanging_up",
+        "_has_closed",
+        "_hear",
+        "_heard_at",
+        "_idle_looks",
+        "_in_flight_bytes",
+        "_loop",
+        "_lost",
+        "_masks",
+        "_patience",
+        "_paused",
+        "_pinged_at",
+        "_read_bytes",
+        "_release",
+        "_room",
+        "_transport",
+        "_unread",
+        "_unread_bytes",
+        "_waiter",
+        "_watch",
+        "_written_bytes",
+        "bytes_sent",
+        "close_code",
+        "close_reason",
+        "frames",
+        "messages_sent",
+        "on_gone",
+        "on_slow",
+    )
+
     def __init__(
         self,
         transport: asyncio.Transport,

@@ -99,11 +99,11 @@ def test_the_bench_runs_and_the_relay_loses_nothing() -> None:
 
 def test_an_append_is_written_as_the_sdk_writes_it_and_passes_the_relay_untouched() -> None:
     message = APPEND.encode(APPEND_HEAD, (1, 2, 3))
-    append = read_append(message)
+    audio = read_append(message)
 
     assert json.dumps(json.loads(message)).encode() == message
-    assert append is not None
-    assert len(append.audio) == 960
+    assert audio is not None
+    assert len(audio) == 960
 
 
 @pytest.mark.parametrize("session", range(7))

@@ -5,9 +5,10 @@ travels because nobody objected. Closed fields are left out and counted, since S
 frameworks send them as a habit; closed events and items are refused and answered.
 """
 
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from pybase64 import b64decode
 
 from relay.core.conversation import Conversation
 from relay.core.errors import EventNotAllowed, InvalidEvent
@@ -217,8 +218,8 @@ def _natural(event: Event, name: str) -> int:
 def _base64(event: Event, name: str) -> str:
     value = _string(event, name)
     try:
-        binascii.a2b_base64(value.encode(), strict_mode=True)
-    except binascii.Error:
+        b64decode(value, validate=True)
+    except ValueError:
         raise InvalidEvent(f"'{name}' is base64.") from None
     return value
 

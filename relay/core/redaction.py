@@ -94,7 +94,8 @@ def redact_response(response: Event, persona_words: Sequence[str] = ()) -> Event
     spoken = {name: response[name] for name in ("output", "metadata") if name in response}
     if isinstance(spoken.get("output"), list):
         spoken["output"] = [item for item in spoken["output"] if not is_hidden(item)]
-    shown: Event = _discreet(response, persona_words) | spoken
+    rest = {name: value for name, value in response.items() if name not in spoken}
+    shown: Event = _discreet(rest, persona_words) | spoken
     details = response.get("status_details")
     if details is not None:
         shown["status_details"] = _redact_details(details, persona_words)

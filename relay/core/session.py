@@ -210,6 +210,26 @@ class Counts:
 class Session:
     """Decides what becomes of each message, from the confirmed persona to the end."""
 
+    __slots__ = (  # read for every message
+        "_active",
+        "_asked_at",
+        "_began",
+        "_calls",
+        "_confirmed",
+        "_conversation",
+        "_expires",
+        "_input_bytes_per_second",
+        "_made",
+        "_output_bytes_per_second",
+        "_overdrawn",
+        "_pace",
+        "_playing_until",
+        "_refused",
+        "_reports",
+        "_terms",
+        "counts",
+    )
+
     def __init__(self, terms: Terms, confirmed: Event, *, now: float) -> None:
         """Start with the session object that the upstream confirmed."""
         self.counts = Counts()
@@ -298,8 +318,7 @@ class Session:
     def _audio_in(self, raw: bytes) -> bytes | None:
         """Return the audio that a message is; None if it may be anything else."""
         if type(raw) is not Binary:
-            append = read_append(raw)
-            return None if append is None else append.audio
+            return read_append(raw)
         is_audio = CLIENT in self._terms.binary_audio and not holds_event(raw)
         return raw if is_audio else None
 
