@@ -81,6 +81,7 @@ class Peer(asyncio.Protocol):
     """
 
     __slots__ = (  # read for every message
+        "__weakref__",
         "_at_once_bytes",
         "_before",
         "_due_pong",
