@@ -34,7 +34,8 @@ from relay.core.events import Event
 from relay.core.policy import Policy
 from relay.core.rates import Starts
 from relay.core.reports import Report
-from relay.core.session import Session, Terms
+from relay.core.session import Session
+from relay.core.terms import Terms
 from relay.log import Logger
 from relay.metrics import Metrics
 from relay.peer import Peer

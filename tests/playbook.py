@@ -16,7 +16,8 @@ from relay.core.events import Event
 from relay.core.policy import Policy
 from relay.core.pricing import Prices
 from relay.core.reports import Report
-from relay.core.session import Session, Terms
+from relay.core.session import Session
+from relay.core.terms import Terms
 
 INSTRUCTIONS = "PLANTED-A PLANTED-B PLANTED-C PLANTED-D PLANTED-E"
 """The persona's words; every piece of them that is long enough to tell holds PLANTED."""

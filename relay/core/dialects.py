@@ -12,7 +12,8 @@ from typing import Final, Protocol
 
 from relay.core.commands import CallTool, Command, Send, Side
 from relay.core.events import Event
-from relay.core.session import NOTHING, Commands, Session, Terms
+from relay.core.session import NOTHING, Commands, Session
+from relay.core.terms import Terms
 
 
 class Dialect(Protocol):

@@ -9,10 +9,8 @@ strictly, decided on by the policy and encoded anew; server events pass as they 
 type is one of those in the tables at the end.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import ClassVar
 
@@ -30,6 +28,7 @@ from relay.core.commands import (
     Side,
 )
 from relay.core.conversation import Conversation
+from relay.core.counts import Counts
 from relay.core.errors import (
     BudgetExhausted,
     ClientLost,
@@ -56,13 +55,8 @@ from relay.core.events import (
     peek,
     read_append,
 )
-from relay.core.metering import (
-    Tokens,
-    audio_bytes,
-    bytes_per_second,
-)
-from relay.core.policy import AnswerUpdate, Policy
-from relay.core.pricing import Prices
+from relay.core.metering import audio_bytes, bytes_per_second
+from relay.core.policy import AnswerUpdate
 from relay.core.rates import Pace
 from relay.core.redaction import (
     HIDDEN_EVENTS,
@@ -72,6 +66,7 @@ from relay.core.redaction import (
     redact_session,
 )
 from relay.core.reports import Report, Reports
+from relay.core.terms import Terms
 
 Commands = tuple[Command, ...]
 NOTHING: Commands = ()
@@ -88,123 +83,6 @@ UNKNOWN = "unknown"
 
 SPEECH = ("response.", "conversation.item.input_audio_transcription.")
 """How server events start that show that somebody speaks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a session runs under.
-
-    Attributes:
-        session_id: the relay's id of it.
-        policy: what the persona opens to the client.
-        max_session_seconds: how long it may last.
-        idle_seconds: how long nobody may speak.
-        max_blocked_events: refused events beyond this end it.
-        expires_at: when it expires, in epoch seconds, as the client is told.
-        relay_ids: what the ids of the relay's own events at the upstream start with; the client
-            cannot guess it, so no event of its own is taken for one of ours.
-        model: what the responses are billed as.
-        transcriber: the model that transcribes, if one does and the upstream does not say.
-        prices: what things cost.
-        started_at: when it began, in UTC.
-        audio_rate: seconds of audio a second that the client may send.
-        audio_burst_seconds: what of it may come at once.
-        events_per_second: events that it may send.
-        served: names of the tools that the server runs.
-        delegated: names of the tools that the client runs; None: it may bring its own.
-        announced: names of the tools that a client may be told of when they run.
-        follow_up: fields of the ``response.create`` that follows the outputs of tools.
-        persona_words: what no error message may quote.
-        announces: the client wants the relay's own events too.
-        greeting: the first response is asked for when the client is in; None: it is not.
-        binary_audio: the sides whose binary messages are audio; of any other they are refused.
-    """
-
-    session_id: str
-    policy: Policy
-    max_session_seconds: float
-    idle_seconds: float
-    max_blocked_events: int
-    expires_at: int
-    relay_ids: str
-    model: str
-    prices: Prices
-    started_at: datetime
-    audio_rate: float
-    audio_burst_seconds: float
-    events_per_second: float
-    served: frozenset[str] = frozenset()
-    delegated: frozenset[str] | None = None
-    announced: frozenset[str] = frozenset()
-    follow_up: Event = field(default_factory=dict)
-    persona_words: tuple[str, ...] = ()
-    announces: bool = False
-    greeting: Event | None = None
-    binary_audio: frozenset[Side] = frozenset()
-    transcriber: str | None = None
-
-
-@dataclass(slots=True)
-class Used:
-    """What was used of one model.
-
-    Attributes:
-        cost_usd: of what has a price.
-        priced: reports that have one.
-        unpriced: reports that have none.
-    """
-
-    tokens: Tokens = field(default_factory=Tokens)
-    transcription_seconds: float = 0.0
-    cost_usd: Decimal = Decimal(0)
-    priced: int = 0
-    unpriced: int = 0
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a session did so far: plain attributes, read when somebody asks."""
-
-    used: dict[str, Used] = field(default_factory=dict)
-    audio_seconds_to_upstream: float = 0.0
-    audio_seconds_to_client: float = 0.0
-    responses: Counter[str] = field(default_factory=Counter)
-    estimated: int = 0
-    unknown: int = 0
-    blocked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    upstream_errors: Counter[str] = field(default_factory=Counter)
-    tool_calls: int = 0
-    first_audio_seconds: list[float] = field(default_factory=list)
-
-    def add(self, report: Report) -> None:
-        """Add what one response or transcription used."""
-        used = self.used.setdefault(report.model, Used())
-        used.tokens += report.tokens
-        used.transcription_seconds += report.transcription_seconds
-        used.cost_usd += report.cost_usd or 0
-        used.priced += report.cost_usd is not None
-        used.unpriced += report.cost_usd is None and not report.unknown
-        self.estimated += report.estimated
-        self.unknown += report.unknown
-        if report.kind == "response":
-            self.responses[report.status] += 1
-
-    @property
-    def tokens(self) -> Tokens:
-        """The tokens of all models."""
-        return sum((used.tokens for used in self.used.values()), Tokens())
-
-    @property
-    def transcription_seconds(self) -> float:
-        """The seconds transcribed, where they are billed so."""
-        return sum(used.transcription_seconds for used in self.used.values())
-
-    @property
-    def cost_usd(self) -> Decimal | None:
-        """What everything with a price cost; None if there is nothing but what has none."""
-        if self.used and not any(used.priced for used in self.used.values()):
-            return None
-        return sum((used.cost_usd for used in self.used.values()), Decimal(0))
 
 
 class Session:
