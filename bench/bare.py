@@ -13,10 +13,11 @@ from aiohttp import web
 
 from relay import handshake, log
 from relay.app import create_runner
-from relay.config import Config, load
+from relay.config import Config
 from relay.core.close import CloseCode
 from relay.core.events import encode
 from relay.entra import Entra
+from relay.loading import load
 from relay.loop import Loop
 from relay.peer import Peer
 from relay.upstream import Dialler, Means, connections

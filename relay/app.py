@@ -13,10 +13,11 @@ from aiohttp import web
 
 from relay import cors, credentials, pages, personas, tls
 from relay.accounts import Accounts
-from relay.config import Config, InvalidConfig, check_listen
+from relay.config import Config, check_listen
 from relay.core.errors import InvalidRequest, RelayDraining, RelayError
 from relay.entra import identity
 from relay.handshake import refusal
+from relay.loading import InvalidConfig
 from relay.log import Logger
 from relay.metrics import CONTENT_TYPE, Metrics
 from relay.peer import CLOSE_SECONDS

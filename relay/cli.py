@@ -19,15 +19,8 @@ from aiohttp import web
 import relay
 from relay import app, usage
 from relay import log as logs
-from relay.config import (
-    Config,
-    InvalidConfig,
-    check_listen,
-    filled,
-    load,
-    load_usage,
-    session_update,
-)
+from relay.config import Config, check_listen, filled, session_update
+from relay.loading import InvalidConfig, load, load_usage
 from relay.loop import Loop
 from relay.tls import valid_until
 

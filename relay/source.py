@@ -139,6 +139,33 @@ def _shown(key: str) -> str:
     return f"{start[0] if start else ''}..."
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files of a configuration, as they were read."""
+
+    root: Document
+    personas: Mapping[str, Document]
+
+    def documents(self) -> Iterator[tuple[KeyPath, Document]]:
+        """Yield each file with the path at which it stands in the configuration."""
+        yield (), self.root
+        for name, document in self.personas.items():
+            yield ("personas", name), document
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """Return a problem at a path of the configuration, in the file that it leads to."""
+        match path:
+            case ("personas", str() as name, *rest):
+                return self.personas[name].problem(tuple(rest), message)
+            case _:
+                return self.root.problem(path, message)
+
+    def values(self) -> dict[str, Any]:
+        """Return what `Config` is made of."""
+        personas = {name: {**read.value, "name": name} for name, read in self.personas.items()}
+        return {**self.root.value, "personas": personas, "file": self.root.file}
+
+
 def read(file: Path, environ: Mapping[str, str]) -> Document:
     """Read a file that holds one mapping; whatever is wrong with it is in its problems."""
     try:

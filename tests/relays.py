@@ -17,7 +17,7 @@ from fakes import FakeUpstream, Script, listens
 from websockets.asyncio.client import ClientConnection, connect
 
 from relay import app, log
-from relay.config import load
+from relay.loading import load
 from relay.realtime import Realtime
 
 TEST_SECONDS = 60

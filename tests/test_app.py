@@ -11,7 +11,7 @@ from fakes import Wire
 from relays import receive, relaying, write_config
 
 from relay import app
-from relay.config import load
+from relay.loading import load
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 

@@ -8,8 +8,9 @@ from multidict import CIMultiDict
 from relays import PERSONA, write_config
 
 from relay.auth import ANONYMOUS, CREDENTIAL_PARAMETERS, Principal, authenticate, choose_persona
-from relay.config import Config, load
+from relay.config import Config
 from relay.core.errors import InvalidApiKey, InvalidRequest, PersonaNotAllowed, PersonaNotFound
+from relay.loading import load
 
 CLIENTS = """
     clients:

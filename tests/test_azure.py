@@ -18,9 +18,9 @@ from aiohttp import web
 from fakes import Call, FakeUpstream
 from relays import RunningRelay, receive, running_relay, write_fallbacks
 
-from relay.config import InvalidConfig, load
 from relay.core.circuit import FAILURES
 from relay.entra import identity
+from relay.loading import InvalidConfig, load
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 

@@ -15,7 +15,7 @@ import pytest
 from certificates import issue
 from ruamel.yaml import YAML
 
-import relay.config
+import relay.loading
 from relay.core.errors import codes
 from relay.metrics import METRICS
 
@@ -31,7 +31,9 @@ COMPOSE = load("docker-compose.yml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 RELAY = SERVICES["relay"]
 # What compose passes is all that it needs: it loads.
-CONFIG = relay.config.load(ROOT / "config/compose.yaml", dict.fromkeys(RELAY["environment"], "key"))
+CONFIG = relay.loading.load(
+    ROOT / "config/compose.yaml", dict.fromkeys(RELAY["environment"], "key")
+)
 PROMETHEUS = load("config/prometheus/prometheus.yml")
 ALERTS = load("config/prometheus/alerts.yml")
 DATASOURCE = load("config/grafana/datasources/prometheus.yml")["datasources"][0]

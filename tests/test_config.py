@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from relay import config
-from relay.config import (
-    Config,
-    InvalidConfig,
-    check_listen,
-    filled,
-    load,
-    session_query,
-    session_update,
-)
+from relay.config import Config, check_listen, filled, session_query, session_update
+from relay.loading import InvalidConfig, load
 
 SECRET = "sk-planted-s3cret"
 ENVIRON = {

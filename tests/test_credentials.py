@@ -27,7 +27,7 @@ from relays import PERSONA, RunningRelay, receive, relaying, write_config
 from relay import auth, credentials
 from relay.auth import ANONYMOUS, Principal
 from relay.claims import Claims, mint, verify
-from relay.config import Config, load
+from relay.config import Config
 from relay.core.errors import (
     CredentialsNotOffered,
     InvalidApiKey,
@@ -36,6 +36,7 @@ from relay.core.errors import (
     PersonaNotFound,
     RelayError,
 )
+from relay.loading import load
 
 NOW = 1_800_000_000.0
 SIGNING_KEY = SecretStr("signing-key-PLANTED-0123456789abcdef")

@@ -19,7 +19,7 @@ from relays import RunningRelay, receive
 from simulated import simulated
 
 from relay import address, app, cli, credentials, demo, entra, log, realtime, upstream
-from relay.config import Config, Limits, PersonaLimits, Secrets, Upstream, load
+from relay.config import Config, Limits, PersonaLimits, Secrets, Upstream
 from relay.core import circuit
 from relay.core.beta.events import NAMES_DOWN
 from relay.core.beta.fields import GONE, SESSION
@@ -28,6 +28,7 @@ from relay.core.errors import ClientLost, OriginNotAllowed, RelayError
 from relay.core.events import CLIENT_EVENTS, MAX_DEPTH, MAX_ID_CHARS, MAX_VALUES
 from relay.core.metering import TOKEN_KINDS
 from relay.core.redaction import HIDDEN_EVENTS
+from relay.loading import load
 from relay.metrics import METRICS
 from relay.peer import CLOSE_SECONDS, PING_SECONDS, RETRIES, SILENCE_SECONDS
 

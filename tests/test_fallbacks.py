@@ -14,8 +14,8 @@ from fakes import Answer, FakeUpstream, Wire, rude_upstream
 from relays import RunningRelay, receive, running_relay, write_config, write_fallbacks
 
 from relay import app
-from relay.config import load
 from relay.core.circuit import FAILURES, FIRST_SECONDS, Circuit
+from relay.loading import load
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 

@@ -27,8 +27,8 @@ from simulated import simulated
 from websockets.asyncio.client import ClientConnection
 
 from relay import app, cli, handshake
-from relay.config import load
 from relay.core.close import CloseCode
+from relay.loading import load
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from aiohttp import web
 
 from relay import app, simulator
-from relay.config import Config, load
+from relay.config import Config
 from relay.demo import tools
+from relay.loading import load
 from relay.log import Logger
 from relay.simulator import speech
 from relay.simulator.standin import SENSES
