@@ -40,15 +40,16 @@ class Bridge:
         *,
         client: Peer,
         upstream: Peer,
-        observe_first_audio: Callable[[float], None],
+        observe_first_audio: Callable[[float, float], None],
         keep: Callable[[Report], Awaitable[None]],
         run_tool: Callable[[CallTool], Awaitable[str]],
         log: Logger,
     ) -> None:
         """Relay between these two.
 
-        ``keep`` returns when what was used is written down, ``run_tool`` when a tool has put out
-        its text; it raises nothing, and may be cancelled.
+        ``observe_first_audio`` is told how long the client waited, and how long of that the relay
+        had the audio, in seconds. ``keep`` returns when what was used is written down,
+        ``run_tool`` when a tool has put out its text; it raises nothing, and may be cancelled.
         """
         self.session = session
         self.peers: Mapping[Side, Peer] = {Side.CLIENT: client, Side.UPSTREAM: upstream}
@@ -159,7 +160,8 @@ class Bridge:
             case Record() | Pause():
                 return False
             case ObserveFirstAudio(seconds=seconds):
-                self._observe_first_audio(seconds)
+                own_seconds = self._now() - self.peers[Side.UPSTREAM].read_at
+                self._observe_first_audio(seconds, own_seconds)
             case CallTool():
                 call = self._tasks.create_task(self._guard(partial(self._call, command)))
                 self._running_tools.add(call)

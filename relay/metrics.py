@@ -74,6 +74,9 @@ METRICS: Mapping[str, Description] = {
     "relay_first_audio_seconds": Description(
         "histogram", "From the end of speech, or response.create, to the first audio delta."
     ),
+    "relay_first_audio_own_seconds": Description(
+        "histogram", "Of that, from reading the delta until the client's connection had it."
+    ),
     "relay_blocked_events_total": Description(
         "counter", "Client events refused, or stripped of closed fields.", ("type", "reason")
     ),
@@ -90,6 +93,7 @@ METRICS: Mapping[str, Description] = {
 
 _READY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 13)
 _FIRST_AUDIO_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
+_OWN_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1, 10)
 _DURATION_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 2700, 3600)
 
 _TOOL_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20)
@@ -116,6 +120,7 @@ class Metrics(Collector):
         self.expect_personas(personas)
         self.upstream_ready = self._histogram("relay_upstream_ready_seconds", _READY_BUCKETS)
         self.first_audio = self._histogram("relay_first_audio_seconds", _FIRST_AUDIO_BUCKETS)
+        self.first_audio_own = self._histogram("relay_first_audio_own_seconds", _OWN_BUCKETS)
         self.duration = self._histogram("relay_session_duration_seconds", _DURATION_BUCKETS)
         self.tool = self._histogram("relay_tool_seconds", _TOOL_BUCKETS)
         self.registry.register(self)
@@ -138,6 +143,11 @@ class Metrics(Collector):
             self._ended[name][labels] += amount  # type: ignore[assignment]  # seconds are not whole
         self._ended["relay_sessions_total"][record.persona, end.outcome] += 1
         self.duration.observe(duration_seconds)
+
+    def observe_first_audio(self, seconds: float, own_seconds: float) -> None:
+        """Count the first audio of an answer, and how long of it the relay had it."""
+        self.first_audio.observe(seconds)
+        self.first_audio_own.observe(own_seconds)
 
     def observe_tool(self, tool: str, outcome: str, seconds: float) -> None:
         """Count a call of a tool that the relay runs."""

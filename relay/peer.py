@@ -74,6 +74,7 @@ class Peer(asyncio.Protocol):
 
     One task listens or receives, any task sends. Attributes:
         frames: what bytes are fed to that came before the connection was taken over.
+        read_at: when the message that is heard now was read, by the loop's clock.
         close_code: what the peer closed with; 1006 when the connection was lost.
         on_slow: called once or more, when the peer stopped reading.
         on_gone: called once, when the peer closed or was lost while what it said before is still
@@ -115,6 +116,7 @@ class Peer(asyncio.Protocol):
         "messages_sent",
         "on_gone",
         "on_slow",
+        "read_at",
     )
 
     def __init__(
@@ -141,7 +143,7 @@ class Peer(asyncio.Protocol):
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self.frames = reader(self._read_frame, self._fail, max_message_bytes=max_message_bytes)
-        self._unread: deque[bytes] = deque()
+        self._unread: deque[tuple[bytes, float]] = deque()
         self._unread_bytes = 0
         self._paused = False
         self._hear: Hear | None = None
@@ -154,7 +156,7 @@ class Peer(asyncio.Protocol):
         self._hanging_up: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._lost: asyncio.Future[None] = self._loop.create_future()
-        self._heard_at = self._pinged_at = self._loop.time()
+        self.read_at = self._heard_at = self._pinged_at = self._loop.time()
         self._fault: int | None = None
         self._has_closed = False
         self._before = transport.get_protocol()
@@ -194,7 +196,7 @@ class Peer(asyncio.Protocol):
             self._waiter = None
 
     def _take(self) -> bytes:
-        message = self._unread.popleft()
+        message, self.read_at = self._unread.popleft()
         self._unread_bytes -= len(message)
         if not self._unread:
             self._read_on()
@@ -229,6 +231,7 @@ class Peer(asyncio.Protocol):
         if waiter is None or waiter.done() or self._hear is None:
             self._put_off(message)
             return
+        self.read_at = self._heard_at
         try:
             rest = self._hear(message)
         except Exception as defect:  # noqa: BLE001  # whoever listens gets it
@@ -239,7 +242,7 @@ class Peer(asyncio.Protocol):
 
     def _put_off(self, message: bytes) -> None:
         """Keep a message until somebody takes it; while there are many, read no more."""
-        self._unread.append(message)
+        self._unread.append((message, self._heard_at))
         self._unread_bytes += len(message)
         if self._unread_bytes > MAX_UNREAD_BYTES and not self._paused:
             self._paused = True

@@ -223,7 +223,7 @@ class Realtime:
             session,
             client=client,
             upstream=upstream.peer,
-            observe_first_audio=self._metrics.first_audio.observe,
+            observe_first_audio=self._metrics.observe_first_audio,
             keep=partial(self._keep, call.session_id),
             run_tool=call.run_tool,
             log=log,

@@ -63,8 +63,8 @@ def test_it_is_the_first_audio_of_an_answer_and_keeps_the_session_awake() -> Non
     play.client(type="response.create")
 
     assert play.session.receive(Side.UPSTREAM, AUDIO, 2) == (
-        ObserveFirstAudio(2),
         Send(Side.CLIENT, AUDIO),
+        ObserveFirstAudio(2),
     )
     assert play.session.deadline == 2 + 6 + 300
 

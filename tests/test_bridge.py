@@ -170,6 +170,32 @@ async def test_an_upstream_that_waits_for_a_slow_client_loses_nothing(tmp_path: 
     assert heard == [f"{number}" for number in range(count)]
 
 
+async def test_while_a_client_does_not_read_the_first_audio_is_still_the_relays(
+    tmp_path: Path,
+) -> None:
+    held_seconds, filler = 0.1, {"type": "some.new_event", "x": "A" * 8_000_000}
+
+    async def speaks(call: Call) -> None:
+        await call.open()
+        await call.receive()
+        await call.send(filler)
+        await call.send({"type": "response.output_audio.delta", "delta": "AAAA"})
+        await call.listen()
+
+    async with relaying(tmp_path, speaks) as (relay, _):
+        client = await Wire.connect(relay.port, receive_buffer_bytes=4096)
+        client.send(json.dumps({"type": "response.create"}).encode())
+        held = asyncio.Event()
+        asyncio.get_running_loop().call_later(held_seconds, held.set)
+        await held.wait()
+        while b"audio.delta" not in (await client.receive())[1]:
+            pass
+        metrics = await relay.metrics()
+        await client.hang_up()
+    assert metrics["relay_first_audio_own_seconds_count"] == 1
+    assert metrics["relay_first_audio_own_seconds_sum"] > held_seconds / 2
+
+
 async def test_what_passes_a_budget_is_delivered_whenever_the_budget_is_found_spent(
     tmp_path: Path,
 ) -> None:

@@ -98,6 +98,8 @@ async def test_the_log_the_metrics_and_the_client_tell_the_same(tmp_path: Path) 
     assert line["upstream_errors"] == {"item_not_found": 1}
     assert value(metrics, "relay_upstream_errors_total", "item_not_found") == 1
     assert metrics["relay_first_audio_seconds_count"] == 2
+    assert metrics["relay_first_audio_own_seconds_count"] == 2
+    assert 0 < metrics["relay_first_audio_own_seconds_sum"] < 1
     assert 0 <= line["first_audio_p50_seconds"] <= metrics["relay_first_audio_seconds_sum"]
     duration = metrics["relay_session_duration_seconds_sum"]
     assert line["duration_seconds"] == pytest.approx(duration, abs=1e-3)

@@ -70,7 +70,7 @@ def test_a_persona_that_greets_asks_for_the_first_response() -> None:
         "event_id": "relay_unguessable_greeting",
         "response": {"instructions": "Say hello."},
     }
-    assert play.upstream(**SECOND_TO_CLIENT)[0] == ObserveFirstAudio(0.5)
+    assert play.upstream(**SECOND_TO_CLIENT)[1] == ObserveFirstAudio(0.5)
 
 
 # What passes as it came.
@@ -357,7 +357,7 @@ def test_the_first_audio_of_an_answer_is_timed(asks: tuple[Side, dict[str, Any]]
 
     first, second = play.upstream(**SECOND_TO_CLIENT), play.upstream(**SECOND_TO_CLIENT)
 
-    assert first == [ObserveFirstAudio(0.75), to_client(**SECOND_TO_CLIENT)]
+    assert first == [to_client(**SECOND_TO_CLIENT), ObserveFirstAudio(0.75)]
     assert second == [to_client(**SECOND_TO_CLIENT)]
     assert play.session.counts.first_audio_seconds == [0.75]
 

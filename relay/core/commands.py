@@ -45,7 +45,7 @@ class CallTool:
 
 @dataclass(frozen=True, slots=True)
 class ObserveFirstAudio:
-    """Record how long the client waited for the first audio of an answer."""
+    """Record how long the client waited for the first audio of an answer, which has been sent."""
 
     seconds: float
 

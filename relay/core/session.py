@@ -259,7 +259,7 @@ class Session:
         if seen is None:
             return self._unread(raw, now)
         if seen.type == "response.output_audio.delta":
-            return (*self._heard_audio(seen, now), Send(CLIENT, raw))
+            return (Send(CLIENT, raw), *self._heard_audio(seen, now))
         if seen.type.startswith(SPEECH):
             self._active = now
         if seen.type.startswith(HIDDEN_EVENTS):
@@ -313,7 +313,7 @@ class Session:
         may_be_audio = isinstance(raw, Binary) and UPSTREAM in self._terms.binary_audio
         if not may_be_audio or holds_event(raw):
             return self._unreadable()
-        return (*self._spoke(len(raw), now), Send(CLIENT, raw))
+        return (Send(CLIENT, raw), *self._spoke(len(raw), now))
 
     def _heard_audio(self, delta: ServerPeek, now: float) -> Commands:
         quoted = memoryview(delta.delta)
