@@ -13,6 +13,7 @@ from certificate import write_certificate
 from contenders import HERE, Contender, Upstream
 from load import Job, Report
 from machine import Cores, DidNotStart, free_port, placed, serving
+from told import first_audio_own_ms
 
 DIRECT = "no relay"
 LOAD_SECONDS = 180
@@ -81,7 +82,10 @@ class Conductor:
                 started.append(server.start_seconds)
                 pids = {"upstream": pid, "relay": server.pid}
                 through = replace(job, port=server.port, ca_file=None, pids=pids)
-                return _report(replace(through, configures=not contender.configures))
+                report = _report(replace(through, configures=not contender.configures))
+                if contender.tells:
+                    report.first_audio_own_ms = first_audio_own_ms(server.port)
+                return report
         except DidNotStart as failure:
             return Report(faults=1, first_fault=str(failure))
 

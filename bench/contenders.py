@@ -129,6 +129,7 @@ class Contender:
         version_arguments: make it tell its version.
         config: the text of its configuration, and of what it needs besides for TLS.
         configures: it gives the session its persona, so that the client need not.
+        tells: it serves the relay's metrics.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Contender:
     version_arguments: tuple[str, ...]
     config: tuple[str, str]
     configures: bool = False
+    tells: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -211,6 +213,7 @@ CONTENDERS = (
         version_arguments=("-m", "relay", "--version"),
         config=(RELAY, RELAY_TLS),
         configures=True,
+        tells=True,
     ),
     Contender(
         "LiteLLM",

@@ -150,6 +150,12 @@ def session_event(kind: str, **fields: Any) -> bytes:
     return _compact({"type": kind, "event_id": _id("event", 0, 0), "session": session | fields})
 
 
+def speech_stopped(session: int, response: int) -> bytes:
+    """Return the event with which the user's turn is over; the next audio answers it."""
+    ids = {"event_id": _id("event", session, response), "item_id": _id("item", session, response)}
+    return _compact({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 5000, **ids})
+
+
 def response_created(session: int, response: int) -> bytes:
     """Return the event with which a response begins."""
     return _response_event("response.created", session, response, status="in_progress", output=[])

@@ -79,6 +79,7 @@ class Report:
         latency_ms: by percentile, from an append to its delta; of connections, until ready.
         memory_bytes: what the relay grew by, for each session.
         connections: how many came and went in the window.
+        first_audio_own_ms: the mean time that the first audio of an answer was with the relay.
     """
 
     messages: int = 0
@@ -87,6 +88,7 @@ class Report:
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     memory_bytes: float = 0.0
     connections: int = 0
+    first_audio_own_ms: float = 0.0
     faults: int = 0
     first_fault: str = ""
 

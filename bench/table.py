@@ -89,6 +89,10 @@ def _share_percent(value: float, base: float) -> float:
     return (value - base) / value * 100
 
 
+def _first_audio_own_ms(report: Report, _run: Run) -> Value:
+    return report.first_audio_own_ms or None
+
+
 CPU = Measure("CPU per message, us", _cpu_us)
 CPU_RATIO = Measure("CPU per message, times nginx's", _cpu_us, 2, "nginx", truediv)
 CPU_OF_RELAYING = Measure(
@@ -110,6 +114,7 @@ MEASURES: Mapping[str, tuple[Measure, ...]] = {
             Measure(f"added latency p{percent}, ms", _latency_ms(percent), 2, DIRECT)
             for percent in ("50", "99", "99.9")
         ),
+        Measure("of the first audio, with the relay, mean ms", _first_audio_own_ms, 2),
         MEMORY,
         *CORES,
     ),

@@ -23,6 +23,7 @@ from events import (
     response_created,
     response_done,
     session_event,
+    speech_stopped,
 )
 from machine import HOST
 from picows import (
@@ -98,6 +99,7 @@ class Conversation(WSListener):
     def _begin_response(self) -> None:
         assert self._session is not None, "it has spoken"  # noqa: S101
         self._delta_head = delta_head(self._session, self._response)
+        self._send(speech_stopped(self._session, self._response))
         self._send(response_created(self._session, self._response))
 
     def _send(self, message: bytes) -> None:
