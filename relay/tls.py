@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
-from cryptography import x509
-
 
 class CertificateUnusable(ValueError):
     """A certificate cannot be shown to clients; nothing of its files is in the words.
@@ -31,6 +29,8 @@ def valid_until(cert: Path) -> datetime:
     Raises:
         CertificateUnusable: There is none.
     """
+    from cryptography import x509  # noqa: PLC0415  # slow, and not every relay speaks TLS
+
     try:
         first, *_ = x509.load_pem_x509_certificates(cert.read_bytes())
     except OSError as error:
