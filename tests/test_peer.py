@@ -427,6 +427,22 @@ async def test_a_defect_of_the_listener_is_raised_to_who_listens() -> None:
             await ends.peer.listen(fail)
 
 
+async def test_a_defect_while_reading_is_told_and_is_no_fault_of_the_peers() -> None:
+    told: list[BaseException] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+
+    def breaks() -> None:
+        raise ZeroDivisionError
+
+    async with connected() as ends:
+        ends.peer.on_gone = breaks
+        ends.wire.send(struct.pack("!H", 1000), opcode=CLOSE)
+        await ends.peer._lost
+        assert [type(defect) for defect in told] == [ZeroDivisionError]
+        assert ends.peer.close_code == 1000
+
+
 async def test_a_listener_that_takes_its_time_gets_the_next_message_after_that() -> None:
     heard: list[bytes] = []
     free = asyncio.Event()
