@@ -312,7 +312,10 @@ def reset(transport: asyncio.BaseTransport) -> None:
 
 @asynccontextmanager
 async def rude_upstream(
-    script: Callable[[Wire], Awaitable[None]], *, receive_buffer_bytes: int | None = None
+    script: Callable[[Wire], Awaitable[None]],
+    *,
+    receive_buffer_bytes: int | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
     """Serve whatever a script writes to the socket; yield the base address."""
 
@@ -329,5 +332,6 @@ async def rude_upstream(
     if receive_buffer_bytes is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     limit = 2**16 if receive_buffer_bytes is None else receive_buffer_bytes
-    async with await asyncio.start_server(serve, sock=listener, limit=limit):
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    async with await asyncio.start_server(serve, sock=listener, limit=limit, ssl=tls):
+        scheme = "https" if tls else "http"
+        yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/v1"

@@ -100,14 +100,21 @@ class RunningRelay:
 
 
 def write_config(
-    folder: Path, upstream: str, settings: str = "", personas: Mapping[str, str] | None = None
+    folder: Path,
+    upstream: str,
+    settings: str = "",
+    personas: Mapping[str, str] | None = None,
+    more: str = "",
 ) -> Path:
-    """Write a relay.yaml with one upstream, ``fake``, and its personas; return its path."""
+    """Write a relay.yaml with one upstream, ``fake``, and its personas; return its path.
+
+    ``more`` is what the upstream is configured with besides.
+    """
     (folder / "personas").mkdir(exist_ok=True)
     for name, text in (personas or {"receptionist": PERSONA}).items():
         (folder / "personas" / f"{name}.yaml").write_text(textwrap.dedent(text))
     (folder / "relay.yaml").write_text(
-        f"upstreams: {{fake: {{url: '{upstream}', api_key: sk-PLANTED-KEY}}}}\n"
+        f"upstreams: {{fake: {{url: '{upstream}', api_key: sk-PLANTED-KEY, {more}}}}}\n"
         "default_persona: receptionist\npersonas: personas\n" + textwrap.dedent(settings)
     )
     return folder / "relay.yaml"
