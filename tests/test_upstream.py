@@ -11,7 +11,7 @@ import websockets
 from aiohttp import web
 from certificates import issue
 from fakes import BINARY, Call, FakeUpstream, Wire, listens, rude_upstream
-from relays import RunningRelay, receive, relaying, running_relay, write_config
+from relays import RunningRelay, receive, relaying, running_relay, write_config, write_fallbacks
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -21,9 +21,7 @@ ERROR = {"type": "error", "event_id": "e"}
 
 def configure(folder: Path, url: str, more: str = "") -> Path:
     """Write a configuration whose upstream has further settings."""
-    path = write_config(folder, url)
-    path.write_text(path.read_text().replace("sk-PLANTED-KEY", f"sk-PLANTED-KEY, {more}"))
-    return path
+    return write_config(folder, url, more=more)
 
 
 async def refusal(relay: RunningRelay) -> tuple[int, str, int]:
@@ -365,12 +363,8 @@ async def test_an_upstream_that_is_no_websocket_server(
 async def test_the_next_upstream_of_the_list_is_tried(tmp_path: Path) -> None:
     async with FakeUpstream(answer=status(500)).running() as first:
         async with FakeUpstream().running() as second:
-            path = write_config(tmp_path, first.url)
-            two = f"second: {{provider: compatible, url: '{second.url}'}}"
-            path.write_text(path.read_text().replace("sk-PLANTED-KEY}", f"sk-PLANTED-KEY}}, {two}"))
-            persona = tmp_path / "personas" / "receptionist.yaml"
-            text = persona.read_text()
-            persona.write_text(text.replace("upstream: fake", "upstream: [fake, second]"))
+            keys = {"url": first.url, "api_key": "sk-PLANTED-KEY"}
+            path = write_fallbacks(tmp_path, first=keys, second={"url": second.url})
             async with running_relay(path) as relay:
                 async with relay.connect() as client:
                     assert (await receive(client))["type"] == "session.created"
@@ -382,13 +376,7 @@ async def test_the_next_upstream_of_the_list_is_tried(tmp_path: Path) -> None:
 async def test_a_persona_that_is_rejected_is_not_tried_elsewhere(tmp_path: Path) -> None:
     script = answers_update(error("unknown_parameter", param="session.x"))
     async with FakeUpstream(script).running() as first, FakeUpstream().running() as second:
-        path = write_config(tmp_path, first.url)
-        two = f"second: {{provider: compatible, url: '{second.url}'}}"
-        path.write_text(path.read_text().replace("sk-PLANTED-KEY}", f"sk-PLANTED-KEY}}, {two}"))
-        persona = tmp_path / "personas" / "receptionist.yaml"
-        persona.write_text(
-            persona.read_text().replace("upstream: fake", "upstream: [fake, second]")
-        )
+        path = write_fallbacks(tmp_path, first={"url": first.url}, second={"url": second.url})
         async with running_relay(path) as relay:
             assert await refusal(relay) == REJECTED
     assert not second.called.is_set()
@@ -399,15 +387,8 @@ async def test_an_upstream_that_stalls_leaves_time_for_the_next(tmp_path: Path) 
         rude_upstream(stalls_before_the_handshake) as url,
         FakeUpstream().running() as second,
     ):
-        path = configure(tmp_path, url, "ready_timeout_seconds: 1")
-        two = f"second: {{provider: compatible, url: '{second.url}'}}"
-        path.write_text(
-            path.read_text().replace("}\n", f"}}, {two}}}\n", 1).replace("}}, s", "}, s")
-        )
-        persona = tmp_path / "personas" / "receptionist.yaml"
-        persona.write_text(
-            persona.read_text().replace("upstream: fake", "upstream: [fake, second]")
-        )
+        stalling = {"url": url, "ready_timeout_seconds": 1}
+        path = write_fallbacks(tmp_path, first=stalling, second={"url": second.url})
         async with running_relay(path) as relay, asyncio.timeout(1.5):
             async with relay.connect() as client:
                 assert (await receive(client))["type"] == "session.created"
