@@ -296,6 +296,7 @@ class Peer(asyncio.Protocol):
         self._before.connection_lost(exc)
         # They lead back here, and what TLS takes would be kept until the garbage collector runs.
         del self.frames
+        self._watch = self._hanging_up = None
         self.on_slow = self.on_gone = _nothing
 
     # What the peer is told.
@@ -442,9 +443,10 @@ class Peer(asyncio.Protocol):
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience.close_seconds):
                     await asyncio.shield(self._gone)
-                    self._read_on()
-                    self._hang_up()
-                    await asyncio.shield(self._lost)
+                    if not self._lost.done():
+                        self._read_on()
+                        self._hang_up()
+                        await asyncio.shield(self._lost)
         finally:
             if not self._lost.done():
                 self._transport.abort()  # wakes whoever waits to send

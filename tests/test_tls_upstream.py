@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from certificates import issue
 from fakes import Wire, frame, rude_upstream
+from freed import freed, uncollected
 from relays import RunningRelay, receive, running_relay, send, write_config
 
 from relay import upstream as relay_upstream
@@ -191,3 +192,33 @@ async def test_an_upstream_that_answers_no_ping_is_lost_and_cut_off(
             await client.wait_closed()
         await relay.ended()
     assert client.close_code == 1011
+
+
+@pytest.mark.parametrize("side", ["client", "upstream"])
+async def test_who_was_in_a_session_is_freed_without_the_garbage_collector(
+    tmp_path: Path, side: str
+) -> None:
+    """Also when the upstream is gone in the moment in which it closes."""
+    over = asyncio.Event()
+
+    async def ends(upstream: Wire) -> None:
+        await upstream.open()
+        if side == "upstream":
+            await over.wait()
+            upstream.close_frame(1000)
+            upstream.writer.close()
+        else:
+            await upstream.closing()
+
+    async with relaying(tmp_path, ends) as relay, relay.connect() as client:
+        await receive(client)
+        with uncollected():
+            events = freed(relay)
+            over.set()
+            if side == "client":
+                await client.close()
+            await client.wait_closed()
+            await relay.ended()
+            async with asyncio.timeout(3):
+                for event in events:
+                    await event.wait()
