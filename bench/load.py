@@ -12,7 +12,15 @@ import random
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
@@ -77,6 +85,8 @@ class Report:
         messages: relayed in the window of so many seconds, both directions.
         cpu_ns: used in it, by part; the load is one, too.
         latency_ms: by percentile, from an append to its delta; of connections, until ready.
+        upgrade_ms: by percentile, until the 101 of who has configured the session by then, else
+            until ready.
         memory_bytes: what the relay grew by, for each session.
         connections: how many came and went in the window.
         first_audio_own_ms: the mean time that the first audio of an answer was with the relay.
@@ -86,6 +96,7 @@ class Report:
     seconds: float = 0.0
     cpu_ns: Mapping[str, int] = field(default_factory=dict)
     latency_ms: Mapping[str, float] = field(default_factory=dict)
+    upgrade_ms: Mapping[str, float] = field(default_factory=dict)
     memory_bytes: float = 0.0
     connections: int = 0
     first_audio_own_ms: float = 0.0
@@ -156,6 +167,7 @@ class Load:
             await self.come_and_go()
         self._made = 0
         self.record.latencies_ns.clear()
+        self.record.upgrades_ns.clear()
         self.report.connections = 0
         self._memory_before = self._memory()
 
@@ -163,7 +175,10 @@ class Load:
         """Connect, and leave."""
         began_ns = time.monotonic_ns()
         if session := await self.connect():
-            self.record.latencies_ns.append(time.monotonic_ns() - began_ns)
+            ready_ns = time.monotonic_ns()
+            self.record.latencies_ns.append(ready_ns - began_ns)
+            upgraded_ns = ready_ns if self.job.configures else session.upgraded_ns
+            self.record.upgrades_ns.append(upgraded_ns - began_ns)
             self.report.connections += 1
             await session.leave(LEAVE_SECONDS)
 
@@ -193,9 +208,8 @@ class Load:
 
     def finished(self) -> Report:
         """Return the report."""
-        ordered = sorted(self.record.latencies_ns)
-        if ordered:
-            self.report.latency_ms = {str(p): percentile(ordered, p) / 1e6 for p in PERCENTILES}
+        self.report.latency_ms = _percentiles_ms(self.record.latencies_ns)
+        self.report.upgrade_ms = _percentiles_ms(self.record.upgrades_ns)
         self.report.faults = len(self.record.faults)
         self.report.first_fault = next(iter(self.record.faults), "")
         return self.report
@@ -205,6 +219,11 @@ class Load:
 
     def _memory(self) -> int:
         return memory_bytes(self._pids.get("relay", ()))
+
+
+def _percentiles_ms(times_ns: Iterable[int]) -> dict[str, float]:
+    ordered = sorted(times_ns)
+    return {str(p): percentile(ordered, p) / 1e6 for p in PERCENTILES} if ordered else {}
 
 
 async def paced(load: Load) -> None:

@@ -1,6 +1,6 @@
 """Looks for how many sessions a contender carries in time on its core."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from conductor import Conductor, Run
 from contenders import Contender
@@ -10,6 +10,9 @@ STEPS = (100, 200, 300, 400, 500, 600)
 STEP_SECONDS = 3.0
 IN_TIME_MS = 5.0
 """What it may add at p99."""
+
+TRIES = 3
+"""How often each is tried: who else uses the machine can only make it later."""
 
 FULL_PERCENT = 90
 """When its own core is as full as this, the bench measures itself."""
@@ -26,14 +29,22 @@ def capacities(conductor: Conductor, contenders: Iterable[Contender]) -> Mapping
 def _capacity(conductor: Conductor, contender: Contender, without: Mapping[int, Report]) -> str:
     held = 0
     for step, direct in without.items():
-        run = Run("paced", step, STEP_SECONDS)
-        report = conductor.perform(run, contender)
-        if not _is_in_time(report, direct):  # it may have been disturbed
-            report = conductor.perform(run, contender)
-        if not _is_in_time(report, direct):
-            return f">= {held}" if _is_full(report) else str(held)
+        late = list(_late(conductor, contender, step, direct))
+        if len(late) == TRIES:
+            return f">= {held}" if any(map(_is_full, late)) else str(held)
         held = step
     return f">= {held}"
+
+
+def _late(
+    conductor: Conductor, contender: Contender, sessions: int, direct: Report
+) -> Iterator[Report]:
+    """Yield the tries that were too late, until one is in time."""
+    for _ in range(TRIES):
+        report = conductor.perform(Run("paced", sessions, STEP_SECONDS), contender)
+        if _is_in_time(report, direct):
+            return
+        yield report
 
 
 def _is_in_time(report: Report, direct: Report) -> bool:

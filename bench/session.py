@@ -31,6 +31,7 @@ class Record:
         received: messages that came from the relay.
         answered: deltas among them; each proves that all appends before it arrived, in order.
         latencies_ns: from an append to its delta, of appends sent since ``since_ns``.
+        upgrades_ns: of connections, how long each took until the 101.
         faults: what was lost, late, out of order or changed, and who was cut off.
     """
 
@@ -38,6 +39,7 @@ class Record:
         self.received = self.answered = 0
         self.since_ns = self.until_ns = 0
         self.latencies_ns: list[int] = []
+        self.upgrades_ns: list[int] = []
         self.faults: list[str] = []
 
     @property
@@ -50,6 +52,7 @@ class Session(WSListener):
     """A client.
 
     Attributes:
+        upgraded_ns: when the 101 came.
         ready: done when the upstream has confirmed a configuration.
         finished: done when all that was said is answered, after ``finish``.
         gone: done when the connection is no more.
@@ -66,6 +69,7 @@ class Session(WSListener):
         self.on_answer: Callable[[Session], None] = Session.be_quiet
         self._record = record
         self._configures = configures
+        self.upgraded_ns = 0
         self._transport: WSTransport
         self._next = 0
         self._awaited = next(n for n in range(APPENDS_PER_DELTA) if is_answered(number, n))
@@ -113,6 +117,7 @@ class Session(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin."""
         self._transport = transport
+        self.upgraded_ns = time.monotonic_ns()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Check a message."""

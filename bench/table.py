@@ -73,6 +73,10 @@ def _latency_ms(percent: str) -> Callable[[Report, Run], Value]:
     return lambda report, _run: report.latency_ms.get(percent)
 
 
+def _upgrade_ms(percent: str) -> Callable[[Report, Run], Value]:
+    return lambda report, _run: report.upgrade_ms.get(percent)
+
+
 def _memory_kib(report: Report, _run: Run) -> Value:
     return report.memory_bytes / 1024 if report.memory_bytes else None
 
@@ -120,9 +124,17 @@ MEASURES: Mapping[str, tuple[Measure, ...]] = {
     ),
     "saturated": (Measure("messages per second", _messages_per_second, 0), CPU, *CORES),
     "idle": (MEMORY,),
-    "alone": tuple(
-        Measure(f"added until ready p{percent}, ms", _latency_ms(percent), 2, DIRECT)
-        for percent in ("50", "99")
+    "alone": (
+        *(
+            Measure(f"added until ready p{percent}, ms", _latency_ms(percent), 2, DIRECT)
+            for percent in ("50", "99")
+        ),
+        *(
+            Measure(
+                f"added until the 101 p{percent}, ms", _upgrade_ms(percent), 2, DIRECT, only="relay"
+            )
+            for percent in ("50", "99")
+        ),
     ),
     "crowded": (
         Measure("connections per second", _connections_per_second, 0),
