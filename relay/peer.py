@@ -297,7 +297,6 @@ class Peer(asyncio.Protocol):
         # They lead back here, and what TLS takes would be kept until the garbage collector runs.
         del self.frames
         self._watch = self._hanging_up = None
-        self.on_slow = self.on_gone = _nothing
 
     # What the peer is told.
 
@@ -450,6 +449,7 @@ class Peer(asyncio.Protocol):
         finally:
             if not self._lost.done():
                 self._transport.abort()  # wakes whoever waits to send
+            self.on_slow = self.on_gone = _nothing  # whoever listens holds this peer, too
             self._release()
 
     async def leave(self, code: int, reason: str, farewell: bytes | None = None) -> None:

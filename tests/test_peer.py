@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import struct
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -302,6 +303,22 @@ async def test_a_peer_that_neither_reads_nor_closes_is_cut_off_in_time() -> None
             await ends.peer.leave(1013, "slow")
             await filling
         assert loop.time() - started < 3
+
+
+async def test_closing_a_peer_that_was_lost_lets_go_of_who_is_told() -> None:
+    class Told:
+        def note(self) -> None:
+            raise AssertionError
+
+    async with connected() as ends:
+        await ends.wire.hang_up()
+        assert await ends.peer.receive() is None
+        told = Told()
+        ends.peer.on_gone = ends.peer.on_slow = told.note
+        freed = weakref.ref(told)
+        del told
+        await ends.peer.close(1000, "")
+        assert freed() is None
 
 
 async def test_closing_a_peer_that_is_cancelled_frees_the_connection() -> None:
