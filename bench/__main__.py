@@ -26,7 +26,7 @@ PLACE = re.compile(r"(?<=<!-- bench -->\n).*(?=<!-- /bench -->)", re.DOTALL)
 NAMES = [contender.name for contender in CONTENDERS]
 WORK = (*MEASURES, "ramp")
 SIZES = ("sessions", "seconds", "rounds", "work")
-LIBRARIES = ("aiohttp", "uvloop", "picows", "msgspec")
+LIBRARIES = ("aiohttp", "uvloop", "aiofastnet", "msgspec", "pybase64", "picows")
 
 PLAIN_SESSIONS = 200
 """Without TLS this load says enough."""
