@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,6 +54,19 @@ async def test_it_is_the_tls_of_the_loop(tmp_path: Path) -> None:
         dialled_with = type(upstream._transport).__module__.partition(".")[0]
         is_ours = isinstance(asyncio.get_running_loop(), Loop)
         assert dialled_with == ("aiofastnet" if is_ours else "asyncio")
+
+
+async def test_a_handshake_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's file system may be read-only, and a disk full."""
+
+    async def listens(upstream: Wire) -> None:
+        await upstream.open()
+        await upstream.closing()
+
+    async with relaying(tmp_path, listens) as relay:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+        async with relay.connect() as client:
+            assert (await receive(client))["type"] == "session.created"
 
 
 async def test_what_is_carried_arrives_byte_for_byte_and_in_order(tmp_path: Path) -> None:

@@ -394,6 +394,7 @@ async def test_an_upstream_that_stalls_leaves_time_for_the_next(tmp_path: Path) 
                 assert (await receive(client))["type"] == "session.created"
 
 
+@pytest.mark.both_loops
 async def test_tls_is_verified_and_a_ca_file_can_be_given(tmp_path: Path) -> None:
     good, other = issue(tmp_path), issue(tmp_path, "other.example")
     async with FakeUpstream(tls=good.serving).running() as upstream:
@@ -417,6 +418,7 @@ async def test_tls_is_verified_and_a_ca_file_can_be_given(tmp_path: Path) -> Non
     assert not upstream.calls
 
 
+@pytest.mark.both_loops
 async def test_an_upstream_that_stalls_in_the_tls_handshake(tmp_path: Path) -> None:
     async with rude_upstream(stalls_before_the_handshake) as url:
         path = configure(tmp_path, url.replace("http:", "https:"), QUICK)
