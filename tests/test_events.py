@@ -59,6 +59,8 @@ def test_an_append_is_read_at_once(raw: bytes, audio: bytes) -> None:
         append(audio="AAAA", session={}),
         append(audio="AAAA\n"),
         append(audio="AAA"),
+        b'{"type":"input_audio_buffer.append","audio":"}',
+        b'{"type": "input_audio_buffer.append", "audio": "}',
         append(audio="-_-_"),
         append(audio="AAAA").replace(b"AAAA", rb"AAA\u0041"),
         append(audio="AAAA").replace(b"append", b"appenD"),

@@ -94,7 +94,7 @@ def read_append(raw: bytes) -> bytes | None:
     all that is in them between a known start and end, so there is nothing else to be read.
     """
     for start in _APPEND_STARTS:
-        if raw.startswith(start) and raw.endswith(b'"}'):
+        if raw.startswith(start) and raw.endswith(b'"}', len(start)):
             try:
                 return b64decode(raw[len(start) : -2], None, True)  # names cost more
             except binascii.Error:
