@@ -362,6 +362,21 @@ def test_the_first_audio_of_an_answer_is_timed(asks: tuple[Side, dict[str, Any]]
     assert play.session.counts.first_audio_seconds == [0.75]
 
 
+@pytest.mark.parametrize("ends_first", [True, False], ids=["silent", "speaking"])
+def test_what_is_asked_during_an_answer_is_not_answered_by_it(*, ends_first: bool) -> None:
+    play = start()
+    play.upstream(type="response.created", response={"id": "r1"})
+    play.upstream(type="input_audio_buffer.speech_stopped", item_id="i")
+    play.now = 0.25
+    if not ends_first:
+        assert play.upstream(**SECOND_TO_CLIENT) == [to_client(**SECOND_TO_CLIENT)]
+    play.upstream(type="response.done", response={"id": "r1", "status": "completed", "usage": {}})
+    play.upstream(type="response.created", response={"id": "r2"})
+    play.now = 2
+
+    assert play.upstream(**SECOND_TO_CLIENT)[1:] == [ObserveFirstAudio(2)]
+
+
 def test_an_answer_without_audio_is_not_timed_by_the_next() -> None:
     play = start()
     play.client(**CREATE)

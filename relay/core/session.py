@@ -97,6 +97,7 @@ class Session:
         "_conversation",
         "_expires",
         "_input_bytes_per_second",
+        "_is_still_answering",
         "_made",
         "_output_bytes_per_second",
         "_overdrawn",
@@ -127,6 +128,7 @@ class Session:
         self._active = now
         self._playing_until = now
         self._asked_at: float | None = None
+        self._is_still_answering = False
         self._began = now
         self._reports = Reports(terms.model, terms.prices)
         self._overdrawn = False
@@ -137,7 +139,7 @@ class Session:
         created = self._tell("session.created", session=self._shown_session())
         if self._terms.greeting is None:
             return (created,)
-        self._asked_at = now
+        self._ask(now)
         event_id = f"{self._terms.relay_ids}greeting"
         asked = {"type": "response.create", "event_id": event_id, **self._terms.greeting}
         return (created, Send(UPSTREAM, encode(asked)))
@@ -244,9 +246,14 @@ class Session:
         self._active = now
         match event["type"]:
             case "response.create":
-                self._asked_at = now
+                self._ask(now)
             case "response.cancel" | "conversation.item.truncate":
                 self._playing_until = now
+
+    def _ask(self, now: float) -> None:
+        """Note that an answer is waited for: the next, not one that is being given already."""
+        self._asked_at = now
+        self._is_still_answering = bool(self._reports.underway)
 
     def _count_base64(self, audio: str) -> None:
         heard_bytes = audio_bytes(len(audio), audio.count("="))
@@ -327,7 +334,7 @@ class Session:
         self.counts.audio_seconds_to_client += seconds
         self._reports.underway.spoke(seconds)
         self._playing_until = max(now, self._playing_until) + seconds
-        if self._asked_at is None:
+        if self._asked_at is None or self._is_still_answering:
             return NOTHING
         waited, self._asked_at = now - self._asked_at, None
         self.counts.first_audio_seconds.append(waited)
@@ -344,7 +351,8 @@ class Session:
         return self._on_item_id(event, raw, now)
 
     def _on_speech_stopped(self, event: Event, raw: bytes, now: float) -> Commands:
-        self._active = self._asked_at = now
+        self._active = now
+        self._ask(now)
         self._reports.untranscribed.ended(event)
         return self._on_item_id(event, raw, now)
 
@@ -382,11 +390,13 @@ class Session:
         if isinstance(response_id, str):
             self._conversation.responded(response_id)
             self._reports.underway.began(response_id, self.counts.audio_seconds_to_upstream)
+        self._is_still_answering = False
         return (self._response(event, response, raw),)
 
     def _on_response_done(self, event: Event, raw: bytes, now: float) -> Commands:
         response = _object(event, "response")
-        self._asked_at = None
+        self._asked_at = self._asked_at if self._is_still_answering else None
+        self._is_still_answering = False
         if response.get("status") == "failed":
             self._count_error(_object(_object(response, "status_details"), "error"))
         report = self._reports.response(response, self._today(now))
