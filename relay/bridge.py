@@ -9,6 +9,7 @@ two directions go on reading, and throwing away, until each peer has closed too.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -73,17 +74,17 @@ class Bridge:
 
         Must not be cancelled: ``stop`` ends it.
         """
-        await self._guard(self._open)
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            opened = tasks.create_task(self._guard(self._open))
             for side in Side:
-                tasks.create_task(self._relay(side), name=f"relay:{side.value}")
+                tasks.create_task(self._relay(side, opened), name=f"relay:{side.value}")
             clock = tasks.create_task(self._guard(self._keep_time), name="clock")
             end = await self._ended
             self.cancelled_tools = self.session.running_tools
             clock.cancel()
-            for tool in self._running_tools:
-                tool.cancel()
+            while self._running_tools:
+                self._running_tools.pop().cancel()
             # The upstream first, because it bills.
             upstream, client = self.peers[Side.UPSTREAM], self.peers[Side.CLIENT]
             tasks.create_task(upstream.close(end.upstream_code, end.reason))
@@ -128,8 +129,9 @@ class Bridge:
         for command in self.session.open(self._now()):
             await self._perform(command)
 
-    async def _relay(self, side: Side) -> None:
+    async def _relay(self, side: Side, opened: asyncio.Task[None]) -> None:
         """Relay what one side says until the session ends; then wait until it has closed."""
+        await asyncio.wait({opened})
         await self._guard(partial(self._carry, side))
         await self._guard(partial(self._hear_out, side))
 
@@ -160,7 +162,7 @@ class Bridge:
             case Record() | Pause():
                 return False
             case ObserveFirstAudio(seconds=seconds):
-                own_seconds = self._now() - self.peers[Side.UPSTREAM].read_at
+                own_seconds = monotonic() - self.peers[Side.UPSTREAM].read_at
                 self._observe_first_audio(seconds, own_seconds)
             case CallTool():
                 call = self._tasks.create_task(self._guard(partial(self._call, command)))

@@ -17,6 +17,12 @@ TLS_BUFFER_BYTES = 17 * 1024
 """Each way, for each connection: a record of TLS (RFC 8446 5.2), where aiofastnet takes sixteen."""
 
 
+TLS_HANDSHAKE_SECONDS = 10.0
+"""Who gives a connection up before leaves it to aiofastnet for that long, with its buffers."""
+
+TLS_SHUTDOWN_SECONDS = 1.0
+"""The same for who closes one."""
+
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
 
@@ -63,6 +69,8 @@ class Loop(uvloop.Loop):
                 ssl=ssl,
                 ssl_incoming_bio_size=TLS_BUFFER_BYTES,
                 ssl_outgoing_bio_size=TLS_BUFFER_BYTES,
+                ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
                 **how,
             )
         except SSLError as error:

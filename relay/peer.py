@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 
 from aiohttp import WSMsgType
 
@@ -74,7 +75,8 @@ class Peer(asyncio.Protocol):
 
     One task listens or receives, any task sends. Attributes:
         frames: what bytes are fed to that came before the connection was taken over.
-        read_at: when the message that is heard now was read, by the loop's clock.
+        read_at: when the message that is heard now was read, by `time.monotonic`: uvloop's clock
+            is the same, in whole milliseconds.
         close_code: what the peer closed with; 1006 when the connection was lost.
         on_slow: called once or more, when the peer stopped reading.
         on_gone: called once, when the peer closed or was lost while what it said before is still
@@ -156,7 +158,7 @@ class Peer(asyncio.Protocol):
         self._hanging_up: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._lost: asyncio.Future[None] = self._loop.create_future()
-        self.read_at = self._heard_at = self._pinged_at = self._loop.time()
+        self.read_at = self._heard_at = self._pinged_at = monotonic()
         self._fault: int | None = None
         self._has_closed = False
         self._before = transport.get_protocol()
@@ -204,7 +206,7 @@ class Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what came from the connection."""
-        self._heard_at = self._loop.time()
+        self._heard_at = monotonic()
         if not self._gone.done():
             self.frames.feed_data(data)
         elif self._hanging_up is not None:
@@ -244,15 +246,15 @@ class Peer(asyncio.Protocol):
         """Keep a message until somebody takes it; while there are many, read no more."""
         self._unread.append((message, self._heard_at))
         self._unread_bytes += len(message)
-        if self._unread_bytes > MAX_UNREAD_BYTES and not self._paused:
+        if self._unread_bytes > MAX_UNREAD_BYTES:
             self._paused = True
-            self._transport.pause_reading()
+            self._transport.pause_reading()  # once more: after the handshake aiohttp reads on
         self._wake()
 
     def _read_on(self) -> None:
         if self._paused and not self._lost.done():
             self._paused = False
-            self._heard_at = self._loop.time()
+            self._heard_at = monotonic()
             self._transport.resume_reading()
 
     def _wake(self) -> None:

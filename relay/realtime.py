@@ -42,7 +42,7 @@ from relay.peer import Peer
 from relay.record import Record
 from relay.tools import Context
 from relay.tools.toolbox import Toolbox
-from relay.upstream import Dialler, OpenedUpstream
+from relay.upstream import Dialler, OpenedUpstream, let_go
 
 SESSIONS = "sessions"
 PERSONA_FULL = partial(SessionLimitReached, "Too many sessions are open with this persona.")
@@ -101,14 +101,18 @@ class Realtime:
         It is cancelled when the client leaves; then the dial is cancelled too.
         """
         try:
-            return await self._serve(request)
-        except RelayError as error:
-            return await self._refuse(request, error)
+            return await self._answer(request)
         except asyncio.CancelledError as left:
             # The task keeps it, and the handshake's copy of the request the task: with a traceback
             # the session would be kept too, until the garbage collector runs.
             left.__traceback__ = None
             raise
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._serve(request)
+        except RelayError as error:
+            return await self._refuse(request, error)
         except Exception:  # noqa: BLE001  # whatever it is: it is logged, and the client told
             self._log.exception("session.failed")
             return await self._refuse(request, InternalError())
@@ -167,7 +171,8 @@ class Realtime:
         try:
             async with dial:
                 return await self._dialler.open(call.persona, call.relay_ids, call.user)
-        except TimeoutError:
+        except TimeoutError as stopped:
+            let_go(stopped)
             raise RelayDraining from None
         finally:
             self._dials.discard(dial)

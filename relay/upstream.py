@@ -11,7 +11,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final, NoReturn
@@ -74,6 +74,7 @@ class _Attempt:
 
     name: str
     persona: Persona
+    relay_ids: str
     user: str | None
     seconds: float
     dialect: Dialect
@@ -132,26 +133,26 @@ class Dialler:
         loop = asyncio.get_running_loop()
         started = loop.time()
         deadline = started + self._upstreams[persona.upstream[0]].ready_timeout_seconds
-        names = worth_trying({name: self.circuits[name] for name in persona.upstream}, started)
-        failure: RelayError = UpstreamUnavailable()
-        for left, name in zip(range(len(names), 0, -1), names, strict=True):
-            dialect = _dialect(self._upstreams[name])
-            seconds = (deadline - loop.time()) / left
-            attempt = _Attempt(name, persona, user, seconds, dialect)
-            try:
-                peer, session = await self._try(attempt, relay_ids)
-            except (UpstreamTimeout, UpstreamUnavailable, UpstreamRefused) as error:
-                failure = error
-            else:
-                return OpenedUpstream(name, peer, session, loop.time() - started, dialect)
-        raise failure
+        *earlier, last = worth_trying({n: self.circuits[n] for n in persona.upstream}, started)
 
-    async def _try(self, attempt: "_Attempt", relay_ids: str) -> tuple[Peer, Event]:
+        async def attempt(name: str, left: int) -> OpenedUpstream:
+            dialect, seconds = _dialect(self._upstreams[name]), (deadline - loop.time()) / left
+            peer, session = await self._try(
+                _Attempt(name, persona, relay_ids, user, seconds, dialect)
+            )
+            return OpenedUpstream(name, peer, session, loop.time() - started, dialect)
+
+        for left, name in zip(range(len(earlier) + 1, 1, -1), earlier, strict=True):
+            with suppress(UpstreamTimeout, UpstreamUnavailable, UpstreamRefused):
+                return await attempt(name, left)
+        return await attempt(last, 1)
+
+    async def _try(self, attempt: "_Attempt") -> tuple[Peer, Event]:
         """Open one upstream, and take note of how it went."""
         circuit = self.circuits[attempt.name]
         circuit.begin(asyncio.get_running_loop().time())
         try:
-            opened = await self._open_one(attempt, relay_ids)
+            opened = await self._open_one(attempt)
         except RelayError as error:
             self._note_failure(attempt.name, error)
             raise
@@ -174,8 +175,8 @@ class Dialler:
             skipped_seconds=round(circuit.wait_seconds(now), 1),
         )
 
-    async def _open_one(self, attempt: "_Attempt", relay_ids: str) -> tuple[Peer, Event]:
-        peer, opening = None, Opening(session_update(attempt.persona), relay_ids)
+    async def _open_one(self, attempt: "_Attempt") -> tuple[Peer, Event]:
+        peer, opening = None, Opening(session_update(attempt.persona), attempt.relay_ids)
         try:
             async with asyncio.timeout(attempt.seconds):
                 peer = await self._connect(attempt)
@@ -206,6 +207,7 @@ class Dialler:
         except NotUpgraded as error:
             raise _refusal(name, error.status) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            let_go(error)
             raise UpstreamUnavailable(detail=f"{name}: {type(error).__name__}: {error}") from error
 
     async def _credential(self, upstream: Upstream) -> dict[str, str]:
@@ -215,6 +217,17 @@ class Dialler:
             return {"Authorization": f"Bearer {await self._means.entra.token()}"} if azure else {}
         secret = key.get_secret_value()
         return {"api-key": secret} if azure else {"Authorization": f"Bearer {secret}"}
+
+
+def let_go(error: BaseException | None) -> None:
+    """Forget through which frames an error came.
+
+    asyncio and aiohttp keep errors in variables of those frames, and so what else is in them, until
+    the garbage collector runs.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 async def _configure(peer: Peer, opening: Opening, dialect: Dialect) -> Event:

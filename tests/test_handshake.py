@@ -12,7 +12,7 @@ import openai
 import pytest
 import websockets
 from aiohttp import ClientSession
-from fakes import Call, Wire, listens, rude_upstream
+from fakes import Call, Wire, frame, listens, rude_upstream
 from openai.types.realtime import SessionCreatedEvent
 from relays import PERSONA, receive, relaying, running_relay, write_config
 
@@ -480,6 +480,66 @@ async def test_a_relay_that_stops_refuses_who_is_being_let_in(tmp_path: Path) ->
 
     assert (status, error["code"], code) == (503, "relay_draining", 1012)
     assert retry_after is not None
+
+
+async def test_what_is_said_before_the_session_opens_waits_with_the_client(tmp_path: Path) -> None:
+    """After its handshake aiohttp reads on, whoever has the connection then."""
+    append = {"type": "input_audio_buffer.append", "audio": "AAAA" * 1600}
+    told = asyncio.Event()
+
+    async def takes_its_time(upstream: Wire) -> None:
+        await upstream.accept()
+        await told.wait()
+        upstream.send(b'{"type":"session.created","event_id":"1","session":{"id":"s"}}')
+        await upstream.receive()
+        upstream.send(b'{"type":"session.updated","event_id":"2","session":{"id":"s"}}')
+        while True:
+            await upstream.receive()
+
+    async with rude_upstream(takes_its_time) as url:
+        async with running_relay(write_config(tmp_path, url)) as relay:
+            client = await Wire.dial(relay.port)
+            client.shake()
+            client.writer.write(frame(json.dumps(append).encode(), masked=True) * 4000)
+            async with asyncio.TaskGroup() as tasks:
+                writing = tasks.create_task(client.writer.drain())
+                await unmoved(client, writing)
+                told.set()
+                await client.reader.readuntil(b"\r\n\r\n")
+                left_bytes = await unmoved(client, writing)
+                client.reset()
+                writing.cancel()
+            await relay.ended()
+    assert left_bytes > 10_000_000
+
+
+async def unmoved(client: Wire, writing: asyncio.Task[None]) -> int:
+    """Wait until no more of what a client has written is taken; return how many bytes are left."""
+    left = -1
+    while left != (left := client.writer.transport.get_write_buffer_size()):
+        await asyncio.wait({writing}, timeout=0.2)
+    return left
+
+
+async def test_a_client_that_does_not_take_its_session_holds_nothing_up(tmp_path: Path) -> None:
+    large = json.dumps({"id": "s", "x": "a" * 10_000_000}).encode()
+
+    async def has_much_to_say(upstream: Wire) -> None:
+        await upstream.accept()
+        upstream.send(b'{"type":"session.created","event_id":"1","session":{"id":"s"}}')
+        await upstream.receive()
+        upstream.send(b'{"type":"session.updated","event_id":"2","session":%b}' % large)
+        await upstream.closing()
+
+    async with rude_upstream(has_much_to_say) as url:
+        async with running_relay(write_config(tmp_path, url)) as relay:
+            client = await Wire.connect(relay.port, receive_buffer_bytes=4096)
+            await client.reader.readexactly(1)
+            async with asyncio.timeout(3):
+                await relay.realtime.drain(0)
+                line = await relay.ended()
+            client.reset()
+    assert line["outcome"] == "relay_draining"
 
 
 async def test_a_defect_in_the_handshake_is_an_internal_error_with_a_traceback(

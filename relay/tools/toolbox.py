@@ -172,10 +172,15 @@ async def _bounded(tool: Tool, arguments: Event, context: Context) -> str:
     except TimeoutError:
         raise ToolTimeout(f"it took more than {tool.max_seconds} s") from None
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if _is_cancelled():
             raise
         raise ToolFailed("it was cancelled from inside") from None
+
+
+def _is_cancelled() -> bool:
+    """Tell whether somebody wants the task to end."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _session_tools(session: Mapping[str, Any], tools: Mapping[str, Tool]) -> list[Event]:
