@@ -42,11 +42,11 @@ QUICK := $(VENV)/clients/openai-agents.stamp $(NPM:%=$(CLIENTS)/%/node_modules/.
 SLOW := $(VENV)/clients/pipecat.stamp $(VENV)/clients/livekit.stamp
 
 clients: $(VENV)/dev.stamp $(QUICK) ## set up stock clients, and run a conversation with each
-	$(BIN)/pytest tests/test_clients.py tests/test_snippets.py::test_the_npm_package_connects_over_tls \
+	$(BIN)/pytest tests/clients/test_clients.py tests/docs/test_snippets.py::test_the_npm_package_connects_over_tls \
 		-m "not slow" $(ARGS)
 
 clients-slow: $(VENV)/dev.stamp $(SLOW) ## the same with pipecat and livekit, which are large
-	$(BIN)/pytest tests/test_clients.py -m slow $(ARGS)
+	$(BIN)/pytest tests/clients/test_clients.py -m slow $(ARGS)
 
 check: $(VENV)/dev.stamp ## lint, types, import contracts
 	$(BIN)/ruff check

@@ -11,16 +11,18 @@ from pathlib import Path
 
 from aiohttp import web
 
-from relay import handshake, log
-from relay.app import create_runner
-from relay.config import Config
+from relay.config.loading import load
+from relay.config.models import Config
 from relay.core.close import CloseCode
 from relay.core.events import encode
-from relay.entra import Entra
-from relay.loading import load
-from relay.loop import Loop
-from relay.peer import Peer
-from relay.upstream import Dialler, Means, connections
+from relay.serving import create_runner
+from relay.sessions.terms import client_patience
+from relay.telemetry import log
+from relay.upstreams.dialler import Dialler, Means, connections
+from relay.upstreams.entra import Entra
+from relay.wire import handshake
+from relay.wire.loop import Loop
+from relay.wire.peer import Peer
 
 
 class Bare:
@@ -34,7 +36,10 @@ class Bare:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Relay one session."""
         upstream = await self._dialler.open(self._persona, "bare_")
-        answer, client = await handshake.accept(request, self._config.limits)
+        limits = self._config.limits
+        answer, client = await handshake.accept(
+            request, client_patience(limits), max_message_bytes=limits.max_message_bytes
+        )
         await client.send(encode({"type": "session.created", "session": upstream.session}))
         await _relay(client, upstream.peer)
         return answer

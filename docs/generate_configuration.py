@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from relay.config import Config
-from relay.source import KeyPath
+from relay.config.models import Config
+from relay.yaml.source import KeyPath
 
 FILE = Path(__file__).parent / "configuration.md"
 
 INTRODUCTION = """\
-<!-- Written by docs/generate_configuration.py from relay/config.py. -->
+<!-- Written by docs/generate_configuration.py from relay/config/models.py. -->
 # Configuration
 
 The relay reads one YAML file, `relay.yaml`, and a folder of personas beside it.

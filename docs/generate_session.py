@@ -1,4 +1,4 @@
-"""Writes relay/session.json from the types of the ``openai`` package, which are its only source."""
+"""Writes relay/config/session.json from the types of the ``openai`` package."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from openai.types.realtime.realtime_response_create_params import RealtimeRespon
 from openai.types.realtime.session_update_event import SessionUpdateEvent
 from pydantic.json_schema import models_json_schema
 
-FILE = Path(__file__).parent.parent / "relay" / "session.json"
+FILE = Path(__file__).parent.parent / "relay" / "config" / "session.json"
 MODELS = (RealtimeResponseCreateParams, SessionUpdateEvent)
 
 

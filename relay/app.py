@@ -1,48 +1,39 @@
-"""Wires the configuration into an aiohttp application: its routes, its start, its stop."""
+"""Wires a relay together: the configuration, the rooms and the routes of one application."""
 
 import asyncio
-import gc
 import resource
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from aiohttp import web
+from structlog.typing import FilteringBoundLogger as Logger
 
-from relay import cors, credentials, pages, personas, tls
-from relay.accounts import Accounts
-from relay.config import Config, check_listen
+from relay.config.loading import InvalidConfig
+from relay.config.models import Config, check_listen
 from relay.core.errors import InvalidRequest, RelayDraining, RelayError
-from relay.entra import identity
-from relay.handshake import refusal
-from relay.loading import InvalidConfig
-from relay.log import Logger
-from relay.metrics import CONTENT_TYPE, Metrics
-from relay.peer import CLOSE_SECONDS
-from relay.realtime import Realtime
+from relay.endpoints import cors, credentials, pages, personas
+from relay.endpoints.realtime import Realtime, Serving
+from relay.endpoints.refusals import refusal
+from relay.ledger.accounts import Accounts
+from relay.sessions.admission import Admission
+from relay.sessions.registry import Phase, Registry
+from relay.telemetry.metrics import CONTENT_TYPE, Metrics
+from relay.telemetry.observer import SessionObserver
 from relay.tools import workshop
 from relay.tools.toolbox import Toolbox
-from relay.upstream import Dialler, Means, connections
-
-HEAD_SECONDS = 15
-"""How long a client may take for the head of its request, and before that for the TLS handshake;
-the bounds of aiohttp and asyncio are an hour and a minute."""
+from relay.upstreams.dialler import Dialler, Means, connections
+from relay.upstreams.entra import identity
+from relay.wire import tls
 
 FILES_PER_SESSION, OTHER_FILES = 2, 256
-"""What is open: two sockets a session; the ledger, tools, scrapes, clients that are turned away."""
-
-BACKLOG = 1024
-"""How many connections may wait to be accepted. When a relay comes back, all its clients do at
-once, and those beyond aiohttp's own bound, which is 128, try again a second later."""
+"""Open files: two sockets for each session; the ledger, tools, scrapes and refused clients."""
 
 
 class Relay:
-    """What the routes share: the endpoint, the metrics, and how the configuration is read anew.
+    """The parts that the routes share, and the reload of the configuration.
 
     Attributes:
-        tls: What clients shake hands with; None where the relay speaks plain HTTP.
+        tls: the certificate for clients; None if the relay speaks plain HTTP.
     """
 
     def __init__(self, config: Config, log: Logger, ready: Callable[[], bool]) -> None:
@@ -55,7 +46,7 @@ class Relay:
         self._reloading = asyncio.Lock()
 
     async def run(self, _app: web.Application) -> AsyncIterator[None]:
-        """Keep the connections and the sessions for as long as the application runs."""
+        """Keep the connections and the sessions open while the application runs."""
         accounts = await Accounts.open(self.config, self._log)
         self.metrics.ledger = accounts.ledger
         try:
@@ -64,30 +55,35 @@ class Relay:
                 connections() as http,
                 identity() as entra,
             ):
-                # Outside the group, which would wrap what is wrong with a tool.
+                # Outside the group, which would wrap the error of a tool.
                 toolboxes = await equip(self._workshop, self.config)
                 means = Means(http, entra, self.metrics.attempted, self._log)
-                self._dialler = Dialler(means, self.config)
-                self.metrics.circuits = self._dialler.circuits
                 async with asyncio.TaskGroup() as tasks:
+                    self.sessions = Registry(
+                        accounts, SessionObserver(self.metrics, self._log), self._log, tasks
+                    )
                     self.realtime = Realtime(
-                        self.config,
-                        dialler=self._dialler,
-                        toolboxes=toolboxes,
-                        accounts=accounts,
-                        metrics=self.metrics,
+                        self._serve(self.config, Dialler(means, self.config), toolboxes),
+                        admission=Admission(accounts, asyncio.get_running_loop().time),
+                        registry=self.sessions,
+                        count_refusal=self.metrics.refused,
                         log=self._log,
-                        tasks=tasks,
                     )
                     yield
-                    await self.realtime.drain(0)
+                    await self.sessions.drain(0)
         finally:
             await accounts.ledger.close()
 
+    def _serve(self, config: Config, dialler: Dialler, toolboxes: Mapping[str, Toolbox]) -> Serving:
+        """Return what new sessions use, and show it in the metrics."""
+        self.metrics.circuits = dialler.circuits
+        self.metrics.expect_personas(config.personas)
+        return Serving(config, dialler, toolboxes)
+
     @property
     def ready(self) -> bool:
-        """Whether new sessions are taken."""
-        return not self.realtime.draining and self._upstream_is_ready()
+        """Whether the relay takes new sessions."""
+        return self.sessions.phase is Phase.SERVING and self._upstream_is_ready()
 
     def unpriced(self) -> tuple[str, ...]:
         """Return the models of the personas for which there is no price today."""
@@ -96,11 +92,12 @@ class Relay:
         return self.config.prices.unpriced(filter(None, models), datetime.now(UTC).date())
 
     async def reload(self, load: Callable[[], Config]) -> None:
-        """Use the configuration as it is now for new sessions; a broken one changes nothing.
+        """Use the configuration as it is on disk for new sessions.
 
-        Nor does one without clients, where others than this machine can connect.
+        A broken configuration changes nothing, and neither does a configuration without clients
+        if other machines can connect.
         """
-        async with self._reloading:  # else one that waits for its tools would undo a later one
+        async with self._reloading:  # a reload that waits for its tools must not undo a later one
             try:
                 config = self._checked(load())
                 toolboxes = await equip(self._workshop, config)
@@ -108,11 +105,10 @@ class Relay:
                 self.metrics.reloaded("failed")
                 self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
                 return
-            self._dialler = self._dialler.renewed(config)
-            self.metrics.circuits = self._dialler.circuits
-            self.realtime.use(config, self._dialler, toolboxes)
+            dialler = self.realtime.serving.dialler.renewed(config)
+            self.realtime.serving = self._serve(config, dialler, toolboxes)
             self.config = config
-        _raise_file_limit(config, self._log)
+        raise_file_limit(config, self._log)
         self.metrics.reloaded("completed")
         self._log.info("config.reloaded", personas=sorted(config.personas))
 
@@ -280,84 +276,7 @@ async def _metrics(request: web.Request) -> web.Response:
     return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE})
 
 
-def create_runner(app: web.Application) -> web.AppRunner:
-    """Return what runs the application: a client that leaves cancels what is done for it."""
-    return web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,
-        keepalive_timeout=HEAD_SECONDS,
-        shutdown_timeout=1,
-    )
-
-
-async def listen(
-    runner: web.AppRunner, host: str, port: int, secure: tls.Tls | None
-) -> asyncio.Server:
-    """Let clients connect; closing what is returned ends that, and no connection.
-
-    Raises:
-        OSError: the address cannot be listened on.
-    """
-    assert runner.server is not None, "it is set up"  # noqa: S101
-    secured: dict[str, Any] = {}
-    if secure is not None:
-        secured["ssl"] = secure.context
-        secured["ssl_handshake_timeout"] = HEAD_SECONDS
-        secured["ssl_shutdown_timeout"] = CLOSE_SECONDS
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(runner.server, host, port, backlog=BACKLOG, **secured)
-
-
-async def serve(
-    app: web.Application,
-    log: Logger,
-    *,
-    host: str,
-    port: int,
-    load: Callable[[], Config] | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the sessions at once.
-
-    SIGHUP reads the configuration again with ``load``.
-
-    Raises:
-        OSError: the address cannot be listened on.
-    """
-    relay = app[RELAY]
-    _raise_file_limit(relay.config, log)
-    runner = create_runner(app)
-    await runner.setup()
-    try:
-        with closing(await listen(runner, host, port, relay.tls)) as server:
-            # A full collection that looks through all that is loaded would hold audio up for 0.1 s.
-            gc.freeze()
-            async with asyncio.TaskGroup() as tasks:
-                with _signals(relay, load, tasks) as asked_to_stop:
-                    _greet(relay, server, log)
-                    await asked_to_stop()
-                    seconds = relay.config.limits.drain_seconds
-                    log.info("drain.started", seconds=seconds)
-                    await relay.realtime.drain(seconds)
-    finally:
-        await runner.cleanup()
-    log.info("relay.stopped")
-
-
-def _greet(relay: Relay, server: asyncio.Server, log: Logger) -> None:
-    """Say where the relay listens and what it is for, and what may be wrong with it."""
-    log.info(
-        "relay.started",
-        url=f"{'https' if relay.tls else 'http'}://{_authority(server)}/v1",
-        personas=sorted(relay.config.personas),
-        upstreams={name: u.url for name, u in relay.config.upstreams.items()},
-    )
-    if unpriced := relay.unpriced():
-        log.warning("price.missing", models=unpriced)
-    relay.warn_of_expiry()
-
-
-def _raise_file_limit(config: Config, log: Logger) -> None:
+def raise_file_limit(config: Config, log: Logger) -> None:
     """Let the process open as many files as its sessions need; warn if it may not."""
     needed = FILES_PER_SESSION * config.limits.max_sessions + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -366,36 +285,3 @@ def _raise_file_limit(config: Config, log: Logger) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (may, hard))
     if may < needed:
         log.warning("files.limited", limit=may, needed=needed)
-
-
-def _authority(server: asyncio.Server) -> str:
-    host, port = server.sockets[0].getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-@contextmanager
-def _signals(
-    relay: Relay, load: Callable[[], Config] | None, tasks: asyncio.TaskGroup
-) -> Iterator[Callable[[], Awaitable[object]]]:
-    """Answer the signals of the process; yields what waits for the first that asks to stop."""
-    loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
-
-    def stop() -> None:
-        if asked.is_set():
-            relay.realtime.stop()
-        asked.set()
-
-    reactions: dict[signal.Signals, Callable[[], object]] = {
-        signal.SIGTERM: stop,
-        signal.SIGINT: stop,
-    }
-    if load is not None:
-        reactions[signal.SIGHUP] = lambda: tasks.create_task(relay.reload(load))
-    for number, react in reactions.items():
-        loop.add_signal_handler(number, react)
-    try:
-        yield asked.wait
-    finally:
-        for number in reactions:
-            loop.remove_signal_handler(number)

@@ -15,14 +15,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from aiohttp import web
+from structlog.typing import FilteringBoundLogger as Logger
 
 import relay
-from relay import app, usage
-from relay import log as logs
-from relay.config import Config, check_listen, filled, session_update
-from relay.loading import InvalidConfig, load, load_usage
-from relay.loop import Loop
-from relay.tls import valid_until
+from relay import app, serving
+from relay.config.loading import InvalidConfig, load, load_usage
+from relay.config.models import Config, check_listen, filled, session_update
+from relay.ledger import usage
+from relay.telemetry import log as logs
+from relay.wire.loop import Loop
+from relay.wire.tls import valid_until
 
 DEFAULT_CONFIG = Path("config/relay.yaml")
 FINE, FAILED, WRONG = 0, 1, 2
@@ -153,7 +155,7 @@ def _serve(given: argparse.Namespace) -> None:
     host, port = _address(given, config)
     log = _log(config)
     reload = partial(load, given.config, os.environ)
-    _run(app.serve(app.create_app(config, log), log, host=host, port=port, load=reload))
+    _run(serving.serve(app.create_app(config, log), log, host=host, port=port, load=reload))
 
 
 def _demo(given: argparse.Namespace) -> None:
@@ -233,7 +235,7 @@ def _address(given: argparse.Namespace, config: Config) -> tuple[str, int]:
     return host, config.server.port if given.port is None else given.port
 
 
-def _log(config: Config) -> logs.Logger:
+def _log(config: Config) -> Logger:
     log = logs.create(sys.stderr, config.server.log_format)
     logs.adopt_libraries(log)
     return log

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from relay.loop import Loop
+from relay.wire.loop import Loop
 
 # HYPOTHESIS_PROFILE=deep for a long look. No deadline: other work on the machine is no failure.
 _ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -14,7 +14,6 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import ClassVar
 
-from relay.core.beta.events import unflattened
 from relay.core.calls import Calls
 from relay.core.close import SENDABLE, CloseCode
 from relay.core.commands import (
@@ -205,7 +204,7 @@ class Session:
     def _decide(self, raw: bytes, now: float) -> Commands:
         event: Event = {}
         try:
-            event = unflattened(decode_client(raw))
+            event = self._terms.to_ga(decode_client(raw))
             decision = self._terms.policy.decide(event, self._conversation)
         except (InvalidEvent, EventNotAllowed) as refusal:
             return self._refuse(refusal, event)

@@ -1,5 +1,6 @@
-"""What a session runs under: the persona, the limits and the prices, as they are when it begins."""
+"""The terms of a session: the persona, the limits and the prices, as they are when it begins."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,9 +10,14 @@ from relay.core.policy import Policy
 from relay.core.pricing import Prices
 
 
+def unchanged(event: Event) -> Event:
+    """Return the event."""
+    return event
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a session runs under.
+    """The terms of a session.
 
     Attributes:
         session_id: the relay's id of it.
@@ -37,6 +43,7 @@ class Terms:
         announces: the client wants the relay's own events too.
         greeting: the first response is asked for when the client is in; None: it is not.
         binary_audio: the sides whose binary messages are audio; of any other they are refused.
+        to_ga: rewrites a client event that has a shape of another interface.
     """
 
     session_id: str
@@ -61,3 +68,4 @@ class Terms:
     greeting: Event | None = None
     binary_audio: frozenset[Side] = frozenset()
     transcriber: str | None = None
+    to_ga: Callable[[Event], Event] = unchanged

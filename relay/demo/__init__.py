@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
+from structlog.typing import FilteringBoundLogger as Logger
 
-from relay import app, simulator
-from relay.config import Config
+from relay import app, serving, simulator
+from relay.config.loading import load
+from relay.config.models import Config
 from relay.demo import tools
-from relay.loading import load
-from relay.log import Logger
 from relay.simulator import speech
 from relay.simulator.standin import SENSES
 
@@ -29,7 +29,7 @@ async def run(config: Config, listener: socket.socket, log: Logger, host: str, p
     ready = asyncio.Event()
     application = app.create_app(config, log, ready=ready.is_set)
     async with _local_upstream(config, listener, ready):
-        await app.serve(application, log, host=host, port=port)
+        await serving.serve(application, log, host=host, port=port)
 
 
 def reserve() -> socket.socket:

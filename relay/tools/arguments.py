@@ -13,8 +13,8 @@ from jsonschema.validators import validator_for
 from referencing import Registry
 
 from relay.core.events import Event
-from relay.source import KeyPath
 from relay.tools.outcome import InvalidArguments
+from relay.yaml.source import KeyPath
 
 MAX_WORDS_CHARS = 300
 

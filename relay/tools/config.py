@@ -27,11 +27,11 @@ from pydantic import (
     model_validator,
 )
 
-from relay.section import Section, faults
-from relay.source import KeyPath
 from relay.tools.arguments import schema_faults
 from relay.tools.function import Function, Unusable
-from relay.value import FieldName, HeaderValue, Seconds, Text, nothing
+from relay.yaml.section import Section, faults
+from relay.yaml.source import KeyPath
+from relay.yaml.value import FieldName, HeaderValue, Seconds, Text, nothing
 
 _OWN_HEADERS = frozenset(
     {"accept-encoding", "connection", "content-encoding", "content-length", "content-type"}

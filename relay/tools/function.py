@@ -23,11 +23,11 @@ from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import TypedDict
 
 from relay.core.events import Event
-from relay.source import KeyPath
-from relay.threads import TooManyThreads
 from relay.tools.arguments import misfit
 from relay.tools.context import Context
 from relay.tools.outcome import InvalidArguments, ToolFailed, TooManyCalls
+from relay.wire.threads import TooManyThreads
+from relay.yaml.source import KeyPath
 
 _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Examples?|Notes?):\s*$")
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
+from structlog.typing import FilteringBoundLogger as Logger
 
 from relay.core.commands import CallTool
 from relay.core.events import Event
@@ -27,8 +27,6 @@ from relay.tools.outcome import (
     UnknownTool,
     usable,
 )
-
-Logger = structlog.typing.FilteringBoundLogger
 
 MAX_RUNNING_PER_SESSION: Final = 8
 """A model calls a few tools at a time; one that calls more has lost its way."""

@@ -12,17 +12,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from structlog.typing import FilteringBoundLogger as Logger
 
 from relay.core.events import Event
-from relay.source import KeyPath, dotted
-from relay.threads import Threads
 from relay.tools.arguments import Arguments, schema_faults
 from relay.tools.config import Http, Mcp, Run, run_of, signing_bytes, tools_of
 from relay.tools.function import Function, Unusable
 from relay.tools.outcome import ToolFailed
-from relay.tools.toolbox import Call, Logger, Observe, Running, Tool, Toolbox, Workbench
+from relay.tools.toolbox import Call, Observe, Running, Tool, Toolbox, Workbench
 from relay.tools.webhook import Webhook, connections
-from relay.value import did_you_mean
+from relay.wire.threads import Threads
+from relay.yaml.source import KeyPath, dotted
+from relay.yaml.value import did_you_mean
 
 if TYPE_CHECKING:
     from relay.tools.mcp_server import McpTool, Servers

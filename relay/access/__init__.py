@@ -1,0 +1,1 @@
+"""The caller of a request: its credential, its origin, its persona."""

@@ -1,0 +1,1 @@
+"""Translators between the GA interface and others; pure."""

@@ -1,0 +1,33 @@
+"""Lets pages of the allowed origins read the answers of a route, as the Fetch standard has it.
+
+A page of the relay's own origin needs none of this, and neither does whoever is no browser.
+"""
+
+from aiohttp import web
+
+from relay.access import auth
+from relay.config.models import Browser, Config
+
+ALLOWED = {
+    "Access-Control-Allow-Methods": "POST",
+    # "*" stands for all but this one; SDKs add a dozen headers of their own.
+    "Access-Control-Allow-Headers": "authorization, *",
+}
+
+
+async def preflight(request: web.Request, config: Config) -> web.Response:
+    """Answer a browser that asks before it sends a page's POST.
+
+    Raises:
+        OriginNotAllowed: the page is of another origin.
+    """
+    auth.check_origin(request, config)
+    return web.Response(status=204, headers=ALLOWED)
+
+
+def share(response: web.Response, request: web.Request, browser: Browser) -> None:
+    """Let the page read the response, if it is of an allowed origin."""
+    response.headers["Vary"] = "Origin"
+    origin = request.headers.get("Origin")
+    if origin is not None and origin in browser.allowed_origins:
+        response.headers["Access-Control-Allow-Origin"] = origin

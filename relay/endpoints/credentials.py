@@ -1,0 +1,180 @@
+"""POST /v1/realtime/client_secrets, and its two older forms: mint short-lived credentials.
+
+A backend that has a key of the relay's mints one for a browser of its own: bound to a persona, and
+with what it knows of its user filled in. The shapes are OpenAI's, so that the stock SDK works. Of
+the session that it sends, only ``model`` and ``type`` are looked at, to choose a persona as on
+connecting; the session that it gets back is the persona's, without its words.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+
+from relay.access import auth
+from relay.access.claims import Claims, mint
+from relay.config.models import TRANSCRIPTION, Config, Persona, session_update
+from relay.core.errors import CredentialsNotOffered, InvalidRequest, PersonaNotAllowed
+from relay.core.events import Event
+from relay.core.redaction import redact_session
+from relay.core.variables import read_variables
+from relay.dialects.beta.minting import minted_session, minted_transcription_session
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_CREDENTIAL_CHARS = 6 * 1024
+"""It travels in a header, and of those aiohttp and most proxies take 8 KiB."""
+
+TTL_SECONDS = range(10, 7200 + 1)
+"""What OpenAI lets a caller ask for."""
+
+Answer = Callable[[Event, auth.Principal, Config, float], Event]
+"""Makes the answer to a body, at a time."""
+
+
+async def respond(request: web.Request, config: Config, answer: Answer) -> web.Response:
+    """Answer a caller that asks for a credential.
+
+    Raises:
+        RelayError: it gets none.
+    """
+    auth.check_origin(request, config)
+    now = time.time()
+    principal = auth.authenticate(request.headers, request.query, config, now)
+    return web.json_response(answer(await _read(request), principal, config, now))
+
+
+def client_secret(body: Event, principal: auth.Principal, config: Config, now: float) -> Event:
+    """Return a client secret, for ``client.realtime.client_secrets.create``.
+
+    Raises:
+        RelayError: the caller gets none.
+    """
+    sent = _object(body, "session")
+    asked = body | {"model": sent.get("model"), "intent": _text(sent, "type")}
+    persona, secret = _mint(asked, principal, config, now)
+    return {**secret, "session": _session(persona)}
+
+
+def session(body: Event, principal: auth.Principal, config: Config, now: float) -> Event:
+    """Return a session with a client secret in it, for ``client.beta.realtime.sessions.create``.
+
+    Raises:
+        RelayError: the caller gets none.
+    """
+    asked = body | {"expires_after": _object(body, "client_secret").get("expires_after")}
+    persona, secret = _mint(asked, principal, config, now)
+    unsaid = {} if persona.transcribes else {"output_modalities": ["audio"]}
+    return minted_session(unsaid | _session(persona), secret)
+
+
+def transcription_session(
+    body: Event, principal: auth.Principal, config: Config, now: float
+) -> Event:
+    """Return the same for ``client.beta.realtime.transcription_sessions.create``.
+
+    Raises:
+        RelayError: the caller gets none.
+    """
+    # Its types call expires_at what those of a session call expires_after.
+    after = _object(body, "client_secret").get("expires_at")
+    asked = body | {"expires_after": after, "intent": TRANSCRIPTION}
+    persona, secret = _mint(asked, principal, config, now)
+    return minted_transcription_session(_session(persona), secret)
+
+
+def _mint(
+    asked: Event, principal: auth.Principal, config: Config, now: float
+) -> tuple[Persona, Event]:
+    """Return the persona that was asked for, and a credential for it."""
+    if config.secrets is None:
+        raise CredentialsNotOffered
+    if principal.claims is not None or not (principal.trusted or config.anonymous):
+        raise PersonaNotAllowed("This credential cannot mint others: only a trusted client can.")
+    choices = {key: _text(asked, key) for key in ("persona", "model", "intent")}
+    named = {key: name for key, name in choices.items() if name is not None}
+    persona = auth.choose_persona(principal, named, config)
+    issued_at = int(now)
+    claims = Claims(
+        credential_id=secrets.token_hex(8),
+        client=principal.client,
+        persona=persona.name,
+        variables=_variables(asked, principal, persona),
+        user=principal.user,
+        issued_at=issued_at,
+        expires_at=issued_at + _ttl_seconds(asked, config.secrets.ttl_seconds),
+    )
+    credential = mint(claims, config.secrets.signing_keys)
+    if len(credential) > MAX_CREDENTIAL_CHARS:
+        raise InvalidRequest("'variables' are too long, all together, to travel in a header.")
+    return persona, {"value": credential, "expires_at": claims.expires_at}
+
+
+def _variables(asked: Event, principal: auth.Principal, persona: Persona) -> Mapping[str, str]:
+    variables = asked.get("variables")
+    if variables is None:
+        return {}
+    if not principal.trusted:
+        raise PersonaNotAllowed("Only a trusted client fills in variables.")
+    return read_variables(variables, persona.variables)
+
+
+def _ttl_seconds(asked: Event, default_seconds: float) -> int:
+    """Return how long the credential is good for."""
+    after = _object(asked, "expires_after")
+    if after.get("anchor", "created_at") != "created_at":
+        raise InvalidRequest("'expires_after.anchor' is 'created_at'.")
+    seconds = after.get("seconds")
+    if seconds is None:
+        return int(default_seconds)
+    if type(seconds) is not int or seconds not in TTL_SECONDS:
+        first, last = TTL_SECONDS[0], TTL_SECONDS[-1]
+        raise InvalidRequest(f"'expires_after.seconds' is a whole number, {first} to {last}.")
+    return seconds
+
+
+def _session(persona: Persona) -> Event:
+    """Return what the caller may see of the session that a credential will open.
+
+    There is none yet, so it does not expire, as in OpenAI's answer. Its model is the persona's
+    name: what a client connects with, since the persona decides on the model. A session that only
+    transcribes has no model.
+    """
+    session_id = f"sess_{secrets.token_hex(12)}"
+    shown = redact_session(session_update(persona), session_id=session_id, expires_at=0)
+    if persona.transcribes:
+        return shown | {"object": "realtime.transcription_session"}
+    return shown | {"object": "realtime.session", "model": persona.name}
+
+
+async def _read(request: web.Request) -> Event:
+    """Return the body of a request: one JSON object, or nothing for an empty one."""
+    raw = bytearray()
+    async for chunk in request.content.iter_any():
+        raw += chunk
+        if len(raw) > MAX_BODY_BYTES:
+            raise InvalidRequest(f"The body has more than {MAX_BODY_BYTES} bytes.")
+    try:
+        body = json.loads(raw or b"{}")
+    except (ValueError, RecursionError):
+        raise InvalidRequest("The body is not JSON.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body is a JSON object.")
+    return body
+
+
+def _object(body: Event, name: str) -> Event:
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{name}' is an object.")
+    return value
+
+
+def _text(body: Event, name: str) -> str | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequest(f"'{name}' is text.")
+    return value

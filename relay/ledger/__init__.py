@@ -1,0 +1,1 @@
+"""The usage of each session, on disk: accounts, writer, tables, queries."""

@@ -1,0 +1,1 @@
+"""The sessions that run: terms, bridge, registry."""

@@ -1,0 +1,210 @@
+"""Prometheus metrics: what the relay knows, read when somebody scrapes.
+
+Nothing is counted twice and nothing is counted on the audio path: sessions keep plain numbers,
+and a scrape adds those of the sessions that are open to those of the sessions that have ended.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from relay.core.circuit import Circuit
+from relay.core.commands import End
+from relay.ledger.writer import Ledger
+from relay.sessions.running import RunningSession
+from relay.telemetry.record import measures
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a metric is."""
+
+    kind: str
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+METRICS: Mapping[str, Description] = {
+    "relay_sessions_open": Description("gauge", "Sessions open now.", ("persona",)),
+    "relay_sessions_total": Description("counter", "Sessions ended.", ("persona", "outcome")),
+    "relay_session_duration_seconds": Description("histogram", "How long sessions lasted."),
+    "relay_refusals_total": Description("counter", "Sessions that did not start.", ("code",)),
+    "relay_messages_total": Description("counter", "Messages sent.", ("direction",)),
+    "relay_message_bytes_total": Description("counter", "Bytes of messages sent.", ("direction",)),
+    "relay_audio_seconds_total": Description(
+        "counter", "Seconds of audio carried.", ("persona", "direction")
+    ),
+    "relay_tokens_total": Description(
+        "counter", "Tokens that the upstream reports; disjoint kinds.", ("persona", "model", "kind")
+    ),
+    "relay_transcription_seconds_total": Description(
+        "counter", "Seconds transcribed, where they are billed so.", ("persona", "model")
+    ),
+    "relay_cost_usd_total": Description(
+        "counter", "What was used, at the prices of the price list.", ("persona", "model")
+    ),
+    "relay_unpriced_reports_total": Description(
+        "counter", "Reports of usage for which there is no price.", ("persona", "model")
+    ),
+    "relay_ledger_unwritten_rows": Description("gauge", "Rows that wait for the disk."),
+    "relay_ledger_failing": Description("gauge", "1 while the ledger cannot be written."),
+    "relay_responses_total": Description("counter", "Responses done.", ("persona", "status")),
+    "relay_upstream_ready_seconds": Description(
+        "histogram", "From dialling the upstream to its confirmation of the persona."
+    ),
+    "relay_upstream_attempts_total": Description(
+        "counter", "Attempts to open a session at an upstream.", ("upstream", "outcome")
+    ),
+    "relay_upstream_circuit_open": Description(
+        "gauge", "1 while an upstream is skipped because it failed.", ("upstream",)
+    ),
+    "relay_first_audio_seconds": Description(
+        "histogram", "From the end of speech, or response.create, to the first audio delta."
+    ),
+    "relay_first_audio_own_seconds": Description(
+        "histogram", "Of that, from reading the delta until the client's connection had it."
+    ),
+    "relay_blocked_events_total": Description(
+        "counter", "Client events refused, or stripped of closed fields.", ("type", "reason")
+    ),
+    "relay_upstream_errors_total": Description(
+        "counter", "Errors that the upstream reports.", ("code",)
+    ),
+    "relay_tool_seconds": Description(
+        "histogram", "How long tools that the relay runs took.", ("tool", "outcome")
+    ),
+    "relay_config_reloads_total": Description(
+        "counter", "Reloads of the configuration and of the certificate.", ("outcome",)
+    ),
+}
+
+_READY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 13)
+_FIRST_AUDIO_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
+_OWN_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1, 10)
+_DURATION_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 2700, 3600)
+
+_TOOL_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20)
+
+Totals = dict[str, Counter[tuple[str, ...]]]
+
+
+class Metrics(Collector):
+    """Keeps the totals of ended sessions, and the sessions that are open.
+
+    Attributes:
+        ledger: whose state is shown, once there is one.
+        circuits: of each upstream; their state is shown.
+    """
+
+    def __init__(self, personas: Iterable[str] = ()) -> None:
+        self.registry = CollectorRegistry()
+        self.ledger: Ledger | None = None
+        self.circuits: Mapping[str, Circuit] = {}
+        self._open: set[RunningSession] = set()
+        self._ended: Totals = {
+            name: Counter() for name, d in METRICS.items() if d.kind != "histogram"
+        }
+        self.expect_personas(personas)
+        self.upstream_ready = self._histogram("relay_upstream_ready_seconds", _READY_BUCKETS)
+        self.first_audio = self._histogram("relay_first_audio_seconds", _FIRST_AUDIO_BUCKETS)
+        self.first_audio_own = self._histogram("relay_first_audio_own_seconds", _OWN_BUCKETS)
+        self.duration = self._histogram("relay_session_duration_seconds", _DURATION_BUCKETS)
+        self.tool = self._histogram("relay_tool_seconds", _TOOL_BUCKETS)
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def expect_personas(self, personas: Iterable[str]) -> None:
+        """Show these personas with nothing open, rather than not at all."""
+        self._ended["relay_sessions_open"].update(dict.fromkeys(((p,) for p in personas), 0))
+
+    def started(self, session: RunningSession) -> None:
+        """Count a session that is open now."""
+        self._open.add(session)
+        self.upstream_ready.observe(session.ready_seconds)
+
+    def ended(self, session: RunningSession, end: End, duration_seconds: float) -> None:
+        """Move the counts of a session from the open sessions to the totals."""
+        self._open.discard(session)
+        for name, labels, amount in measures(session):
+            self._ended[name][labels] += amount  # type: ignore[assignment]  # seconds are not whole
+        self._ended["relay_sessions_total"][session.persona, end.outcome] += 1
+        self.duration.observe(duration_seconds)
+
+    def observe_first_audio(self, seconds: float, own_seconds: float) -> None:
+        """Count the first audio of an answer, and how long of it the relay had it."""
+        self.first_audio.observe(seconds)
+        self.first_audio_own.observe(own_seconds)
+
+    def observe_tool(self, tool: str, outcome: str, seconds: float) -> None:
+        """Count a call of a tool that the relay runs."""
+        self.tool.labels(tool, outcome).observe(seconds)
+
+    def refused(self, code: str) -> None:
+        """Count a session that did not start."""
+        self._ended["relay_refusals_total"][(code,)] += 1
+
+    def attempted(self, upstream: str, outcome: str) -> None:
+        """Count an attempt to open a session at an upstream."""
+        self._ended["relay_upstream_attempts_total"][upstream, outcome] += 1
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a reload of the configuration."""
+        self._ended["relay_config_reloads_total"][(outcome,)] += 1
+
+    def exposition(self) -> bytes:
+        """Return the metrics in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they stand."""
+        totals = {name: Counter(amounts) for name, amounts in self._ended.items()}
+        for session in self._open:
+            totals["relay_sessions_open"][(session.persona,)] += 1
+            for name, labels, amount in measures(session):
+                totals[name][labels] += amount  # type: ignore[assignment]  # as above
+        if self.ledger is not None:
+            totals["relay_ledger_unwritten_rows"][()] = self.ledger.unwritten
+            totals["relay_ledger_failing"][()] = int(self.ledger.failing)
+        for upstream, circuit in self.circuits.items():
+            totals["relay_upstream_circuit_open"][(upstream,)] = int(circuit.is_open)
+        for name, amounts in totals.items():
+            yield _family(name, amounts)
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield nothing: the names of this collector are checked by a test."""
+        yield from ()
+
+    def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
+        description = METRICS[name]
+        return Histogram(
+            name,
+            description.text,
+            description.labels,
+            buckets=buckets,
+            registry=self.registry,
+        )
+
+
+def _family(name: str, amounts: Mapping[tuple[str, ...], float]) -> Metric:
+    description = METRICS[name]
+    make = GaugeMetricFamily if description.kind == "gauge" else CounterMetricFamily
+    family = make(name, description.text, labels=description.labels)
+    for labels, amount in sorted(amounts.items()):
+        family.add_metric(labels, amount)
+    return family

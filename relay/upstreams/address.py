@@ -1,0 +1,38 @@
+"""Where the WebSocket of a session is: what each provider makes of the URL in the configuration."""
+
+import re
+from collections.abc import Mapping
+
+from yarl import URL
+
+from relay.config.models import Upstream
+
+PREVIEW_API_VERSION = "2025-04-01-preview"
+"""The last of Azure's preview, which speaks beta."""
+
+_PREVIEW_NAMES = {"model": "deployment"}
+_SCHEMES = {"http": "ws", "https": "wss"}
+_FROM_OPENAI_ON = re.compile(r"/openai(/.*)?$")
+
+
+def realtime_url(upstream: Upstream, query: Mapping[str, str]) -> URL:
+    """Return the WebSocket address of the session that a query asks for, by model or intent."""
+    url = URL(upstream.url)
+    url = url.with_scheme(_SCHEMES.get(url.scheme, url.scheme))
+    if upstream.provider == "azure":
+        return _azure(url, upstream.dialect, query)
+    return url.joinpath("realtime").with_query(query)
+
+
+def _azure(url: URL, dialect: str, query: Mapping[str, str]) -> URL:
+    """Return an address of Azure's, whatever the URL says of the path from ``/openai`` on.
+
+    The GA interface answers 401 to an ``api-version``, and the preview wants one
+    (https://learn.microsoft.com/azure/ai-foundry/openai/how-to/realtime-audio-websockets).
+    """
+    resource = url.with_path(_FROM_OPENAI_ON.sub("", url.path.rstrip("/")))
+    if dialect == "ga":
+        return resource.joinpath("openai/v1/realtime").with_query(query)
+    version = url.query.get("api-version", PREVIEW_API_VERSION)
+    named = {_PREVIEW_NAMES.get(name, name): value for name, value in query.items()}
+    return resource.joinpath("openai/realtime").with_query({"api-version": version, **named})

@@ -1,0 +1,1 @@
+"""The WebSocket wire: handshakes, frames, connections, TLS, the event loop."""

@@ -1,0 +1,1 @@
+"""YAML with line numbers: documents, sections of keys, kinds of values."""

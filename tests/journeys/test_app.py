@@ -1,0 +1,146 @@
+"""The application around the endpoint: its other routes, its settings, its reload."""
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+from fakes import Wire
+from relays import receive, relaying, write_config
+
+from relay import app
+from relay.config.loading import load
+from relay.sessions.registry import Phase
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+
+async def test_a_relay_that_runs_is_alive_and_ready(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (relay, _), ClientSession() as http:
+        root = relay.base_url.removesuffix("/v1")
+        async with http.get(f"{root}/healthz") as answer:
+            assert (answer.status, await answer.json()) == (200, {"status": "alive"})
+        async with http.get(f"{root}/readyz") as answer:
+            assert (answer.status, await answer.json()) == (200, {"status": "ready"})
+        relay.sessions.phase = Phase.DRAINING
+        async with http.get(f"{root}/healthz") as answer:
+            assert answer.status == 200
+        async with http.get(f"{root}/readyz") as answer:
+            assert answer.status == 503
+            assert "Retry-After" in answer.headers
+            assert (await answer.json())["error"]["code"] == "relay_draining"
+
+
+async def test_there_is_nothing_else(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (relay, _), ClientSession() as http:
+        root = relay.base_url.removesuffix("/v1")
+        for path in ("/admin", "/v1", "/v1/realtime/", "/v1/realtime/calls", "/.env"):
+            async with http.get(f"{root}{path}") as answer:
+                assert answer.status == 404
+        for method in ("POST", "PUT", "DELETE", "TRACE", "OPTIONS"):
+            async with http.request(method, f"{root}/metrics") as answer:
+                assert answer.status == 405
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9000 + b"\r\n\r\n",
+        b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"nonsense\r\n\r\n",
+    ],
+)
+async def test_a_hostile_head_is_400_and_the_relay_lives(
+    tmp_path: Path, request_bytes: bytes
+) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        wire = await Wire.dial(relay.port)
+        wire.writer.write(request_bytes)
+        assert (await wire.reader.read(12)) in {b"HTTP/1.0 400", b"HTTP/1.1 400"}
+        await wire.hang_up()
+        async with relay.connect() as client:
+            await receive(client)
+    assert len(upstream.calls) == 1
+
+
+async def test_what_is_pipelined_behind_a_refused_upgrade_is_a_request_of_its_own(
+    tmp_path: Path,
+) -> None:
+    settings = "clients: {kiosk: {key: kiosk-key-one}}"
+    async with relaying(tmp_path, settings=settings) as (relay, upstream):
+        wire = await Wire.dial(relay.port)
+        wire.shake(api_key="wrong")
+        wire.shake()
+        for _ in range(2):
+            head = await wire.reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 401")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+            assert b"invalid_api_key" in await wire.reader.readexactly(length)
+        await wire.hang_up()
+    assert not upstream.calls
+
+
+async def test_a_configuration_that_is_broken_changes_nothing(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        running = relay.application[app.RELAY]
+        path = tmp_path / "relay.yaml"
+        before = running.config
+        path.write_text(path.read_text() + "\nlimits: {max_sessions: -1}\nnonsense: ${MISSING}\n")
+        await running.reload(lambda: load(path, {}))
+        assert running.config is before
+        async with relay.connect() as client:
+            await receive(client)
+        (refused,) = relay.lines("config.refused")
+        assert len(refused["problems"]) >= 2
+        assert 'relay_config_reloads_total{outcome="failed"}' in await relay.metrics()
+    assert len(upstream.calls) == 1
+
+
+async def test_a_new_configuration_is_for_new_sessions(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        async with relay.connect() as old:
+            await receive(old)
+            settings = "limits: {max_sessions: 1}\nclients: {kiosk: {key: kiosk-key-one}}"
+            path = write_config(tmp_path, upstream.url, settings)
+            await relay.application[app.RELAY].reload(lambda: load(path, {}))
+            wire = await Wire.dial(relay.port)
+            assert await wire.ask() == 401
+            assert b"invalid_api_key" in await wire.reader.read(1000)
+            assert await wire.ask(api_key="kiosk-key-one") == 503
+            await wire.hang_up()
+            await old.send('{"type":"input_audio_buffer.append","audio":"AAAA"}')
+        assert await upstream.calls[0].closed == 1000
+        await relay.ended()
+        wire = await Wire.dial(relay.port)
+        assert await wire.ask(api_key="kiosk-key-one") == 101
+        await wire.hang_up()
+    assert len(upstream.calls[0].received) == 2
+
+
+async def test_stopping_the_application_closes_the_sessions(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        created = json.loads((await client.receive())[1])
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            tasks.create_task(relay.sessions.drain(0))
+            events = await client.events()
+            await client.hang_up()
+    assert await upstream.calls[0].closed == 1012
+    assert events[-1]["error"]["code"] == "relay_draining"
+    assert created["type"] == "session.created"
+
+
+async def test_hundreds_that_connect_at_once_are_kept_waiting_and_not_away(tmp_path: Path) -> None:
+    """In one turn of the loop, in which the relay takes nobody."""
+    async with relaying(tmp_path) as (relay, _):
+        address = ("127.0.0.1", relay.port)
+        waiting = [socket.create_connection(address, timeout=0.9) for _ in range(300)]
+        for connection in waiting:
+            connection.close()

@@ -1,0 +1,264 @@
+"""A persona with several upstreams: which is tried, which is skipped, and what is told of it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websockets
+from aiohttp import web
+from fakes import Answer, FakeUpstream, Wire, rude_upstream
+from relays import RunningRelay, receive, running_relay, write_config, write_fallbacks
+
+from relay import app
+from relay.config.loading import load
+from relay.core.circuit import FAILURES, FIRST_SECONDS, Circuit
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+
+def status(code: int) -> Answer:
+    """Answer the handshake with a status."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=code)
+
+    return answer
+
+
+async def connect(relay: RunningRelay) -> None:
+    """Have a session."""
+    async with relay.connect() as client:
+        assert (await receive(client))["type"] == "session.created"
+
+
+async def refused(relay: RunningRelay) -> str:
+    """Have none; return the code."""
+    with pytest.raises(websockets.InvalidStatus) as caught:
+        await relay.connect()
+    code: str = json.loads(caught.value.response.body)["error"]["code"]
+    return code
+
+
+def circuit(relay: RunningRelay, name: str) -> Circuit:
+    """Return the circuit of an upstream."""
+    return relay.realtime.serving.dialler.circuits[name]
+
+
+def let_pass(relay: RunningRelay, name: str, seconds: float) -> None:
+    """Let so many seconds pass for the circuit of an upstream."""
+    circuit(relay, name)._due -= seconds
+
+
+@asynccontextmanager
+async def two(folder: Path) -> AsyncIterator[tuple[FakeUpstream, FakeUpstream, RunningRelay]]:
+    """Run a relay with two upstreams, ``first`` and ``second``; the first is down."""
+    first = FakeUpstream()
+    async with first.running():
+        pass
+    async with FakeUpstream().running() as second:
+        path = write_fallbacks(folder, first={"url": first.url}, second={"url": second.url})
+        async with running_relay(path) as relay:
+            yield first, second, relay
+
+
+async def test_with_the_first_down_connects_fall_to_the_second_and_it_comes_back_by_itself(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as (first, second, relay):
+        for sessions in range(1, FAILURES + 3):
+            await connect(relay)
+            assert len(second.calls) == sessions
+        assert len(relay.lines("upstream.failed")) == FAILURES  # then it is skipped
+        assert (await relay.metrics())['relay_upstream_circuit_open{upstream="first"}'] == 1
+
+        async with first.running():
+            await connect(relay)
+            assert not first.calls
+            let_pass(relay, "first", FIRST_SECONDS)
+            await connect(relay)
+            await connect(relay)
+            assert len(first.calls) == 2
+        metrics = await relay.metrics()
+
+    assert metrics['relay_upstream_circuit_open{upstream="first"}'] == 0
+    attempts = "relay_upstream_attempts_total"
+    unavailable = f'{attempts}{{outcome="upstream_unavailable",upstream="first"}}'
+    assert {name: n for name, n in metrics.items() if name.startswith(attempts)} == {
+        unavailable: FAILURES,
+        f'{attempts}{{outcome="opened",upstream="first"}}': 2,
+        f'{attempts}{{outcome="opened",upstream="second"}}': FAILURES + 3,
+    }
+
+
+async def test_one_that_stalls_costs_its_share_of_the_time_and_then_none(tmp_path: Path) -> None:
+    dials = 0
+
+    async def stalls(upstream: Wire) -> None:
+        nonlocal dials
+        dials += 1
+        await upstream.lost()
+
+    async with rude_upstream(stalls) as url, FakeUpstream().running() as second:
+        slow = {"url": url, "ready_timeout_seconds": 1}
+        path = write_fallbacks(tmp_path, first=slow, second={"url": second.url})
+        async with running_relay(path) as relay:
+            for _ in range(FAILURES + 1):
+                await connect(relay)
+            codes = [line["code"] for line in relay.lines("upstream.failed")]
+
+    assert dials == FAILURES
+    assert codes == ["upstream_timeout"] * FAILURES
+
+
+async def test_while_one_session_tries_an_upstream_the_others_go_to_the_next(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as (first, second, relay):
+        for _ in range(FAILURES):
+            await connect(relay)
+        async with first.running():
+            let_pass(relay, "first", FIRST_SECONDS)
+            held = asyncio.Event()
+
+            async def opens_late(_: web.Request) -> web.StreamResponse:
+                first.called.set()
+                await held.wait()
+                return web.Response(status=503)
+
+            first.answer = opens_late
+            first.called.clear()
+            async with asyncio.TaskGroup() as tasks:
+                trial = tasks.create_task(connect(relay))
+                await first.called.wait()
+                await connect(relay)
+                assert not trial.done()
+                held.set()
+
+    assert len(second.calls) == FAILURES + 2
+
+
+async def test_each_attempt_that_fails_is_in_the_log_with_what_follows_from_it(
+    tmp_path: Path,
+) -> None:
+    async with (
+        FakeUpstream(answer=status(503)).running() as first,
+        FakeUpstream(answer=status(401)).running() as second,
+    ):
+        path = write_fallbacks(tmp_path, first={"url": first.url}, second={"url": second.url})
+        async with running_relay(path) as relay:
+            codes = [await refused(relay) for _ in range(FAILURES)]
+            lines = relay.lines("upstream.failed")
+
+    assert codes == ["upstream_refused"] * FAILURES
+    assert [(line["upstream"], line["code"], line["detail"]) for line in lines[:2]] == [
+        ("first", "upstream_unavailable", "first answered the handshake with 503"),
+        ("second", "upstream_refused", "second answered the handshake with 401"),
+    ]
+    skipped = [line["skipped_seconds"] for line in lines if line["upstream"] == "first"]
+    assert skipped[:-1] == [0] * (FAILURES - 1)
+    assert FIRST_SECONDS / 2 <= skipped[-1] <= FIRST_SECONDS
+
+
+async def test_an_upstream_that_refuses_is_not_skipped(tmp_path: Path) -> None:
+    """It answers at once, and what it refuses may be the model of one persona only."""
+    async with (
+        FakeUpstream(answer=status(404)).running() as first,
+        FakeUpstream().running() as second,
+    ):
+        path = write_fallbacks(tmp_path, first={"url": first.url}, second={"url": second.url})
+        async with running_relay(path) as relay:
+            for _ in range(FAILURES + 1):
+                await connect(relay)
+            assert not circuit(relay, "first").is_open
+
+    assert len(relay.lines("upstream.failed")) == FAILURES + 1
+
+
+async def test_the_only_upstream_is_tried_however_often_it_failed(tmp_path: Path) -> None:
+    async with FakeUpstream(answer=status(503)).running() as upstream:
+        async with running_relay(write_config(tmp_path, upstream.url)) as relay:
+            for _ in range(FAILURES + 2):
+                assert await refused(relay) == "upstream_unavailable"
+            upstream.answer = None
+            await connect(relay)
+            assert not circuit(relay, "fake").is_open
+
+
+async def test_a_reload_keeps_the_circuit_of_an_upstream_that_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as (first, second, relay):
+        for _ in range(FAILURES):
+            await connect(relay)
+        gateway = {"url": second.url, "headers": {"x-gateway": "eu"}}
+        urls: dict[str, dict[str, Any]] = {"first": {"url": first.url}, "second": gateway}
+        same = write_fallbacks(tmp_path, **urls, third={"url": second.url})
+        await relay.application[app.RELAY].reload(lambda: load(same, {}))
+        assert circuit(relay, "first").is_open
+        await connect(relay)
+        assert second.calls[-1].request.headers["x-gateway"] == "eu"
+        assert len(relay.lines("upstream.failed")) == FAILURES
+
+        repaired = write_fallbacks(tmp_path, **urls | {"first": {"url": second.url}})
+        await relay.application[app.RELAY].reload(lambda: load(repaired, {}))
+        assert not circuit(relay, "first").is_open
+        assert "third" not in relay.realtime.serving.dialler.circuits
+        metrics = await relay.metrics()
+
+    open_now = {name for name in metrics if name.startswith("relay_upstream_circuit_open")}
+    assert open_now == {f'relay_upstream_circuit_open{{upstream="{n}"}}' for n in urls}
+
+
+async def test_a_persona_s_rejection_opens_nothing_and_counts(tmp_path: Path) -> None:
+    async with FakeUpstream().running() as upstream:
+
+        async def rejects(call: object) -> None:
+            del call
+            created = {"type": "session.created", "session": {}}
+            wrong = {"type": "error", "error": {"code": "unknown_parameter", "param": "session.x"}}
+            await upstream.calls[-1].send(created)
+            await upstream.calls[-1].receive()
+            await upstream.calls[-1].send(wrong)
+            await upstream.calls[-1].listen()
+
+        upstream.script = rejects
+        async with running_relay(write_config(tmp_path, upstream.url)) as relay:
+            for _ in range(FAILURES):
+                assert await refused(relay) == "persona_rejected"
+            assert not circuit(relay, "fake").is_open
+            metrics = await relay.metrics()
+
+    name = 'relay_upstream_attempts_total{outcome="persona_rejected",upstream="fake"}'
+    assert metrics[name] == FAILURES
+
+
+async def test_each_upstream_gets_its_own_key_and_no_other(tmp_path: Path) -> None:
+    async with FakeUpstream().running() as ours, FakeUpstream().running() as theirs:
+        personas = {
+            name: f"upstream: {name}\nsession: {{model: m, instructions: x}}\n"
+            for name in ("ours", "theirs")
+        }
+        path = write_config(tmp_path, "http://unused/v1", personas=personas)
+        upstreams = {
+            "ours": {"url": ours.url, "api_key": "sk-PLANTED-1", "organization": "org-1"},
+            "theirs": {"url": theirs.url, "api_key": "sk-PLANTED-2", "project": "proj-2"},
+        }
+        text = path.read_text().replace("receptionist", "ours").splitlines()[1:]
+        path.write_text("\n".join([f"upstreams: {json.dumps(upstreams)}", *text]))
+        async with running_relay(path) as relay:
+            for name in personas:
+                async with relay.connect(f"?persona={name}") as client:
+                    await receive(client)
+    told = [dict(upstream.calls[0].request.headers) for upstream in (ours, theirs)]
+
+    assert [headers["Authorization"] for headers in told] == [
+        "Bearer sk-PLANTED-1",
+        "Bearer sk-PLANTED-2",
+    ]
+    assert [headers.get("OpenAI-Organization") for headers in told] == ["org-1", None]
+    assert [headers.get("OpenAI-Project") for headers in told] == [None, "proj-2"]
+    assert len(ours.calls) == len(theirs.calls) == 1

@@ -1,0 +1,606 @@
+"""Whatever goes wrong in mid-session: both sides get a code and a reason within a second."""
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websockets
+from fakes import BINARY, CLOSE, TEXT, Call, Wire, frame, listens, rude_upstream
+from relays import RunningRelay, receive, relaying, running_relay, send, write_config
+
+from relay.core.commands import Side
+from relay.core.session import Session
+from relay.sessions import terms
+from relay.upstreams import dialler as relay_upstream
+from relay.wire.peer import Patience
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+APPEND = json.dumps({"type": "input_audio_buffer.append", "audio": "AAAA" * 1600})
+SMALL_BUFFER = 4096
+
+AT_ANY_RATE = "limits: {audio_rate: 1e6, audio_burst_seconds: 1e6, events_per_second: 1e6}"
+
+Fault = Callable[[Wire], Awaitable[None]]
+
+
+def closes(code: int | None, reason: bytes = b"the words of the upstream") -> Fault:
+    """Close with a code, however illegal."""
+
+    async def fault(upstream: Wire) -> None:
+        upstream.close_frame(code, b"" if code is None else reason)
+
+    return fault
+
+
+def says(payload: bytes, opcode: int = TEXT) -> Fault:
+    """Send something."""
+
+    async def fault(upstream: Wire) -> None:
+        upstream.send(payload, opcode)
+
+    return fault
+
+
+async def resets(upstream: Wire) -> None:
+    """Reset the connection."""
+    upstream.reset()
+
+
+async def hangs_up(upstream: Wire) -> None:
+    """Close the connection."""
+    await upstream.hang_up()
+
+
+async def half_closes(upstream: Wire) -> None:
+    """Send FIN, and go on reading."""
+    upstream.writer.write_eof()
+
+
+async def writes_nonsense(upstream: Wire) -> None:
+    """Send what is no frame."""
+    upstream.writer.write(b"HTTP/1.1 500 Oops\r\n\r\n")
+
+
+async def declares_too_much(upstream: Wire) -> None:
+    """Begin a message that is too long."""
+    upstream.writer.write(struct.pack("!BBQ", 129, 127, 2**40))
+
+
+GONE = None
+"""The upstream is not there to be told anything."""
+
+UPSTREAM_FAULTS = [
+    *(pytest.param(closes(code), code, code, id=f"{code}") for code in
+      (1000, 1001, 1011, 1012, 1013)),
+    *(pytest.param(closes(code), 1011, code, id=f"{code}") for code in (1008, 3000, 4000, 4999)),
+    *(pytest.param(closes(code), 1011, 1002, id=f"{code}") for code in
+      (0, 1004, 1005, 1006, 1015, 2999, 5000, 65535)),
+    pytest.param(closes(1000, b"\xff\xfe"), 1011, 1007, id="reason that is no text"),
+    pytest.param(closes(None), 1011, 1000, id="close without a code"),
+    pytest.param(resets, 1011, GONE, id="RST"),
+    pytest.param(hangs_up, 1011, GONE, id="FIN"),
+    pytest.param(half_closes, 1011, GONE, id="half-close"),
+    pytest.param(says(b"\x00\x01", BINARY), 1011, 1000, id="binary"),
+    pytest.param(says(b"garbage"), 1011, 1000, id="garbage"),
+    pytest.param(says(b""), 1011, 1000, id="empty"),
+    pytest.param(says(b"[]"), 1011, 1000, id="no object"),
+    pytest.param(says(b'{"type":1}'), 1011, 1000, id="type that is no text"),
+    pytest.param(says(b"[" * 100_000), 1011, 1000, id="deep"),
+    pytest.param(says(b'"\xff\xfe"'), 1011, 1007, id="no UTF-8"),
+    pytest.param(writes_nonsense, 1011, 1002, id="no frame"),
+    pytest.param(declares_too_much, 1011, 1009, id="too big"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "client_code", "upstream_code"), UPSTREAM_FAULTS)
+async def test_an_upstream_that_goes_is_told_to_the_client_and_the_next_session_works(
+    tmp_path: Path, fault: Fault, client_code: int, upstream_code: int | None
+) -> None:
+    faults = [fault]
+    closed: list[int] = []
+
+    async def goes_once(upstream: Wire) -> None:
+        await upstream.open()
+        await upstream.receive()
+        if not faults:
+            upstream.send(b'{"type":"input_audio_buffer.cleared","event_id":"3"}')
+            await upstream.closing()
+            return
+        await faults.pop()(upstream)
+        if upstream_code is not GONE:
+            closed.append((await upstream.closing())[0])
+
+    async with rude_upstream(goes_once) as url:
+        async with running_relay(write_config(tmp_path, url)) as relay:
+            async with asyncio.timeout(1.5), relay.connect() as client:
+                await receive(client)
+                await send(client, type="input_audio_buffer.clear")
+                error = (await receive(client))["error"]
+                await client.wait_closed()
+            assert error["code"] == "upstream_lost"
+            assert client.close_code == client_code
+            assert client.close_reason == "The upstream ended the session."
+            line = await relay.ended()
+            async with relay.connect() as client:
+                await receive(client)
+                await send(client, type="input_audio_buffer.clear")
+                assert (await receive(client))["type"] == "input_audio_buffer.cleared"
+
+    assert closed == [] if upstream_code is GONE else [upstream_code]
+    assert (line["ended_by"], line["outcome"]) == ("upstream", "upstream_lost")
+    assert line["close_code"] == client_code
+
+
+CLIENT_CLOSES = [
+    *(pytest.param(code, b"bye", code, "completed", id=f"{code}") for code in
+      (1000, 1001, 1011, 3000, 3001, 4999)),
+    pytest.param(None, b"", 1000, "completed", id="no code"),
+    *(pytest.param(code, b"bye", 1002, "invalid_event", id=f"{code}") for code in
+      (0, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)),
+    pytest.param(1000, b"\xff\xfe", 1007, "invalid_event", id="reason that is no text"),
+    pytest.param(1000, b"x" * 124, 1002, "invalid_event", id="reason too long"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "reason", "answer", "outcome"), CLIENT_CLOSES)
+async def test_a_client_that_closes_is_answered_and_the_upstream_is_closed(
+    tmp_path: Path, code: int | None, reason: bytes, answer: int, outcome: str
+) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        client.close_frame(code, reason)
+        async with asyncio.timeout(1):
+            assert (await client.closing())[0] == answer
+            await client.lost()
+            await client.hang_up()
+            assert await upstream.calls[0].closed == 1000
+            assert upstream.calls[0].close_reason != ""
+            line = await relay.ended()
+
+    assert (line["ended_by"], line["outcome"]) == ("client", outcome)
+
+
+@pytest.mark.parametrize("leave", ["reset", "hang_up", "half-close"])
+async def test_a_client_that_vanishes_takes_the_upstream_along(tmp_path: Path, leave: str) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        if leave == "reset":
+            client.reset()
+        elif leave == "half-close":
+            client.writer.write_eof()
+        else:
+            await client.hang_up()
+        async with asyncio.timeout(1):
+            assert await upstream.calls[0].closed == 1000
+            line = await relay.ended()
+        await client.hang_up()
+
+    assert (line["ended_by"], line["outcome"]) == ("client", "client_lost")
+    assert upstream.calls[0].close_reason == "The client is gone."
+
+
+@pytest.mark.parametrize("leave", ["reset", "hang_up"])
+async def test_a_client_that_vanishes_while_it_is_not_being_read_takes_the_upstream_along(
+    tmp_path: Path, leave: str
+) -> None:
+    """It is ahead of its pace, and what follows waits."""
+    heard = asyncio.Event()
+
+    async def hears(call: Call) -> None:
+        await call.open()
+        await call.receive()
+        heard.set()
+        await call.listen()
+
+    settings = "limits: {audio_rate: 1, audio_burst_seconds: 1}"
+    async with relaying(tmp_path, hears, settings) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        append = {"type": "input_audio_buffer.append", "audio": "A" * 64_000 * 60}
+        client.send(json.dumps(append).encode())
+        await heard.wait()
+        client.reset() if leave == "reset" else await client.hang_up()
+        async with asyncio.timeout(2):
+            assert await upstream.calls[0].closed == 1000
+            line = await relay.ended()
+    assert (line["ended_by"], line["outcome"]) == ("client", "client_lost")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "outcome"),
+    [
+        (frame(b"\xff\xfe", masked=True), 1007, "invalid_event"),
+        (frame(b"x", 0, masked=True), 1002, "invalid_event"),
+        (frame(b"x", 5, masked=True), 1002, "invalid_event"),
+        (frame(b"x", masked=True, final=False) + frame(b"x", masked=True), 1002, "invalid_event"),
+        (struct.pack("!BBQ", 129, 255, 2**63 - 1), 1009, "message_too_big"),
+        (frame(b"x" * 20, masked=True, final=False) * 1, None, None),
+    ],
+)
+async def test_a_client_that_breaks_the_protocol_is_told_so(
+    tmp_path: Path, sent: bytes, code: int | None, outcome: str | None
+) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        client.writer.write(sent)
+        if code is None:  # half a message is no fault: the client may take its time
+            client.close_frame(1000)
+        async with asyncio.timeout(1):
+            assert (await client.closing())[0] == (code or 1000)
+            await client.hang_up()
+            assert await upstream.calls[0].closed == 1000
+            line = await relay.ended()
+    assert line["outcome"] == (outcome or "completed")
+
+
+async def test_a_message_that_is_too_big_is_1009_for_a_library(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        async with relay.connect() as client, asyncio.TaskGroup() as tasks:
+            await receive(client)
+            sending = tasks.create_task(client.send("x" * (16 * 2**20 + 1)))
+            with pytest.raises(websockets.ConnectionClosed):
+                await client.recv()
+            await asyncio.wait({sending})
+            assert sending.exception() is None or client.close_code
+        assert client.close_code == 1009
+        assert await upstream.calls[0].closed == 1000
+        line = await relay.ended()
+    assert (line["ended_by"], line["outcome"], line["close_code"]) == (
+        "client", "message_too_big", 1009,
+    )  # fmt: skip
+    assert len(upstream.calls[0].received) == 1
+
+
+async def test_a_message_that_is_too_big_is_1009_for_who_reads_only_after_writing_it_all(
+    tmp_path: Path,
+) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        client.send(b"x" * (16 * 2**20 + 1))
+        client.send(APPEND.encode())
+        await client.writer.drain()
+        assert await client.closing() == (1009, "The message is too big.")
+        await client.hang_up()
+        assert await upstream.calls[0].closed == 1000
+
+
+async def stream(client: Wire) -> None:
+    """Send audio at full rate, whatever comes back."""
+    try:
+        while not client.writer.transport.is_closing():
+            client.send(APPEND.encode())
+            await client.writer.drain()
+            await asyncio.sleep(0)
+    except ConnectionError:
+        pass
+
+
+@asynccontextmanager
+async def streaming(relay: RunningRelay) -> AsyncIterator[Wire]:
+    """Connect a client that goes on streaming until it has read the Close."""
+    client = await Wire.connect(relay.port)
+    async with asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(stream(client))
+        yield client
+        sending.cancel()
+    await client.hang_up()
+
+
+ENDS = {
+    "session_expired": ("limits: {max_session_seconds: 0.3}", 1001),
+    "upstream_lost": ("", 1012),
+    "event_not_allowed": ("", 1008),
+    "internal_error": ("", 1011),
+    "relay_draining": ("", 1012),
+}
+
+
+@pytest.mark.parametrize("outcome", ENDS)
+async def test_a_client_that_streams_still_sees_why_the_session_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    """Closing a connection on unread audio resets it, and eats the last words."""
+    persona_limits, close_code = ENDS[outcome]
+    persona = PERSONA_WITH.format(persona_limits)
+    heard = asyncio.Event()
+
+    async def hears(call: Call) -> None:
+        await call.open()
+        for _ in range(50):
+            await call.receive()
+        heard.set()
+        if outcome == "upstream_lost":
+            await call.socket.close(code=1012)
+        await call.listen()
+
+    settings = "limits: {max_blocked_events: 1}"
+    async with relaying(tmp_path, hears, settings, receptionist=persona) as (relay, upstream):
+        async with asyncio.timeout(5), streaming(relay) as client:
+            await heard.wait()
+            if outcome == "event_not_allowed":
+                for _ in range(2):
+                    client.send(b'{"type":"output_audio_buffer.clear"}')
+            elif outcome == "internal_error":
+                monkeypatch.setattr(Session, "receive", fail)
+            elif outcome == "relay_draining":
+                relay.sessions.stop()
+            events = await closing_events(client)
+        line = await relay.ended()
+        await upstream.calls[0].closed
+
+    assert events[-2]["error"]["code"] == outcome
+    assert events[-1]["close"] == close_code
+    assert (line["outcome"], line["close_code"]) == (outcome, close_code)
+
+
+PERSONA_WITH = """
+    upstream: fake
+    session: {{model: gpt-realtime-2.1, instructions: PLANTED-PROMPT}}
+    {}
+"""
+
+
+def fail(*_: object) -> Any:
+    """Stand in for a function with a defect."""
+    raise LookupError("a defect")
+
+
+async def closing_events(client: Wire) -> list[dict[str, Any]]:
+    """Return all events, and the close code as the last."""
+    events: list[dict[str, Any]] = []
+    while True:
+        opcode, payload = await client.receive()
+        if opcode == CLOSE:
+            return [*events, {"close": int.from_bytes(payload[:2])}]
+        if opcode == TEXT:
+            events.append(json.loads(payload))
+
+
+async def test_who_streams_into_an_upstream_that_does_not_read_still_sees_why_it_ends(
+    tmp_path: Path,
+) -> None:
+    """Its audio waits for room in the upstream, so it is not being read itself."""
+    over = asyncio.Event()
+
+    async def stops_reading(upstream: Wire) -> None:
+        await upstream.open()
+        await over.wait()
+
+    async with rude_upstream(stops_reading, receive_buffer_bytes=SMALL_BUFFER) as url:
+        async with running_relay(write_config(tmp_path, url, AT_ANY_RATE)) as relay:
+            client = await Wire.connect(relay.port)
+            client.writer.write(frame(APPEND.encode(), masked=True) * 6000)
+            async with asyncio.TaskGroup() as tasks:
+                writing = tasks.create_task(client.writer.drain())
+                left = -1
+                while left != (left := client.writer.transport.get_write_buffer_size()):
+                    await asyncio.wait({writing}, timeout=0.2)  # there is still room on the way
+                assert left
+                relay.sessions.stop()
+                async with asyncio.timeout(1.5):
+                    await writing
+                    events = await closing_events(client)
+                    await client.hang_up()
+                    await relay.ended()
+            over.set()
+    assert events[-2]["error"]["code"] == "relay_draining"
+    assert events[-1]["close"] == 1012
+
+
+async def test_a_client_that_stops_reading_is_closed_and_no_other_session_feels_it(
+    tmp_path: Path,
+) -> None:
+    delta = json.dumps(
+        {"type": "response.output_audio.delta", "event_id": "e", "delta": "A" * 64000}
+    )
+
+    async def answers_one_and_floods_the_next(call: Call) -> None:
+        first = len(upstream.calls) == 1
+        await call.open()
+        await call.receive()
+        while not first:
+            await call.send(delta)
+        while True:
+            await call.send({"type": "input_audio_buffer.cleared", "event_id": "e"})
+            await call.receive()
+
+    settings = "limits: {slow_client_seconds: 1.5}"
+    async with relaying(tmp_path, answers_one_and_floods_the_next, settings) as (relay, upstream):
+        async with relay.connect() as other:
+            await receive(other)
+            slow = await Wire.connect(relay.port, receive_buffer_bytes=SMALL_BUFFER)
+            before = resident_bytes()
+            slow.send(b'{"type":"response.create"}')
+            loop, slowest = asyncio.get_running_loop(), 0.0
+            while not relay.lines("session.ended"):
+                asked = loop.time()
+                await send(other, type="input_audio_buffer.clear")
+                assert (await receive(other))["type"] == "input_audio_buffer.cleared"
+                slowest = max(slowest, loop.time() - asked)
+            assert slowest < 1.2  # and not as long as the slow one is waited for
+            assert resident_bytes() - before < 30_000_000
+            line = relay.lines("session.ended")[0]
+            assert await upstream.calls[1].closed in {1000, 1006}
+        await slow.hang_up()
+    assert (line["ended_by"], line["outcome"], line["close_code"]) == ("relay", "slow_client", 1013)
+    assert line["duration_seconds"] < 10
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+async def test_a_client_that_ignores_the_closing_handshake_is_cut_off(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        relay.sessions.stop()
+        async with asyncio.timeout(2):
+            assert await client.closing() == (1012, "The relay is restarting. Connect again.")
+            assert await upstream.calls[0].closed == 1012
+            await client.lost()
+            await relay.ended()
+        await client.hang_up()
+
+
+async def test_an_upstream_that_ignores_the_closing_handshake_and_does_not_read_is_cut_off(
+    tmp_path: Path,
+) -> None:
+    over = asyncio.Event()
+
+    async def stops_reading(upstream: Wire) -> None:
+        await upstream.open()
+        await over.wait()
+
+    async with rude_upstream(stops_reading, receive_buffer_bytes=SMALL_BUFFER) as url:
+        async with running_relay(write_config(tmp_path, url)) as relay:
+            async with asyncio.timeout(1.5):
+                async with relay.connect() as client:
+                    await receive(client)
+                assert client.close_code == 1000
+                assert (await relay.ended())["outcome"] == "completed"
+            over.set()
+
+
+@pytest.mark.parametrize("side", Side)
+async def test_a_defect_in_a_session_is_1011_on_both_sides_and_one_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: Side
+) -> None:
+    async def speaks(call: Call) -> None:
+        await call.open()
+        await call.receive()
+        await call.send({"type": "input_audio_buffer.cleared", "event_id": "e"})
+        await call.listen()
+
+    decide = Session.receive
+
+    def fails_for_one_side(session: Session, by: Side, raw: bytes, now: float) -> Any:
+        return fail() if by is side else decide(session, by, raw, now)
+
+    monkeypatch.setattr(Session, "receive", fails_for_one_side)
+    async with relaying(tmp_path, speaks) as (relay, upstream):
+        async with asyncio.timeout(1.5), relay.connect() as client:
+            await receive(client)
+            await send(client, type="input_audio_buffer.clear")
+            error = (await receive(client))["error"]
+            await client.wait_closed()
+        line = await relay.ended()
+        assert await upstream.calls[0].closed == 1011
+        assert upstream.calls[0].close_reason
+        monkeypatch.setattr(Session, "receive", decide)
+        async with relay.connect() as next_client:
+            await receive(next_client)
+
+    assert error["code"] == "internal_error"
+    assert (client.close_code, line["outcome"], line["close_code"]) == (
+        1011,
+        "internal_error",
+        1011,
+    )
+    (failure,) = relay.lines("session.failed")
+    assert "LookupError: a defect" in failure["exception"]
+    assert failure["session_id"] == line["session_id"]
+
+
+DEAF = Patience(ping_seconds=0.05, silence_seconds=0.1, close_seconds=0.2)
+"""Soon given up who does not answer."""
+
+
+def impatient(*_: object) -> Patience:
+    """Stand in for the patience that the configuration gives."""
+    return DEAF
+
+
+async def test_a_client_that_answers_no_ping_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a line that is dead; after FIN or RST one would know at once."""
+    monkeypatch.setattr(terms, "Patience", impatient)
+    async with relaying(tmp_path) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        async with asyncio.timeout(2):
+            assert await upstream.calls[0].closed == 1000
+            assert (await client.closing())[0] == 1011
+            await client.hang_up()
+            line = await relay.ended()
+    assert (line["ended_by"], line["outcome"]) == ("relay", "client_lost")
+
+
+async def test_an_upstream_that_answers_no_ping_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_upstream, "PATIENCE", DEAF)
+
+    async def is_deaf(upstream: Wire) -> None:
+        await upstream.open()
+        await upstream.lost()
+
+    async with rude_upstream(is_deaf) as url:
+        async with running_relay(write_config(tmp_path, url)) as relay:
+            async with asyncio.timeout(2), relay.connect() as client:
+                await receive(client)
+                assert (await receive(client))["error"]["code"] == "upstream_lost"
+                await client.wait_closed()
+            line = await relay.ended()
+    assert client.close_code == 1011
+    assert (line["ended_by"], line["outcome"]) == ("upstream", "upstream_lost")
+
+
+async def test_ends_that_answer_pings_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terms, "Patience", impatient)
+    monkeypatch.setattr(relay_upstream, "PATIENCE", DEAF)
+    persona = PERSONA_WITH.format("limits: {max_session_seconds: 0.5}")
+    async with relaying(tmp_path, receptionist=persona) as (relay, _):
+        async with relay.connect() as client:
+            await receive(client)
+            assert (await receive(client))["error"]["code"] == "session_expired"
+
+
+@pytest.mark.parametrize(
+    ("limits", "outcome", "code"),
+    [
+        ("limits: {max_session_seconds: 0.2}", "session_expired", 1001),
+        ("limits: {idle_seconds: 0.2}", "session_idle", 4408),
+    ],
+)
+async def test_a_session_that_reaches_its_end_is_told_so(
+    tmp_path: Path, limits: str, outcome: str, code: int
+) -> None:
+    loop = asyncio.get_running_loop()
+    persona = PERSONA_WITH.format(limits)
+    async with relaying(tmp_path, listens, receptionist=persona) as (relay, upstream):
+        began = loop.time()
+        async with asyncio.timeout(2), relay.connect() as client:
+            await receive(client)
+            error = (await receive(client))["error"]
+            await client.wait_closed()
+        assert loop.time() - began >= 0.2
+        assert (error["code"], client.close_code) == (outcome, code)
+        assert await upstream.calls[0].closed == 1000
+        line = await relay.ended()
+        assert 0 < line["duration_seconds"] <= loop.time() - began
+    assert (line["ended_by"], line["outcome"]) == ("relay", outcome)
+
+
+async def test_an_event_that_is_refused_leaves_the_session_open_until_there_are_too_many(
+    tmp_path: Path,
+) -> None:
+    async with relaying(tmp_path, listens, "limits: {max_blocked_events: 2}") as (relay, upstream):
+        async with relay.connect() as client:
+            await receive(client)
+            await client.send(b"\x00binary")
+            await send(client, type="output_audio_buffer.clear", event_id="mine")
+            await client.send("[" * 100_000)
+            errors = [(await receive(client))["error"] for _ in range(3)]
+            await client.wait_closed()
+        assert await upstream.calls[0].closed == 1000
+
+    assert [e["code"] for e in errors] == ["invalid_event", "event_not_allowed", "invalid_event"]
+    assert errors[1]["event_id"] == "mine"
+    assert client.close_code == 1008
+    assert len(upstream.calls[0].received) == 1

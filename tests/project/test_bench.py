@@ -1,0 +1,193 @@
+"""The benchmarks run, and notice what a relay does wrong: else their figures are worth nothing."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import load
+import pytest
+from conductor import DIRECT, Results, Run
+from events import APPEND, APPEND_HEAD, DELTA, WrongAudio, delta_head, ends_response, is_answered
+from load import Job, Load, Report
+from paths import ROOT
+from picows import WSMsgType, ws_connect, ws_create_server
+from session import Record, Session
+from table import table
+from upstream import Conversation
+
+from relay.core.events import read_append
+
+HOST = "127.0.0.1"
+SECONDS = 5.0
+
+Spoil = Callable[[bytes], list[bytes]]
+
+
+def lengthened(message: bytes) -> bytes:
+    """Return a message with more audio behind the stamp."""
+    noise_at = message.rindex(b'"', 0, -2) + 1 + 24
+    return message[:noise_at] + b"AAAA" + message[noise_at:]
+
+
+SPOILED: dict[str, Spoil] = {
+    "lost": lambda _message: [],
+    "twice": lambda message: [message, message],
+    "changed": lambda message: [message[:-9] + b"AAAAAAA" + message[-2:]],
+    "cut short": lambda message: [message[:-10] + message[-2:]],
+    "longer": lambda message: [lengthened(message)],
+    "another event": lambda _message: [b'{"type":"response.output_audio.delta","delta":"AAAA"}'],
+    "no event": lambda _message: [b"AAAA"],
+}
+
+
+class Spoiling(Conversation):
+    """An upstream, or a relay before it, that spoils the second delta."""
+
+    def __init__(self, spoil: Spoil) -> None:
+        super().__init__()
+        self._spoil = spoil
+        self._deltas = 0
+
+    def _send(self, message: bytes) -> None:
+        is_delta = message.startswith(b'{"type":"response.output_audio.delta"')
+        self._deltas += is_delta
+        for sent in self._spoil(message) if is_delta and self._deltas == 2 else [message]:
+            super()._send(sent)
+
+
+@asynccontextmanager
+async def serving(conversation: Callable[[], Conversation]) -> AsyncIterator[int]:
+    server = await ws_create_server(lambda _request: conversation(), HOST, 0)
+    port: int = server.sockets[0].getsockname()[1]
+    try:
+        yield port
+    finally:
+        server.close()
+
+
+async def connected(port: int) -> tuple[Session, Record]:
+    record = Record()
+    session = Session(0, record, configures=True)
+    await ws_connect(lambda: session, f"ws://{HOST}:{port}/")
+    await session.ready
+    return session, record
+
+
+def appends(spoil: Spoil) -> list[bytes]:
+    """Return eight appends of which the fourth is spoiled."""
+    messages = [APPEND.encode(APPEND_HEAD, (1, 0, number)) for number in range(8)]
+    return [*messages[:3], *spoil(messages[3]), *messages[4:]]
+
+
+def test_the_bench_runs_and_the_relay_loses_nothing() -> None:
+    command = ["bench", "--quick", "--only", "relay", "--sessions", "4", "--seconds", "1"]
+
+    told = subprocess.check_output(
+        [sys.executable, *command, "--work", "paced"], cwd=ROOT, text=True, stderr=subprocess.PIPE
+    )
+
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in told.splitlines()]
+    cells = {row[1]: row[2:] for row in rows if len(row) == 4}
+    assert cells["faults"] == ["0", "0"]
+    assert float(cells["CPU per message, us"][1]) > 0
+    assert float(cells["added latency p50, ms"][1])
+
+
+def test_an_append_is_written_as_the_sdk_writes_it_and_passes_the_relay_untouched() -> None:
+    message = APPEND.encode(APPEND_HEAD, (1, 2, 3))
+    audio = read_append(message)
+
+    assert json.dumps(json.loads(message)).encode() == message
+    assert audio is not None
+    assert len(audio) == 960
+
+
+@pytest.mark.parametrize("session", range(7))
+def test_a_response_ends_with_a_delta_every_five_seconds(session: int) -> None:
+    ends = [n for n in range(1000) if ends_response(session, n)]
+
+    assert len(ends) == 4
+    assert all(is_answered(session, n) for n in ends)
+
+
+def test_audio_that_a_relay_wrote_anew_is_the_same_audio() -> None:
+    head, stamp = delta_head(7, 0), (1, 7, 3)
+    message = DELTA.encode(head, stamp)
+    anew = json.dumps(json.loads(message), indent=1).encode()
+
+    assert DELTA.stamp(message, head) == DELTA.stamp(anew, head) == stamp
+    with pytest.raises(WrongAudio):
+        APPEND.stamp(anew, APPEND_HEAD)
+
+
+async def test_a_faithful_conversation_has_no_faults() -> None:
+    async with serving(Conversation) as port:
+        session, record = await connected(port)
+        for _ in range(60):
+            session.ask()
+        await session.leave(SECONDS)
+
+    assert record.faults == []
+    assert record.answered == 60
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+async def test_a_delta_that_is_not_what_was_sent_is_a_fault(spoil: Spoil) -> None:
+    async with serving(lambda: Spoiling(spoil)) as port:
+        session, record = await connected(port)
+        for _ in range(3):
+            session.ask()
+        await session.leave(SECONDS)
+
+    assert record.faults
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+async def test_an_append_that_is_not_what_was_sent_is_a_fault(spoil: Spoil) -> None:
+    async with serving(Conversation) as port:
+        session, record = await connected(port)
+        for message in appends(spoil):
+            session._transport.send(WSMsgType.TEXT, message)
+        async with asyncio.timeout(SECONDS):
+            await session.gone
+
+    assert "closed with" in record.faults[0]
+
+
+async def test_an_answer_that_does_not_come_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "ANSWER_SECONDS", 0.05)
+    async with serving(lambda: Spoiling(SPOILED["lost"])) as port:
+        work = Load(Job("paced", port, None, configures=True, sessions=2, seconds=0, pids={}))
+        async with work.sessions() as sessions:
+            for session in sessions:
+                session.ask()
+                session.ask()
+            await work.hear_out(sessions)
+
+    assert [fault.partition(": ")[2] for fault in work.record.faults] == ["unanswered"] * 2
+
+
+def test_the_table_compares_medians_and_adds_up_faults() -> None:
+    results, run = Results(), Run("paced", 50, 2)
+    for latency_ms, faults in ((1.0, 0), (9.0, 2), (2.0, 1)):
+        results.add(run, DIRECT, Report(seconds=2, latency_ms={"99": 0.5}))
+        results.add(
+            run,
+            "relay",
+            Report(
+                messages=1000,
+                seconds=2,
+                cpu_ns={"relay": 30_000_000},
+                latency_ms={"99": latency_ms},
+                faults=faults,
+            ),
+        )
+    rows = table(results, {DIRECT: DIRECT, "relay": "relay 1.0"}).splitlines()
+    work = "| 50 sessions in real time, TLS |"
+
+    assert f"{work} CPU per message, us |  | 30.0 |" in rows
+    assert f"{work} added latency p99, ms | (0.50) | 1.50 |" in rows
+    assert f"{work} faults | 0 | 3 |" in rows

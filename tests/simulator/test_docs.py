@@ -1,0 +1,36 @@
+"""The page about the local upstream says what there is."""
+
+import re
+
+import pytest
+from paths import ROOT
+
+from relay.simulator import Script
+from relay.simulator.errors import FAULTS
+from relay.simulator.script import ACTIONS
+
+PAGE = (ROOT / "docs" / "simulator.md").read_text()
+RULES = re.findall(r"^- (\{on: .*\})$|`(\{on: .*\})`", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_every_error_is_told(code: str) -> None:
+    assert f"`{code}`" in PAGE
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_action_is_told_with_its_keys(action: str) -> None:
+    row = re.search(rf"^\| `{action}` \|.*$", PAGE, re.MULTILINE)
+
+    assert row is not None
+    for key in set(ACTIONS[action].fields) - {"on", "do", "skip", "times"}:
+        assert f"`{key}`" in row[0]
+
+
+@pytest.mark.parametrize("rule", ["".join(rule) for rule in RULES])
+def test_every_rule_that_is_shown_can_be_read(rule: str) -> None:
+    assert not Script.load(f"[{rule}]").is_quiet
+
+
+def test_rules_are_shown() -> None:
+    assert len(RULES) > 10

@@ -1,0 +1,27 @@
+"""The documents of the project, as tests read them."""
+
+import re
+from collections.abc import Iterator
+
+from paths import ROOT
+
+WRITTEN_ADDRESS = "127.0.0.1:8080"
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the code of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """Yield the cells of each row whose first one is code."""
+    for line in re.findall(r"^\| (`.*) \|$", text, re.MULTILINE):
+        yield [cell.strip() for cell in line.split(" | ")]
+
+
+def first_cells(text: str) -> set[str]:
+    return {name for row in rows(text) for name in re.findall(r"`([^`]+)`", row[0])}

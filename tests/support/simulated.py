@@ -1,0 +1,180 @@
+"""Starts the local upstream for tests, and a raw client of it that remembers what it heard."""
+
+import asyncio
+import base64
+import json
+import math
+import wave
+from array import array
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+from conformance import check_events
+from paths import AUDIO
+from relays import TEST_SECONDS
+from websockets.asyncio.client import ClientConnection, connect
+
+from relay.simulator import create_app
+from relay.simulator.senses import Senses
+from relay.simulator.standin import EnergyVad, ToneVoice
+
+Json = dict[str, Any]
+BYTES_PER_SECOND = 48_000
+SILENCE = bytes(BYTES_PER_SECOND)  # a second
+WORDS: Mapping[str, str] = json.loads((AUDIO / "transcripts.json").read_text())
+
+
+def clip(name: str) -> bytes:
+    """Return human speech as 24 kHz PCM, with half a second of silence before and after it."""
+    with wave.open(str(AUDIO / name)) as file:
+        spoken = array("h", file.readframes(file.getnframes()))
+    # From 16 kHz to 24 kHz: three samples for two, on a line between them.
+    resampled = array("h")
+    for left, right in zip(spoken[0::2], spoken[1::2], strict=False):
+        resampled.extend((left, (left + 2 * right) // 3, right))
+    half = bytes(BYTES_PER_SECOND // 2)
+    return half + resampled.tobytes() + half
+
+
+def tone(seconds: float, *, loudness: int = 8000) -> bytes:
+    """Return a sound that counts as speech for the stand-in's ears."""
+    return array(
+        "h", (int(loudness * math.sin(n / 12)) for n in range(int(seconds * 24_000)))
+    ).tobytes()
+
+
+@dataclass
+class KnownWords:
+    """A recognizer that knows beforehand what is said, turn by turn."""
+
+    words: Sequence[str]
+    heard: list[bytes] = field(default_factory=list)
+
+    def transcribe(self, pcm16: bytes) -> str:
+        """Return the next words."""
+        self.heard.append(pcm16)
+        return self.words[min(len(self.heard), len(self.words)) - 1]
+
+
+def knowing(*words: str) -> Senses:
+    """Return senses that make out these words, one for each turn."""
+    return Senses(new_vad=EnergyVad, recognizer=KnownWords(words), voice=ToneVoice())
+
+
+@dataclass
+class Client:
+    """A raw client.
+
+    Attributes:
+        heard: Every event that came, in order.
+    """
+
+    socket: ClientConnection
+    heard: list[Json] = field(default_factory=list)
+
+    async def send(self, type_: str, **fields: object) -> None:
+        """Send an event."""
+        await self.socket.send(json.dumps({"type": type_, **fields}))
+
+    async def hear(self) -> Json:
+        """Return the next event."""
+        async with asyncio.timeout(TEST_SECONDS):
+            event: Json = json.loads(await self.socket.recv())
+        self.heard.append(event)
+        return event
+
+    async def until(self, type_: str) -> Json:
+        """Return the next event of this type."""
+        while (event := await self.hear())["type"] != type_:
+            pass
+        return event
+
+    async def update(self, **session: object) -> Json:
+        """Set the session, and return what it is set to now."""
+        await self.send("session.update", session={"type": "realtime", **session})
+        return dict((await self.until("session.updated"))["session"])
+
+    async def append(self, pcm: bytes, *, chunk_bytes: int = 9_600) -> None:
+        """Send audio as a microphone would, but at once."""
+        for start in range(0, len(pcm), chunk_bytes):
+            audio = base64.b64encode(pcm[start : start + chunk_bytes]).decode()
+            await self.send("input_audio_buffer.append", audio=audio)
+
+    async def say(self, text: str, **response: object) -> Json:
+        """Write something, ask for a response, and return it when it is over."""
+        content = [{"type": "input_text", "text": text}]
+        item = {"type": "message", "role": "user", "content": content}
+        await self.send("conversation.item.create", item=item)
+        await self.send("response.create", response=response)
+        return dict((await self.until("response.done"))["response"])
+
+    async def refused(self, type_: str, **fields: object) -> Json:
+        """Send an event that is refused, and return the error."""
+        await self.send(type_, event_id="mine", **fields)
+        error: Json = (await self.until("error"))["error"]
+        assert error["event_id"] == "mine"
+        return error
+
+    def types(self) -> list[str]:
+        """Return the types of all that was heard."""
+        return [event["type"] for event in self.heard]
+
+    def all(self, type_: str) -> Iterator[Json]:
+        """Yield what was heard of this type."""
+        return (event for event in self.heard if event["type"] == type_)
+
+    def audio(self) -> bytes:
+        """Return the audio that was heard, as it was encoded."""
+        deltas = self.all("response.output_audio.delta")
+        return b"".join(base64.b64decode(event["delta"]) for event in deltas)
+
+
+@dataclass
+class Upstream:
+    """A local upstream that is running."""
+
+    runner: web.AppRunner
+    clients: list[Client] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        return int(self.runner.addresses[0][1])
+
+    @property
+    def base_url(self) -> str:
+        """Where an SDK finds it."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def url(self, query: str = "model=gpt-realtime-2.1") -> str:
+        """Where a raw client finds it."""
+        return f"ws://127.0.0.1:{self.port}/v1/realtime?{quote(query, safe='=&')}"
+
+    @asynccontextmanager
+    async def connect(
+        self, query: str = "model=gpt-realtime-2.1", **options: Any
+    ) -> AsyncIterator[Client]:
+        """Connect, and check at the end that all that was heard is as the API says it."""
+        options = {"max_size": None, "compression": None, "proxy": None, **options}
+        async with connect(self.url(query), **options) as socket:
+            client = Client(socket)
+            self.clients.append(client)
+            yield client
+            check_events(client.heard)
+
+
+@asynccontextmanager
+async def simulated(**options: Any) -> AsyncIterator[Upstream]:
+    """Run a local upstream that does not keep pace with the clock unless it is told to."""
+    app = create_app(**{"pace": math.inf, **options})
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=10)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield Upstream(runner)
+    finally:
+        await runner.cleanup()

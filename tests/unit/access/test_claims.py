@@ -1,0 +1,192 @@
+"""Short-lived credentials: nobody without a key can make, change or read one."""
+
+import asyncio
+import base64
+import hmac
+import json
+import re
+import string
+
+import msgspec
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from relay.access.claims import Claims, SingleUse, mint, verify
+from relay.core.errors import InvalidApiKey
+
+OLD, NEW, FOREIGN = (SecretStr(letter * 32) for letter in "ONF")
+NOW = 1_800_000_000.0
+CLAIMS = Claims(
+    credential_id="0123456789abcdef",
+    client="kiosk",
+    persona="receptionist",
+    variables={"name": "Ada PLANTED"},
+    user="ab" * 32,
+    issued_at=int(NOW),
+    expires_at=int(NOW) + 600,
+)
+MINTED = mint(CLAIMS, [NEW])
+
+
+def is_refused(credential: str) -> bool:
+    try:
+        verify(credential, [NEW], NOW)
+    except InvalidApiKey:
+        return True
+    return False
+
+
+def test_what_was_minted_is_what_is_read() -> None:
+    assert verify(MINTED, [NEW], NOW) == CLAIMS
+
+
+def test_a_credential_can_travel_as_a_subprotocol() -> None:
+    """RFC 9110 5.6.2: a token, and so without the "=" of base64."""
+    assert re.fullmatch(r"ek_[A-Za-z0-9_-]+", MINTED)
+
+
+def test_whoever_holds_a_credential_cannot_read_it() -> None:
+    """It is handed to browsers, and the variables are words of the prompt."""
+    opened = base64.urlsafe_b64decode(MINTED.removeprefix("ek_") + "==")
+
+    for word in (b"PLANTED", b"kiosk", b"receptionist", b"abab"):
+        assert word not in opened
+
+
+def test_two_credentials_that_say_the_same_differ() -> None:
+    assert mint(CLAIMS, [NEW]) != MINTED
+
+
+def test_the_first_key_seals_and_all_open() -> None:
+    sealed_with_old = mint(CLAIMS, [OLD])
+
+    assert verify(sealed_with_old, [NEW, OLD], NOW) == CLAIMS
+    assert verify(mint(CLAIMS, [NEW, OLD]), [NEW], NOW) == CLAIMS
+    with pytest.raises(InvalidApiKey):
+        verify(sealed_with_old, [NEW], NOW)
+    with pytest.raises(InvalidApiKey):
+        verify(mint(CLAIMS, [NEW, OLD]), [OLD], NOW)
+
+
+@pytest.mark.parametrize("late_seconds", [0, 0.5, 3600])
+def test_an_expired_credential_is_refused_and_says_so(late_seconds: float) -> None:
+    with pytest.raises(InvalidApiKey, match="expired"):
+        verify(MINTED, [NEW], CLAIMS.expires_at + late_seconds)
+
+
+def test_a_credential_is_good_until_it_expires_and_on_clocks_that_lag() -> None:
+    assert verify(MINTED, [NEW], CLAIMS.expires_at - 0.001) == CLAIMS
+    assert verify(MINTED, [NEW], NOW - 30) == CLAIMS
+
+
+@given(st.integers(0, len(MINTED) - 1), st.characters())
+def test_changing_any_character_to_any_other_is_refused(at: int, char: str) -> None:
+    assert char == MINTED[at] or is_refused(MINTED[:at] + char + MINTED[at + 1 :])
+
+
+def test_no_two_spellings_of_a_credential_are_good() -> None:
+    """The last character of base64 has bits that a lenient decoder ignores, and "=" after it."""
+    alphabet = set(string.ascii_letters + string.digits + "-_+/= \n.") - {MINTED[-1]}
+
+    assert all(is_refused(MINTED[:-1] + char) for char in alphabet)
+    assert all(is_refused(MINTED + char) for char in alphabet | {MINTED[-1], "=="})
+
+
+@given(st.integers(0, len(MINTED) - 1), st.text(max_size=8))
+def test_cutting_and_inserting_is_refused(at: int, text: str) -> None:
+    assert is_refused(MINTED[:at])
+    assert not text or is_refused(MINTED[:at] + text + MINTED[at:])
+
+
+@given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+def test_anything_else_is_refused(text: str) -> None:
+    assert is_refused("ek_" + text)
+    assert is_refused(text)
+
+
+def test_without_its_prefix_it_is_no_credential() -> None:
+    assert is_refused(MINTED.removeprefix("ek_"))
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "HS256"])
+def test_a_json_web_token_is_refused_whatever_its_algorithm(algorithm: str) -> None:
+    """Tokens that name their own algorithm are how such checks are usually got around."""
+    parts = [json.dumps({"alg": algorithm, "typ": "JWT"}).encode(), msgspec.json.encode(CLAIMS)]
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    signature = hmac.digest(NEW.get_secret_value().encode(), signed, "sha256")
+    token = signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")
+
+    assert is_refused("ek_" + token.decode())
+    assert is_refused("ek_" + signed.decode() + ".")
+
+
+def test_a_token_that_the_same_key_made_for_another_purpose_is_refused() -> None:
+    key = Fernet(base64.urlsafe_b64encode(NEW.get_secret_value().encode()))
+    token = key.encrypt(msgspec.json.encode(CLAIMS)).decode().rstrip("=")
+
+    assert is_refused(f"ek_{token}")
+
+
+def test_a_refusal_repeats_nothing_of_the_credential() -> None:
+    with pytest.raises(InvalidApiKey) as refusal:
+        verify(MINTED + "x", [NEW], NOW)
+
+    assert MINTED[3:] not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+
+
+def claims(number: int, expires_at: float = NOW + 600) -> Claims:
+    return msgspec.structs.replace(CLAIMS, credential_id=f"id-{number}", expires_at=int(expires_at))
+
+
+def test_a_credential_is_used_once() -> None:
+    used = SingleUse()
+    used.use(claims(1), NOW)
+    used.use(claims(2), NOW)
+
+    with pytest.raises(InvalidApiKey, match="was used"):
+        used.use(claims(1), NOW)
+
+
+def test_a_credential_whose_session_did_not_start_may_be_used_again_and_once() -> None:
+    used = SingleUse()
+    used.use(claims(1), NOW)
+    used.give_back(claims(1))
+    used.use(claims(1), NOW)
+
+    with pytest.raises(InvalidApiKey):
+        used.use(claims(1), NOW + 599)
+
+
+def test_what_has_expired_is_forgotten_and_nothing_else() -> None:
+    used = SingleUse()
+    for number in range(1000):
+        used.use(claims(number, expires_at=NOW + number), NOW)
+
+    used.use(claims(1000), NOW + 990)
+
+    assert used._used == {f"id-{number}" for number in range(991, 1001)}
+    assert len(used._expiries) == len(used._used)
+    with pytest.raises(InvalidApiKey):
+        used.use(claims(995, expires_at=NOW + 995), NOW + 990)
+
+
+async def test_of_a_hundred_at_once_exactly_one_uses_a_credential() -> None:
+    used, gate = SingleUse(), asyncio.Event()
+
+    async def connect() -> bool:
+        await gate.wait()
+        try:
+            used.use(verify(MINTED, [NEW], NOW), NOW)
+        except InvalidApiKey:
+            return False
+        return True
+
+    async with asyncio.TaskGroup() as tasks:
+        connects = [tasks.create_task(connect()) for _ in range(100)]
+        gate.set()
+
+    assert sum(task.result() for task in connects) == 1

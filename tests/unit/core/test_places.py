@@ -1,0 +1,107 @@
+"""Places: they are taken all together or not at all, and no race takes one too many."""
+
+import asyncio
+
+import pytest
+
+from relay.core.errors import RelayError, RelayFull, SessionLimitReached
+from relay.core.places import Place, Places
+
+RELAY = "sessions"
+KIOSK = ("client", "kiosk")
+
+
+def places(limit: int | None, relay_limit: int = 1000) -> list[Place]:
+    return [Place(RELAY, relay_limit, RelayFull), Place(KIOSK, limit, SessionLimitReached)]
+
+
+def test_there_is_room_up_to_the_limit_and_then_again_after_a_release() -> None:
+    taken = Places()
+    taken.take(places(2))
+    taken.take(places(2))
+
+    with pytest.raises(SessionLimitReached):
+        taken.take(places(2))
+    taken.give_back(places(2))
+    taken.take(places(2))
+
+    assert taken.taken(KIOSK) == 2
+
+
+def test_no_limit_is_no_limit_but_is_counted() -> None:
+    taken = Places()
+    for _ in range(50):
+        taken.take(places(None))
+
+    assert taken.taken(KIOSK) == 50
+
+
+def test_who_is_refused_by_one_limit_takes_no_place_of_another() -> None:
+    taken = Places()
+    taken.take(places(1))
+
+    with pytest.raises(SessionLimitReached):
+        taken.take(places(1))
+
+    assert taken.taken(RELAY) == 1
+
+
+def test_the_first_place_without_room_says_why() -> None:
+    taken = Places()
+    taken.take(places(1, relay_limit=1))
+
+    with pytest.raises(RelayFull):
+        taken.take(places(1, relay_limit=1))
+
+
+def test_clients_do_not_take_each_others_places() -> None:
+    taken = Places()
+    taken.take([Place(KIOSK, 1, SessionLimitReached)])
+
+    taken.take([Place(("client", "phone"), 1, SessionLimitReached)])
+
+
+def test_a_limit_that_was_lowered_counts_who_is_in() -> None:
+    taken = Places()
+    for _ in range(3):
+        taken.take(places(3))
+
+    taken.give_back(places(3))
+
+    with pytest.raises(SessionLimitReached):
+        taken.take(places(2))
+
+
+async def test_a_hundred_at_once_and_exactly_ten_get_in() -> None:
+    """Each admits while others release, dial and fail: the limit is never passed by one."""
+    taken, gate = Places(), asyncio.Event()
+    most = 0
+
+    async def connect() -> RelayError | None:
+        nonlocal most
+        await gate.wait()
+        try:
+            taken.take(places(10))
+        except RelayError as refusal:
+            return refusal
+        most = max(most, taken.taken(KIOSK))
+        return None
+
+    async with asyncio.TaskGroup() as tasks:
+        connects = [tasks.create_task(connect()) for _ in range(100)]
+        gate.set()
+    answers = [task.result() for task in connects]
+
+    assert answers.count(None) == most == 10
+    assert all(isinstance(a, SessionLimitReached) for a in answers if a)
+    assert {a.retry_after_seconds for a in answers if a} == {10}
+
+
+def test_what_is_empty_is_forgotten() -> None:
+    """Keys are end users too: as many as there are people."""
+    taken = Places()
+    for user in range(100):
+        taken.take([Place(("user", user), 1, SessionLimitReached)])
+        taken.give_back([Place(("user", user), 1, SessionLimitReached)])
+
+    assert not taken._taken
