@@ -317,7 +317,7 @@ async def test_the_addresses_are_those_of_the_relay() -> None:
             for route in relay.application.router.routes()
             if route.resource
         ]
-    documented = first_cells(BEHAVIOUR.split("\n## A session, as a rule")[0])
+    documented = first_cells(BEHAVIOUR.split("\n## A normal session")[0])
 
     assert documented == {
         f"{method} {path}"
@@ -343,7 +343,7 @@ def test_a_number_that_is_given_as_a_default_is_the_default() -> None:
     "sentence",
     [
         f"pings both sides every {PING_SECONDS:.0f} s",
-        f"nothing came for {SILENCE_SECONDS:.0f} s",
+        f"not even a pong, for {SILENCE_SECONDS:.0f} s is considered lost",
         f"within {SILENCE_SECONDS + PING_SECONDS / RETRIES:.0f} s",
         f"has {relay_serving.HEAD_SECONDS} s to send the head",
         "one second to answer" if CLOSE_SECONDS == 1 else "?",
