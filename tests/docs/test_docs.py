@@ -177,7 +177,7 @@ def test_the_samples_of_the_page_on_upstreams_load(tmp_path: Path) -> None:
         f"kept for {upstream.CACHE_DNS_SECONDS} s",
         "five minutes before it runs out" if entra.RENEW_SECONDS == 5 * 60 else "?",
         f"scope `{entra.SCOPE}`",
-        f"{address.PREVIEW_API_VERSION}, or what `?api-version=`",
+        f"{address.PREVIEW_API_VERSION}, or the value of `?api-version=`",
     ],
 )
 def test_a_number_of_the_page_on_upstreams_is_the_one_in_the_code(sentence: str) -> None:
