@@ -1,4 +1,4 @@
-// Turns what the microphone hears into 16-bit PCM, in pieces of 20 ms.
+// Converts the microphone's sound to 16-bit PCM, in pieces of 20 ms.
 
 const PIECE_SAMPLES = 480;
 
@@ -13,7 +13,7 @@ class Capture extends AudioWorkletProcessor {
   }
 
   process([[channel]]) {
-    // No channel: the microphone has not begun.
+    // The microphone has no channel until it starts.
     for (const sample of channel ?? []) this.add(sample);
     return !this.isClosed;
   }

@@ -1,17 +1,17 @@
 // @ts-check
-// The relay's two doors, as a page sees them: the list of personas, and a session's WebSocket.
+// The two endpoints of the relay that this page uses: the list of personas, and the WebSocket of a session.
 
 const KEY_PROTOCOL = "openai-insecure-api-key.";
 const NORMAL_CLOSURE = 1000;
 
 /** @typedef {{name: string, description: string, default: boolean}} Persona */
-/** @typedef {{[name: string]: any, type: string}} Event an event of the API, or the relay's own */
+/** @typedef {{[name: string]: any, type: string}} Event an event of the API, or of the relay */
 /**
- * How it ended. A refused handshake is one that was answered, but opened no session.
+ * How a connection ended. A refused handshake can be answered (101), but it opens no session.
  * @typedef {{code: number, opened: boolean, error: {code: string, message: string} | null}} Closed
  */
 
-/** The relay said no to a request, in OpenAI's error shape. */
+/** The relay refused a request, in OpenAI's error shape. */
 export class Refused extends Error {
   /** @param {number} status @param {{code?: string, message?: string}} error */
   constructor(status, error) {
@@ -22,7 +22,7 @@ export class Refused extends Error {
 }
 
 /**
- * Return the personas that whoever has this key may use.
+ * Return the personas that the holder of this key may use.
  * @param {string} key
  * @returns {Promise<Persona[]>}
  * @throws {Refused} @throws {TypeError} the relay cannot be reached
@@ -36,33 +36,33 @@ export async function fetchPersonas(key) {
   return body.data;
 }
 
-/** One session's WebSocket. */
+/** The WebSocket of one session. */
 export class Connection {
   #opened = false;
-  /** @type {Closed["error"]} the error that the relay told last, with nothing after it */
+  /** @type {Closed["error"]} the last received event, if it was an error */
   #lastError = null;
 
   /**
-   * @param {{persona: string, key: string}} caller
-   * @param {{onEvent: (event: Event) => void, onSent: (event: Event) => void, onClose: (closed: Closed) => void}} told
+   * @param {{persona: string, key: string}} target
+   * @param {{onEvent: (event: Event) => void, onSent: (event: Event) => void, onClose: (closed: Closed) => void}} callbacks
    * @throws {DOMException} the key has characters that a browser cannot send
    */
-  constructor({ persona, key }, told) {
+  constructor({ persona, key }, callbacks) {
     const protocols = ["realtime", "relay.events", ...(key ? [KEY_PROTOCOL + key] : [])];
-    this.told = told;
+    this.callbacks = callbacks;
     this.socket = new WebSocket(address(persona), protocols);
     this.socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
-    this.socket.onclose = ({ code }) => told.onClose({ code, opened: this.#opened, error: this.#lastError });
+    this.socket.onclose = ({ code }) => callbacks.onClose({ code, opened: this.#opened, error: this.#lastError });
   }
 
-  /** Send an event; one that comes too late is dropped. @param {Event} event */
+  /** Send an event; drop it if the socket is not open. @param {Event} event */
   send(event) {
     if (this.socket.readyState !== WebSocket.OPEN) return;
     this.socket.send(JSON.stringify(event));
-    this.told.onSent(event);
+    this.callbacks.onSent(event);
   }
 
-  /** Leave; nothing more is told. */
+  /** Close the socket. No callback is called after this. */
   close() {
     this.socket.onmessage = this.socket.onclose = null;
     this.socket.close(NORMAL_CLOSURE);
@@ -70,10 +70,10 @@ export class Connection {
 
   /** @param {Event} event */
   #receive(event) {
-    // A close that is the relay's own follows directly on the error that tells why.
+    // If the relay closes the session, the error with the reason is the last event before the close.
     this.#opened ||= event.type === "session.created";
     this.#lastError = event.type === "error" ? event.error : null;
-    this.told.onEvent(event);
+    this.callbacks.onEvent(event);
   }
 }
 

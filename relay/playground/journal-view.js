@@ -1,5 +1,5 @@
 // @ts-check
-// Shows the journal, the newest line first, without taking away a line that somebody is reading.
+// Shows the journal, newest line first. A shown line keeps its element, so that reading is not disturbed.
 
 /** @typedef {import("./journal.js").Journal} Journal */
 /** @typedef {import("./journal.js").Line} Line */
@@ -9,7 +9,7 @@ const ARROWS = { sent: "↑", received: "↓" };
 export class JournalView {
   /** @type {Map<Line, HTMLElement>} */
   #shown = new Map();
-  #waits = false;
+  #isScheduled = false;
 
   /** @param {Journal} journal @param {HTMLDetailsElement} panel */
   constructor(journal, panel) {
@@ -22,12 +22,12 @@ export class JournalView {
     panel.addEventListener("toggle", () => this.render());
   }
 
-  /** Show what is new, at the next frame and if the panel is open. */
+  /** Show new lines at the next frame, if the panel is open. */
   render() {
-    if (this.#waits || !this.panel.open) return;
-    this.#waits = true;
+    if (this.#isScheduled || !this.panel.open) return;
+    this.#isScheduled = true;
     requestAnimationFrame(() => {
-      this.#waits = false;
+      this.#isScheduled = false;
       this.#update();
     });
   }
@@ -40,13 +40,13 @@ export class JournalView {
 
   #update() {
     const lines = this.journal.find(this.filter.value);
-    this.#forget(new Set(lines));
+    this.#removeAllBut(new Set(lines));
     for (const line of lines) this.#show(line);
     this.count.textContent = String(lines.length);
   }
 
   /** @param {Set<Line>} kept */
-  #forget(kept) {
+  #removeAllBut(kept) {
     for (const [line, element] of this.#shown) {
       if (kept.has(line)) continue;
       element.remove();
@@ -80,7 +80,7 @@ function create({ direction, type, at }) {
   return item;
 }
 
-/** Write what may change: a line of audio grows. @param {HTMLElement} element @param {Line} line */
+/** Update the element: a line of audio grows. @param {HTMLElement} element @param {Line} line */
 function fill(element, { count, audioMs, text }) {
   const shown = element.querySelector("pre");
   if (!shown || shown.dataset.count === String(count)) return;

@@ -1,5 +1,5 @@
 // @ts-check
-// The events of this page as they went over the wire: the last few hundred, without their audio.
+// The last few hundred events that this page sent and received, without their audio.
 
 import { byteCount, millisecondsOfBytes } from "./pcm.js";
 
@@ -10,9 +10,9 @@ import { byteCount, millisecondsOfBytes } from "./pcm.js";
  * @property {"sent" | "received"} direction
  * @property {Date} at
  * @property {string} type
- * @property {number} count of events that this line stands for
- * @property {number} audioMs in these events
- * @property {string} text the event, or the last of them, as JSON
+ * @property {number} count of events in this line
+ * @property {number} audioMs the length of their audio
+ * @property {string} text the last of these events, as JSON
  */
 
 const MAX_LINES = 500;
@@ -23,11 +23,11 @@ export class Journal {
   #lines = [];
 
   /**
-   * Write an event down; audio that follows on audio joins its line, or it would fill the journal.
+   * Record an event. Consecutive audio events share a line, because they would fill the journal.
    * @param {"sent" | "received"} direction
    * @param {Event} event
    */
-  write(direction, event) {
+  record(direction, event) {
     const audioMs = AUDIO.has(event.type) ? millisecondsOfBytes(byteCount(event.delta ?? event.audio)) : 0;
     const running = AUDIO.has(event.type) ? this.#running(event.type) : undefined;
     const text = JSON.stringify(withoutAudio(event), null, 2);
@@ -40,14 +40,14 @@ export class Journal {
     if (this.#lines.length > MAX_LINES) this.#lines.shift();
   }
 
-  /** Return the lines that contain every word, in order. @param {string} words */
+  /** Return the lines that contain every word, oldest first. @param {string} words */
   find(words) {
     const wanted = words.toLowerCase().split(/\s+/);
     const fits = (/** @type {Line} */ line) => wanted.every((word) => line.text.toLowerCase().includes(word));
     return this.#lines.filter(fits);
   }
 
-  /** Return the line of this type in the run of audio at the end. @param {string} type */
+  /** Return the line of this type among the audio lines at the end. @param {string} type */
   #running(type) {
     const afterRun = this.#lines.findLastIndex((line) => !AUDIO.has(line.type)) + 1;
     return this.#lines.slice(afterRun).find((line) => line.type === type);
@@ -56,9 +56,9 @@ export class Journal {
 
 /** @param {Event} event */
 function withoutAudio(event) {
-  const told = (/** @type {string} */ base64) => `(${byteCount(base64)} bytes)`;
+  const lengthOf = (/** @type {string} */ base64) => `(${byteCount(base64)} bytes)`;
   const hide = (/** @type {string} */ key, /** @type {unknown} */ value) =>
-    key === "audio" && typeof value === "string" ? told(value) : value;
+    key === "audio" && typeof value === "string" ? lengthOf(value) : value;
   const shown = JSON.parse(JSON.stringify(event, hide));
-  return AUDIO.has(event.type) && event.delta ? { ...shown, delta: told(event.delta) } : shown;
+  return AUDIO.has(event.type) && event.delta ? { ...shown, delta: lengthOf(event.delta) } : shown;
 }

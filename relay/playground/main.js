@@ -1,8 +1,8 @@
 // @ts-check
-// Wires the page: the conductor to the view, and the address to both.
+// Connects the parts of the page: the controller, the view and the query of the address.
 
-import { Conductor } from "./conductor.js";
 import { fetchPersonas, Refused } from "./connection.js";
+import { Controller } from "./controller.js";
 import { Journal } from "./journal.js";
 import { JournalView } from "./journal-view.js";
 import * as problems from "./problems.js";
@@ -16,26 +16,26 @@ const journal = new Journal();
 let frame = 0;
 
 const view = new View({
-  onTalk: () => (conductor.state.microphone ? conductor.hush() : conductor.talk()),
-  onWrite: (text) => conductor.write(text),
-  onAnswer: (callId, output) => conductor.answer(callId, output),
-  onEnd: () => conductor.end(),
-  onRestart: () => conductor.restart(),
-  onPersona: () => conductor.end(),
+  onTalk: () => (controller.state.microphone ? controller.stopTalking() : controller.talk()),
+  onMessage: (text) => controller.sendMessage(text),
+  onCallOutput: (callId, output) => controller.sendCallOutput(callId, output),
+  onEnd: () => controller.end(),
+  onRestart: () => controller.restart(),
+  onPersona: () => controller.end(),
   onKey: () => showPersonas(),
 });
 
 const events = new JournalView(journal, /** @type {HTMLDetailsElement} */ (document.getElementById("events")));
 
-const conductor = new Conductor({
-  caller: () => ({ persona: view.persona.value || wantedPersona(), key: view.key.value.trim() }),
+const controller = new Controller({
+  target: () => ({ persona: view.persona.value || wantedPersona(), key: view.key.value.trim() }),
   openSound,
   raw: query.has("raw"),
   onState: () => {
     frame ||= requestAnimationFrame(render);
   },
   onEvent: (direction, event) => {
-    journal.write(direction, event);
+    journal.record(direction, event);
     events.render();
   },
   onLevel: (level) => view.renderLevel(level),
@@ -43,7 +43,7 @@ const conductor = new Conductor({
 
 function render() {
   frame = 0;
-  view.render(conductor.state);
+  view.render(controller.state);
 }
 
 function wantedPersona() {
@@ -53,11 +53,11 @@ function wantedPersona() {
 async function showPersonas() {
   try {
     view.renderPersonas(await fetchPersonas(view.key.value.trim()), wantedPersona());
-    conductor.show(null);
+    controller.show(null);
   } catch (error) {
     const needsKey = error instanceof Refused && error.status === UNAUTHORIZED;
     if (needsKey) view.showKey();
-    if (!needsKey || view.key.value) conductor.show(problems.ofPersonas(error));
+    if (!needsKey || view.key.value) controller.show(problems.ofPersonas(error));
   }
 }
 

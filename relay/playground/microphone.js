@@ -1,44 +1,44 @@
 // @ts-check
-// Sound in: the microphone, through the browser's own resampler, as PCM of 24 kHz.
+// Sound input: the microphone as 24 kHz PCM. The browser resamples it.
 
-/** Room for a voice from silence (0) to full scale (1). */
+/** This level is shown as 0, full scale (0 dB) as 1. */
 const QUIETEST_DECIBEL = -60;
 
 /**
- * @typedef {object} Wishes
- * @property {boolean} raw leave the voice as it is: neither echo nor noise is taken out
- * @property {(pcm: ArrayBuffer, level: number) => void} onPiece 20 ms, and how loud it is, from 0 to 1
- * @property {() => void} onGone it was unplugged, or taken away
+ * @typedef {object} Options
+ * @property {boolean} raw do not remove echo and noise, and do not adjust the volume
+ * @property {(pcm: ArrayBuffer, level: number) => void} onPiece receives 20 ms of sound, and its level from 0 to 1
+ * @property {() => void} onGone the microphone was unplugged, or the browser took it back
  */
 
 export class Microphone {
   /**
-   * Ask for the microphone; the page's user may refuse.
+   * Request the microphone; the user may refuse.
    * @param {AudioContext} context with the worklet's module added
-   * @param {Wishes} wishes
+   * @param {Options} options
    * @returns {Promise<Microphone>}
    * @throws {DOMException} it is refused, missing or busy
    */
-  static async open(context, wishes) {
-    const clean = !wishes.raw;
+  static async open(context, options) {
+    const clean = !options.raw;
     const stream = await navigator.mediaDevices.getUserMedia({
       audio: { echoCancellation: clean, noiseSuppression: clean, autoGainControl: clean },
     });
     try {
-      return new Microphone(context, stream, wishes);
+      return new Microphone(context, stream, options);
     } catch (error) {
       stop(stream);
       throw error;
     }
   }
 
-  /** @param {AudioContext} context @param {MediaStream} stream @param {Wishes} wishes */
+  /** @param {AudioContext} context @param {MediaStream} stream @param {Options} options */
   constructor(context, stream, { onPiece, onGone }) {
     this.stream = stream;
     this.source = context.createMediaStreamSource(stream);
     this.node = new AudioWorkletNode(context, "capture", { channelCount: 1, channelCountMode: "explicit" });
     this.node.port.onmessage = ({ data }) => onPiece(data, levelOf(data));
-    // It says nothing, but a node that leads nowhere may not be run.
+    // The node has no output, but a browser may not run a node without a destination.
     this.source.connect(this.node).connect(context.destination);
     stream.getAudioTracks()[0].onended = onGone;
   }
@@ -57,7 +57,7 @@ function stop(stream) {
   for (const track of stream.getTracks()) track.stop();
 }
 
-/** Return how loud it is, from 0 to 1, as the ear counts. @param {ArrayBuffer} pcm */
+/** Return the level from 0 to 1, on a decibel scale. @param {ArrayBuffer} pcm */
 function levelOf(pcm) {
   const samples = new Int16Array(pcm);
   const power = samples.reduce((sum, sample) => sum + (sample / 0x8000) ** 2, 0) / samples.length;

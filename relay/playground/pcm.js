@@ -17,7 +17,7 @@ export function samplesOf(base64) {
   return samples.map((_, at) => view.getInt16(at * BYTES_PER_SAMPLE, true) / 0x8000);
 }
 
-/** Return how many bytes this base64 stands for. @param {string} base64 */
+/** Return the number of bytes that this base64 encodes. @param {string} base64 */
 export function byteCount(base64) {
   const padding = base64.endsWith("==") ? 2 : Number(base64.endsWith("="));
   return (base64.length / 4) * 3 - padding;

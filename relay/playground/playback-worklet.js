@@ -1,4 +1,4 @@
-// Plays samples in the order they came, and knows how many of each item were heard.
+// Plays samples in the order of arrival, and counts the played samples of each item.
 
 const REPORT_SAMPLES = 2048;
 
@@ -25,12 +25,12 @@ class Playback extends AudioWorkletProcessor {
     let filled = 0;
     while (filled < output.length && this.queue.length) filled += this.play(output, filled);
     this.unreported += filled;
-    const ranDry = filled > 0 && !this.queue.length;
-    if (this.unreported >= REPORT_SAMPLES || ranDry) this.report("progress");
+    const isDrained = filled > 0 && !this.queue.length;
+    if (this.unreported >= REPORT_SAMPLES || isDrained) this.report("progress");
     return !this.isClosed;
   }
 
-  /** Play from the first chunk into what is left of the output; return how many samples. */
+  /** Copy samples of the first chunk into the output, from `filled` on; return their number. */
   play(output, filled) {
     const chunk = this.queue[0];
     const part = chunk.samples.subarray(chunk.at, chunk.at + output.length - filled);

@@ -1,21 +1,21 @@
 // @ts-check
-// Sound out: plays the audio of items, and tells how much of each was heard.
+// Sound output: plays the audio of items, and reports the heard part of each item.
 
 import { milliseconds, samplesOf } from "./pcm.js";
 
-/** @typedef {{itemId: string, heardMs: number}} CutOff an item, and how much of it was heard */
+/** @typedef {{itemId: string, heardMs: number}} CutOff an item, and the length of its heard part */
 
 export class Playback {
   /** @type {Map<string, number>} samples received, by item */
   #received = new Map();
-  /** @type {Set<string>} items that are not to be played any further */
+  /** @type {Set<string>} items that are no longer played */
   #silenced = new Set();
   /** @type {((heard: Map<string, number>) => void)[]} */
   #flushes = [];
 
   /**
    * @param {AudioContext} context with the worklet's module added
-   * @param {(samples: number, playing: boolean) => void} onProgress samples heard in all
+   * @param {(samples: number, playing: boolean) => void} onProgress receives the number of samples heard in all
    */
   constructor(context, onProgress) {
     this.context = context;
@@ -25,7 +25,7 @@ export class Playback {
     this.node.connect(context.destination);
   }
 
-  /** Play more of an item, after what waits. @param {string} itemId @param {string} base64 */
+  /** Play more of an item, after the samples that wait. @param {string} itemId @param {string} base64 */
   add(itemId, base64) {
     if (this.#silenced.has(itemId)) return;
     const samples = samplesOf(base64);
@@ -34,9 +34,9 @@ export class Playback {
   }
 
   /**
-   * Stop at once, and play nothing more of these items.
-   * @param {string | null} arriving an item of which more may come
-   * @returns {Promise<CutOff[]>} the items that were not heard to their end
+   * Stop at once, and play no more of the current items.
+   * @param {string | null} arriving an item that may receive more audio
+   * @returns {Promise<CutOff[]>} the items that were not played to their end
    */
   async stop(arriving) {
     const stopped = [...this.#received].filter(([itemId]) => !this.#silenced.has(itemId));
@@ -56,10 +56,10 @@ export class Playback {
     this.#flushes.forEach((resolve) => resolve(new Map()));
   }
 
-  /** What left the worklet is still on its way to the ear for a moment. @param {number} samples */
+  /** Subtract the samples that left the worklet but have not reached the loudspeaker yet. @param {number} samples */
   #heardMs(samples) {
-    const onTheWayMs = (this.context.outputLatency || 0) * 1000;
-    return Math.max(0, Math.floor(milliseconds(samples) - onTheWayMs));
+    const latencyMs = (this.context.outputLatency || 0) * 1000;
+    return Math.max(0, Math.floor(milliseconds(samples) - latencyMs));
   }
 
   /** @param {{type: string, heard: Map<string, number>, playing: boolean}} report */

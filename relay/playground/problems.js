@@ -1,12 +1,12 @@
 // @ts-check
-// What went wrong, in words: what happened, what the relay said, and what to do.
+// Problems in words: a title, the detail from the relay or the browser, and advice.
 
 import { Refused } from "./connection.js";
 
 /** @typedef {import("./connection.js").Closed} Closed */
 /** @typedef {{title: string, detail: string, advice: string}} Problem */
 
-/** By the `code` of the relay's error: what happened, and what to do. @type {Record<string, [string, string]>} */
+/** Title and advice, by the `code` of the relay's error. @type {Record<string, [string, string]>} */
 const REFUSALS = {
   invalid_api_key: ["The relay does not know this key", "Check the key above, and start again."],
   persona_not_allowed: ["This key may not use that persona", "Choose another persona."],
@@ -14,23 +14,23 @@ const REFUSALS = {
   origin_not_allowed: ["This page may not connect", "Open it at the relay's own address."],
   session_limit_reached: ["Too many conversations are open", "End another one, or wait a little."],
   rate_limit_exceeded: ["Too many conversations in a short time", "Wait a minute, and start again."],
-  budget_exhausted: ["The budget is spent", "The relay's operator sets it; it may be a new one tomorrow."],
+  budget_exhausted: ["The budget is spent", "The relay's operator sets it. A daily budget starts again tomorrow."],
   relay_full: ["The relay is full", "Start again in a few seconds."],
   relay_draining: ["The relay is restarting", "Start again in a few seconds."],
   upstream_unavailable: ["The model cannot be reached", "Start again in a few seconds."],
   upstream_timeout: ["The model did not answer in time", "Start again in a few seconds."],
-  upstream_refused: ["The provider refuses the relay", "The relay's operator finds the reason in its log."],
-  persona_rejected: ["The provider refuses this persona", "Choose another; the reason is in the relay's log."],
+  upstream_refused: ["The provider refuses the relay", "The reason is in the relay's log."],
+  persona_rejected: ["The provider refuses this persona", "Choose another persona. The reason is in the relay's log."],
   upstream_lost: ["The connection to the model was lost", "Start again."],
-  session_idle: ["Nobody spoke for a while", "The conversation was ended. Start again when you like."],
-  session_expired: ["The conversation reached its longest time", "Start again for a new one."],
+  session_idle: ["The conversation was silent for too long", "The relay ended it. Start again when you like."],
+  session_expired: ["The conversation reached its maximum length", "Start again."],
 };
 
-/** By the close code, when no error came with it. @type {Record<number, [string, string]>} */
+/** Title and advice, by the close code, if no error came before the close. @type {Record<number, [string, string]>} */
 const CLOSURES = {
   1001: REFUSALS.session_expired,
   1012: REFUSALS.relay_draining,
-  1013: ["The connection was too slow", "Start again, perhaps from a better network."],
+  1013: ["The connection was too slow", "Start again. A faster network may help."],
   3000: REFUSALS.invalid_api_key,
   4408: REFUSALS.session_idle,
   4429: ["The relay's limits were reached", "Wait a little, and start again."],
@@ -48,47 +48,47 @@ const UNREACHABLE = [
 /** @type {[string, string]} */
 const UNEXPECTED = ["The conversation ended", "Start again."];
 
-/** By the name of the browser's error. @type {Record<string, [string, string]>} */
+/** Title and advice, by the name of the browser's error. @type {Record<string, [string, string]>} */
 const MICROPHONE = {
   NotAllowedError: [
     "The microphone was refused",
-    "Allow it for this page in the browser, beside the address, and press Talk. Or write instead.",
+    "Allow it for this page, beside the browser's address field, and press Talk. Or write instead.",
   ],
   NotFoundError: ["There is no microphone", "Connect one and press Talk, or write instead."],
-  NotReadableError: ["The microphone is busy", "Close what else uses it and press Talk, or write instead."],
+  NotReadableError: ["The microphone is busy", "Close the other program that uses it and press Talk, or write instead."],
   NotSupportedError: [
     "This browser cannot record at 24 kHz",
-    "Firefox cannot, yet. Use Chrome, Edge or Safari, or write instead.",
+    "Firefox cannot do it yet. Use Chrome, Edge or Safari, or write instead.",
   ],
   SecurityError: [
-    "Browsers keep microphone and sound from this address",
-    "Open the page at localhost or by https. Writing works; answers come as text.",
+    "Browsers allow no microphone and no sound at this address",
+    "Open the page at localhost or with https. You can write here, and read the answers.",
   ],
 };
 
-/** Tell whether the relay closes the session after this error. @param {string} code */
+/** Return whether the relay closes the session after this error. @param {string} code */
 export function endsSession(code) {
   return code in REFUSALS;
 }
 
-/** Say why a connection ended. @param {Closed} closed @returns {Problem} */
+/** Return the problem that ended a connection. @param {Closed} closed @returns {Problem} */
 export function ofClosure({ code, opened, error }) {
   const known = (error && REFUSALS[error.code]) || CLOSURES[code];
   const [title, advice] = known ?? (code === 1006 ? (opened ? LOST : UNREACHABLE) : UNEXPECTED);
-  const said = error ? `${error.message} (${error.code}, ${code})` : `The connection closed with code ${code}.`;
-  return { title, detail: said, advice };
+  const detail = error ? `${error.message} (${error.code}, ${code})` : `The connection closed with code ${code}.`;
+  return { title, detail, advice };
 }
 
-/** Say why the personas are not known. @param {unknown} error @returns {Problem} */
+/** Return the problem that prevented the list of personas. @param {unknown} error @returns {Problem} */
 export function ofPersonas(error) {
   if (!(error instanceof Refused)) {
     return { title: LOST[0], detail: "It does not answer.", advice: "Start it, and load this page again." };
   }
-  const [title, advice] = REFUSALS[error.code] ?? ["The relay does not tell its personas", "Load this page again."];
+  const [title, advice] = REFUSALS[error.code] ?? ["The relay did not send its personas", "Load this page again."];
   return { title, detail: `${error.message} (${error.code}, ${error.status})`, advice };
 }
 
-/** Say why there is no microphone. @param {unknown} error @returns {Problem} */
+/** Return the problem with the microphone or the sound. @param {unknown} error @returns {Problem} */
 export function ofMicrophone(error) {
   const { name, message } = /** @type {Error} */ (error);
   const [title, advice] = MICROPHONE[name] ?? ["The microphone does not work", "Write instead."];
@@ -105,6 +105,6 @@ export const MICROPHONE_GONE = {
 /** @type {Problem} */
 export const UNSENDABLE_KEY = {
   title: "A browser cannot send this key",
-  detail: "It may have letters, digits and - . _ ~ only.",
+  detail: "A key may contain only letters, digits and - . _ ~",
   advice: "Check the key above.",
 };

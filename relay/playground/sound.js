@@ -1,5 +1,5 @@
 // @ts-check
-// The page's one audio context, at the API's own rate: the browser resamples, both ways.
+// The single audio context of the page, at the API's rate. The browser resamples in both directions.
 
 import { SAMPLES_PER_SECOND } from "./pcm.js";
 
@@ -9,9 +9,9 @@ const WORKLETS = ["capture-worklet.js", "playback-worklet.js"];
 let opening = null;
 
 /**
- * Return the context, made at the first call; browsers want that to be a press of a button.
+ * Return the context. The first call creates it; browsers require that a user action causes this call.
  * @returns {Promise<AudioContext>}
- * @throws {DOMException} SecurityError: the page's address is no secure one
+ * @throws {DOMException} SecurityError: the page's address is not a secure one
  */
 export async function openSound() {
   if (!window.isSecureContext) throw new DOMException("This page is not a secure context.", "SecurityError");

@@ -1,11 +1,10 @@
 // @ts-check
-// Shows the entries of a conversation, each in an element of its own that is changed in place.
+// Shows the entries of a conversation. Each has its own element, which is updated in place.
 
 /** @typedef {import("./conversation.js").Entry} Entry */
-/** @typedef {(callId: string, output: string) => void} Answer */
+/** @typedef {(callId: string, output: string) => void} OnOutput */
 
-
-/** What functions of the personas that come with the relay would give back. @type {Record<string, string>} */
+/** Example outputs for the functions of the relay's own personas. @type {Record<string, string>} */
 const EXAMPLES = { opening_hours: '{"open": "08:00", "close": "18:00"}' };
 const EXAMPLE = '{"result": "done"}';
 
@@ -13,10 +12,10 @@ export class Transcript {
   /** @type {Map<string, {entry: Entry, element: HTMLElement}>} */
   #shown = new Map();
 
-  /** @param {HTMLElement} log @param {Answer} answer */
-  constructor(log, answer) {
+  /** @param {HTMLElement} log @param {OnOutput} onOutput */
+  constructor(log, onOutput) {
     this.log = log;
-    this.answer = answer;
+    this.onOutput = onOutput;
   }
 
   /** @param {Entry[]} entries */
@@ -40,9 +39,12 @@ export class Transcript {
   /** @param {Entry} entry */
   #create(entry) {
     const element = make("article", { className: `entry ${entry.kind}` });
-    const who = make("p", { className: "who", textContent: entry.kind === "call" ? `${entry.who} calls` : entry.who });
+    const speaker = make("p", {
+      className: "speaker",
+      textContent: entry.kind === "call" ? `${entry.speaker} calls` : entry.speaker,
+    });
     const text = make(entry.kind === "call" ? "code" : "p", { className: "text" });
-    element.append(...(entry.kind === "note" ? [] : [who]), text);
+    element.append(...(entry.kind === "note" ? [] : [speaker]), text);
     if (entry.kind === "call") element.append(this.#form(entry));
     element.append(make("p", { className: "aside" }));
     return element;
@@ -53,14 +55,14 @@ export class Transcript {
     const form = make("form", {});
     const hint = make("p", {
       className: "hint",
-      textContent: "The persona leaves this function to its client. Here that is this page, and you play its part: what does the function return?",
+      textContent: "The client runs this function. On this page you are the client: write the output of the function.",
     });
     const result = make("textarea", { rows: 2, spellcheck: false, value: EXAMPLES[name ?? ""] ?? EXAMPLE });
     result.setAttribute("aria-label", `Result of ${name}`);
     form.append(hint, result, make("button", { type: "submit", textContent: "Send result" }));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.answer(callId ?? "", result.value);
+      this.onOutput(callId ?? "", result.value);
     });
     return form;
   }
@@ -68,22 +70,22 @@ export class Transcript {
 
 /** @param {HTMLElement} element @param {Entry} entry */
 function fill(element, entry) {
-  // A screen reader reads the entry when it is whole, not letter by letter.
+  // A screen reader reads a complete entry, not every letter that is added.
   element.setAttribute("aria-busy", String(!entry.done));
-  set(element, ".text", spoken(entry));
-  set(element, ".aside", aside(entry));
+  set(element, ".text", textOf(entry));
+  set(element, ".aside", factsOf(entry));
   const form = element.querySelector("form");
   if (form) form.hidden = !entry.done || entry.output !== undefined || Boolean(entry.lapsed);
 }
 
 /** @param {Entry} entry */
-function spoken(entry) {
+function textOf(entry) {
   if (entry.kind === "call") return `${entry.name}(${entry.text})`;
   return entry.text || "…";
 }
 
 /** @param {Entry} entry */
-function aside({ firstAudioMs, interruptedMs, output, kind, lapsed }) {
+function factsOf({ firstAudioMs, interruptedMs, output, kind, lapsed }) {
   const facts = [];
   if (firstAudioMs !== undefined) facts.push(`first audio after ${firstAudioMs} ms`);
   if (interruptedMs !== undefined) facts.push(`interrupted after ${(interruptedMs / 1000).toFixed(1)} s`);

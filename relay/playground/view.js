@@ -1,5 +1,5 @@
 // @ts-check
-// The page's controls and figures: shows a state, and says what the user does.
+// The controls and figures of the page: shows a state, and reports the user's actions.
 
 import { openCalls, phase } from "./conversation.js";
 import { milliseconds } from "./pcm.js";
@@ -12,12 +12,12 @@ import { Transcript } from "./transcript.js";
 /**
  * @typedef {object} Actions
  * @property {() => void} onTalk
- * @property {(text: string) => Promise<boolean>} onWrite whether it was sent
- * @property {(callId: string, output: string) => void} onAnswer
+ * @property {(text: string) => Promise<boolean>} onMessage returns whether it was sent
+ * @property {(callId: string, output: string) => void} onCallOutput
  * @property {() => void} onEnd
  * @property {() => void} onRestart
- * @property {() => void} onPersona another was chosen
- * @property {() => void} onKey another was entered
+ * @property {() => void} onPersona another persona was chosen
+ * @property {() => void} onKey another key was entered
  */
 
 const PHASES = {
@@ -30,7 +30,7 @@ const PHASES = {
 };
 
 const WELCOME = {
-  ready: ["Have a conversation.", "Press Talk and speak, or write. The answer is spoken, and you may interrupt it."],
+  ready: ["Have a conversation.", "Press Talk and speak, or write. The answer is spoken. You may interrupt it."],
   listening: ["Say something.", "Press Talk again to turn the microphone off."],
 };
 
@@ -44,7 +44,7 @@ export class View {
   constructor(actions) {
     this.actions = actions;
     this.transcript = new Transcript(find("log"), (callId, output) => {
-      actions.onAnswer(callId, output);
+      actions.onCallOutput(callId, output);
       this.message.focus();
     });
     this.message = /** @type {HTMLInputElement} */ (find("message"));
@@ -67,7 +67,7 @@ export class View {
     document.body.style.setProperty("--level", level.toFixed(3));
   }
 
-  /** @param {Persona[]} personas @param {string | null} wanted the one to choose, if it is there */
+  /** @param {Persona[]} personas @param {string | null} wanted the persona to select, if it exists */
   renderPersonas(personas, wanted) {
     this.#personas = personas;
     this.persona.replaceChildren(...personas.map(({ name }) => new Option(name)));
@@ -84,7 +84,7 @@ export class View {
     const { actions } = this;
     find("talk").addEventListener("click", actions.onTalk);
     find("end").addEventListener("click", actions.onEnd);
-    onSubmit("composer", () => this.#write());
+    onSubmit("composer", () => this.#sendMessage());
     onSubmit("key-form", actions.onKey);
     this.persona.addEventListener("change", () => {
       this.#describePersona();
@@ -92,12 +92,12 @@ export class View {
     });
   }
 
-  async #write() {
+  async #sendMessage() {
     const text = this.message.value.trim();
     if (!text) return;
     this.message.value = "";
-    // What could not be sent is given back to be sent again, unless something else is being written.
-    if (!(await this.actions.onWrite(text))) this.message.value ||= text;
+    // A message that was not sent returns to the field, unless the user has written another text.
+    if (!(await this.actions.onMessage(text))) this.message.value ||= text;
   }
 
   /** @param {Conversation} state */
@@ -138,7 +138,7 @@ export class View {
     const button = text("button", "Start again");
     button.addEventListener("click", () => {
       this.actions.onRestart();
-      // The button goes away, and the focus should not.
+      // The button is removed: move the focus to a control that stays.
       find("talk").focus();
     });
     return button;
@@ -160,7 +160,7 @@ function find(id) {
   return /** @type {HTMLElement} */ (document.getElementById(id));
 }
 
-/** Change a text only if it differs, or a screen reader reads it again. @param {string} id @param {string} content */
+/** Set a text only if it differs, because a screen reader reads every change. @param {string} id @param {string} content */
 function setText(id, content) {
   const element = find(id);
   if (element.textContent !== content) element.textContent = content;
