@@ -4,7 +4,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /src
 
 COPY requirements/ requirements/
-# The relay's environment has no pip: nothing is installed into it later.
+# The relay's environment has no pip, because nothing is installed into it later.
 RUN python -m venv --without-pip /opt/relay \
  && pip --python /opt/relay install --require-hashes -r requirements/image.txt \
  && pip install --require-hashes -r requirements/build.txt
@@ -18,18 +18,20 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
 FROM python:3.13-slim
 
 COPY --from=build /opt/relay /opt/relay
-# A volume mounted here takes over its owner, and the relay can write to it.
+# A volume that is mounted here gets this owner, so the relay can write to it.
 RUN install --directory --owner=10001 --group=10001 /data
 
-# Where Python tools are looked for: the folder tools/ beside the configuration, which is mounted.
+# Python tools are imported from the folder tools/ beside the configuration, which is mounted.
 ENV PATH=/opt/relay/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/etc/relay/tools
-# A number, so that an orchestrator sees that it is not root; above 9999, so that no user of the host has it.
+# A number shows an orchestrator that the user is not root. It is above 9999, so that no user of the
+# host has it.
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 
-# Alive, not ready: a relay that drains is to be left alone until it is done. One with server.tls_cert
-# hangs up on HTTP, without a word; its certificate is not for this name.
+# This checks that the relay is alive, not that it is ready: a draining relay must not be restarted.
+# With server.tls_cert, the relay closes an HTTP connection without an answer, and its certificate is
+# not for this name.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["python", "-c", "\
 import ssl\n\
 from http.client import HTTPConnection, HTTPSConnection\n\
