@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from paths import ROOT
 
-FOLDER = Path(__file__).parent.parent / "docs/decisions"
+FOLDER = ROOT / "docs/decisions"
 PAGES = sorted(FOLDER.glob("[0-9]*.md"))
 STATUS = re.compile(r"accepted|(?:amended|superseded) by \[(?P<number>\d{3})\]\((?P<name>[^)]+)\)")
 ROW = re.compile(
