@@ -1,26 +1,26 @@
-"""The function calls of one session: who runs them, what came of them, who asks for the answer.
+"""The function calls of one session: which side runs them, their outputs, the answer to them.
 
-A model calls tools in a response and then waits. So each call gets exactly one output, and when a
-response is done and all its calls have one, somebody must ask for the next. That is a debt, and it
-is paid once:
+A model calls tools in a response and then waits. Each call gets exactly one output. When a response
+is done and all its calls have their outputs, one side must request the next response. The relay
+does so once for all outputs (`follow_up.py`):
 
-- The relay asks when nothing else goes on: no response is being made, and the user is not speaking,
-  since a turn of theirs brings a response of its own. A turn that ends while a response is being
-  made may bring none: the server says so, in an error that names no event, and the relay asks.
-- Whichever response begins after the outputs are in the conversation has seen them, and the debt
-  is paid, whoever asked. The server's own order of events tells: it shows an item when it is in.
+- The relay requests it when nothing else goes on: no response is being made, and the turn is not
+  the user's (`turn.py`), because a turn brings a response of its own. A turn that ends while a
+  response is being made may bring none. The server then reports an error that names no event, and
+  the relay requests the response.
 - When a response that began earlier is in the way (``conversation_already_has_active_response``),
-  the relay asks again once that is done.
+  the relay requests again after the end of that response.
 
-Calls that both sides are to answer, in one response, wait for both. The client does not know that
-and asks for a response after its own outputs, so that one ``response.create`` is taken as the
-relay's: it is held until everything is there, or dropped when the relay has asked already.
+A response may call tools of the server and tools of the client. The next response then waits for
+the outputs of both. The client does not know this and sends a ``response.create`` after its own
+outputs. The relay takes that event as its own request: it holds the event until all outputs are
+there, or drops it if the request was sent already.
 
-A tool that has begun may have taken effect, and nobody can take that back. So what was called by a
-response that was cancelled or has failed runs to its end, and its output is recorded: else the
-model would call again, or deny what was done. But nobody is made to speak of it, because the user
-or the client has just said stop. A call that was cut off before its arguments were complete is not
-run, and gets an output that says so: a call without one keeps the model waiting.
+A tool that has begun may have taken effect, and nothing can undo that. A call of a response that
+was cancelled or has failed therefore runs to its end, and its output enters the conversation;
+otherwise the model would call again, or deny the effect. The relay requests no response to it,
+because the user or the client has just stopped one. A call that was cut off before its arguments
+were complete is not run and gets an output that says so: without an output the model would wait.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,15 +29,19 @@ from typing import ClassVar, Final
 
 from relay.core.commands import CallTool, Send, Side
 from relay.core.events import Event, Json, encode
+from relay.core.follow_up import FollowUp
+from relay.core.ids import EventIds
+from relay.core.objects import object_or_empty
+from relay.core.states import step
+from relay.core.turn import TURNS, Turn, TurnEvent
 from relay.core.unseen import Unseen
 
-SILENT = frozenset({"cancelled", "failed"})
-"""How a response ends of which nobody is made to speak."""
+STOPPED: Final = frozenset({"cancelled", "failed"})
+"""The statuses of a response that no answer follows."""
 
 CUT_OFF: Final = '{"error":"The call was cut off before it was complete, so it was not run."}'
 
 ALREADY_ACTIVE: Final = "conversation_already_has_active_response"
-
 
 CallCommand = Send | CallTool
 CallCommands = tuple[CallCommand, ...]
@@ -45,14 +49,14 @@ _NOTHING: CallCommands = ()
 
 
 @dataclass(slots=True)
-class _Response:
+class CallingResponse:
     """A response that called tools.
 
     Attributes:
         ours: the calls that the server runs, and whether they have their outputs.
         theirs: the calls that the client runs, and whether they have their outputs.
         begun: the calls of ours that were complete, and so are run.
-        status: how it ended; None while it goes on.
+        status: the status at its end; None while it goes on.
         client_asked: the client has asked for the response that follows.
     """
 
@@ -64,29 +68,21 @@ class _Response:
 
     @property
     def client_will_ask(self) -> bool:
-        """Whether the client has done its part, and is about to ask for what follows."""
+        """Whether the client has sent its outputs, and is about to ask for the next response."""
         done = bool(self.ours and self.theirs) and all(self.theirs.values())
-        return done and not self.client_asked and self.status not in SILENT
+        return done and not self.client_asked and self.status not in STOPPED
 
     @property
     def wants_answer(self) -> bool:
         """Whether a response is to follow."""
-        return bool(self.ours) and (self.client_asked or self.status not in SILENT)
+        return bool(self.ours) and (self.client_asked or self.status not in STOPPED)
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is done and no output is missing that anybody waits for."""
+        """Whether it is done and no output is missing that another part waits for."""
         if self.status is None or not all(self.ours.values()):
             return False
-        return self.status in SILENT or all(self.theirs.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A ``response.create`` of ours, and the outputs that the next response is to see."""
-
-    event_id: str
-    outputs: frozenset[str]
+        return self.status in STOPPED or all(self.theirs.values())
 
 
 class Calls:
@@ -103,108 +99,94 @@ class Calls:
         """Start without a call.
 
         Args:
-            relay_ids: what the ids of the relay's own events start with.
+            relay_ids: the start of the ids of the relay's own events.
             served: names of the tools that the server runs.
             delegated: names of the tools that the client runs; None: it may bring its own.
             follow_up: fields of the ``response.create`` that follows outputs.
         """
         self._unseen = Unseen(served=served, delegated=delegated)
-        self._relay_ids = relay_ids
-        self._follow_up = dict(follow_up or {})
-        self._made = 0
-        self._responses: dict[str, _Response] = {}
-        self._running: dict[str, str] = {}
-        self._on_their_way: dict[str, str] = {}  # outputs: event id -> call id
-        self._owed: set[str] = set()  # outputs that a response is to see
-        self._asked: _Asked | None = None
-        self._is_asking = False
+        self._follow_up = FollowUp(EventIds(relay_ids), follow_up or {})
+        self._turn = Turn.SILENT
+        self._responses: dict[str, CallingResponse] = {}
+        self._running: dict[str, str] = {}  # call id -> name
         self._active: set[str] = set()
         self._asides: set[str] = set()
         self._client_asks_aside = False
-        self._client_will_ask = False
-        self._client_fields: Event = {}
-        self._user_speaks = False
-        self._user_has_turn = False  # until it is answered, or cannot be
 
     @property
     def running(self) -> tuple[str, ...]:
         """The names of the tools that are running."""
         return tuple(self._running.values())
 
-    def show(self, event: Event) -> Event | None:
-        """Return what the client is to see of a server event: itself, less of it, or nothing."""
-        return self._unseen.show(event)
+    def receive(self, event: Event) -> tuple[Event | None, CallCommands]:
+        """Return the part of a server event that the client sees, and what follows from it.
 
-    def hear(self, event: Event) -> CallCommands:
-        """Decide what follows from a server event, once it has been shown."""
+        The first is the event itself, an event without its hidden parts, or None.
+        """
+        shown = self._unseen.show(event)
         react = self._reactions.get(str(event.get("type")))
-        return _NOTHING if react is None else react(self, event)
+        return shown, _NOTHING if react is None else react(self, event)
 
     def forward(self, event: Event) -> CallCommands:
-        """Take a client event on to the upstream, with what follows from it."""
+        """Send a client event to the upstream, with what follows from it."""
         sent = Send(Side.UPSTREAM, encode(event))
         match event:
             case {"type": "response.create", "response": {"conversation": "none"}}:
                 self._client_asks_aside = True
-            case {"type": "response.create"} if self._is_asked_already(event):
+            case {"type": "response.create"} if self._takes_request(event):
                 return _NOTHING
             case {"item": {"type": "function_call_output", "call_id": str(call_id)}}:
                 return (sent, *self._client_answered(call_id))
         return (sent,)
 
     def finish(self, call_id: str, output: str) -> CallCommands:
-        """Take in what a tool has put out; does nothing for a call that nobody waits for."""
+        """Take the output of a tool; do nothing for a call that is not running."""
         if self._running.pop(call_id, None) is None:
             return _NOTHING
         response_id = next(id_ for id_, made in self._responses.items() if call_id in made.ours)
         return (self._answer(response_id, call_id, output), *self._settle(response_id))
 
-    # What the upstream says.
+    # Events of the upstream.
 
     def _on_response_created(self, event: Event) -> CallCommands:
-        response = _object(event, "response")
+        response = object_or_empty(event, "response")
         response_id = str(response.get("id"))
         if self._is_aside(response):
             self._asides.add(response_id)
             return _NOTHING
         self._active.add(response_id)
-        self._is_asking = False
-        self._user_has_turn = self._user_speaks
-        self._client_fields = {}
-        missed = frozenset(self._on_their_way.values())
-        self._owed &= missed
-        if self._asked is not None:
-            self._asked = _Asked(self._asked.event_id, self._asked.outputs & missed)
+        self._take_turn(TurnEvent.ANSWERED)
+        self._follow_up.began()
         return _NOTHING
 
     def _is_aside(self, response: Event) -> bool:
-        """Tell whether a response is in no conversation, so that nothing can be put out to it.
+        """Return whether a response is in no conversation, so that no output can reach it.
 
-        Only a client asks for those, and some servers name the conversation of no response.
+        Only a client asks for such a response, and some servers never name the conversation.
         """
         return self._client_asks_aside and response.get("conversation_id", "") is None
 
     def _on_output_item(self, event: Event) -> CallCommands:
-        response_id, item = str(event.get("response_id")), _object(event, "item")
+        response_id, item = str(event.get("response_id")), object_or_empty(event, "item")
         self._note(response_id, item)
         if event["type"] == "response.output_item.added" or item.get("status") == "incomplete":
             return _NOTHING
         return self._begin(response_id, item)
 
     def _note(self, response_id: str, item: Event) -> None:
-        """Remember whose call it is, if it is one."""
+        """Remember the side that runs a call, if the item is one."""
         call_id = item.get("call_id")
         if item.get("type") != "function_call" or not isinstance(call_id, str):
             return
         elsewhere = (r for id_, r in self._responses.items() if id_ != response_id)
         if response_id in self._asides or any(call_id in (*r.ours, *r.theirs) for r in elsewhere):
             return
-        response = self._responses.setdefault(response_id, _Response())
+        response = self._responses.setdefault(response_id, CallingResponse())
         calls = response.ours if self._unseen.serves(item) else response.theirs
         calls.setdefault(call_id, False)
 
     def _begin(self, response_id: str, item: Event) -> CallCommands:
-        """Run a call that is complete, unless that has been done."""
+        """Run a complete call of ours once."""
         call_id, response = str(item.get("call_id")), self._responses.get(response_id)
         if response is None or call_id not in response.ours or call_id in response.begun:
             return _NOTHING
@@ -214,74 +196,65 @@ class Calls:
         return (CallTool(call_id, name, arguments),)
 
     def _on_response_done(self, event: Event) -> CallCommands:
-        response = _object(event, "response")
+        response = object_or_empty(event, "response")
         response_id, status = str(response.get("id")), str(response.get("status"))
-        self._client_will_ask = self._is_asking = False
+        self._follow_up.ended()
         begun = self._read_output(response_id, status, response.get("output"))
         self._active.discard(response_id)
         self._asides.discard(response_id)
         called = self._responses.get(response_id)
         if called is None or not called.ours:
             self._responses.pop(response_id, None)
-            return self._ask()
+            return self._request()
         called.status = status
         cut = [call_id for call_id in called.ours if call_id not in called.begun]
         outputs = [self._answer(response_id, call_id, CUT_OFF) for call_id in cut]
         return (*begun, *outputs, *self._settle(response_id))
 
     def _read_output(self, response_id: str, status: str, output: Json) -> CallCommands:
-        """Run the calls that no other event has shown complete."""
+        """Run the calls that no earlier event has shown complete."""
         commands: list[CallCommand] = []
         for item in output if isinstance(output, list) else ():
             if isinstance(item, dict):
                 self._note(response_id, item)
-                complete = status not in SILENT and item.get("status") != "incomplete"
+                complete = status not in STOPPED and item.get("status") != "incomplete"
                 commands += self._begin(response_id, item) if complete else ()
         return tuple(commands)
 
     def _on_item(self, event: Event) -> CallCommands:
-        """See an output of ours arrive."""
-        item = _object(event, "item")
+        """Note that an output is in the conversation."""
+        item = object_or_empty(event, "item")
         if item.get("type") == "function_call_output":
-            call_id = item.get("call_id")
-            arrived = [sent for sent, call in self._on_their_way.items() if call == call_id]
-            for event_id in arrived:
-                del self._on_their_way[event_id]
+            self._follow_up.arrived(item.get("call_id"))
         return _NOTHING
 
     def _on_error(self, event: Event) -> CallCommands:
-        """Take back what an event of ours was to do, if the upstream has refused it."""
-        error = _object(event, "error")
-        is_in_the_way = error.get("code") == ALREADY_ACTIVE
-        if is_in_the_way and not error.get("event_id"):
-            self._user_has_turn = self._user_speaks
-            return _NOTHING  # what is in the way asks, when it is done
-        event_id = str(error.get("event_id"))
-        self._on_their_way.pop(event_id, None)
-        if self._asked is None or self._asked.event_id != event_id:
-            return _NOTHING
-        asked, self._asked = self._asked, None
-        if is_in_the_way:
-            self._owed |= asked.outputs
-            # In the way may be one that we do not know of: then the next to end sets us free.
-            self._is_asking = not self._active
-            return self._ask()
-        self._is_asking = False
+        """Note that the upstream refused an event of ours, or a response to a turn."""
+        error = object_or_empty(event, "error")
+        active = error.get("code") == ALREADY_ACTIVE
+        if active and not error.get("event_id"):
+            self._take_turn(TurnEvent.ANSWERED)  # the end of the active response requests one
+        else:
+            event_id = str(error.get("event_id"))
+            self._follow_up.refused(event_id, active=active, known=bool(self._active))
         return _NOTHING
 
     def _on_speech_started(self, _event: Event) -> CallCommands:
-        self._user_speaks = self._user_has_turn = True
+        self._take_turn(TurnEvent.STARTED)
         return _NOTHING
 
     def _on_speech_ended(self, _event: Event) -> CallCommands:
-        self._user_speaks = False
+        self._take_turn(TurnEvent.ENDED)
         return _NOTHING
 
     def _on_input_cleared(self, _event: Event) -> CallCommands:
-        self._user_speaks = self._user_has_turn = False
-        return self._ask()
+        self._take_turn(TurnEvent.CLEARED)
+        return self._request()
 
-    # What the client says.
+    def _take_turn(self, event: TurnEvent) -> None:
+        self._turn = step("user", TURNS, self._turn, event)
+
+    # Events of the client.
 
     def _client_answered(self, call_id: str) -> CallCommands:
         for response_id, response in self._responses.items():
@@ -290,54 +263,38 @@ class Calls:
                 return self._settle(response_id)
         return _NOTHING
 
-    def _is_asked_already(self, event: Event) -> bool:
-        """Tell whether the client asks for the response that the relay asks for."""
-        if self._client_will_ask:
-            self._client_will_ask = False
-            self._client_fields = event.get("response") or {} if self._owed else {}
+    def _takes_request(self, event: Event) -> bool:
+        """Return whether the client asks for the response that the relay requests."""
+        if self._follow_up.take_client_request(event):
             return True
         for response in self._responses.values():
             if response.client_will_ask:
                 response.client_asked = True
-                self._client_fields = event.get("response") or {}
+                self._follow_up.use_fields(event)
                 return True
         return False
 
-    # What the relay says.
+    # Events of the relay.
 
     def _answer(self, response_id: str, call_id: str, output: str) -> Send:
-        event_id = self._new_id("output")
-        self._on_their_way[event_id] = call_id
         self._responses[response_id].ours[call_id] = True
-        item = {"type": "function_call_output", "call_id": call_id, "output": output}
-        event = {"type": "conversation.item.create", "event_id": event_id, "item": item}
-        return Send(Side.UPSTREAM, encode(event))
+        return self._follow_up.output(call_id, output)
 
     def _settle(self, response_id: str) -> CallCommands:
-        """Owe a response to what a response has called, when nothing of it is missing."""
+        """Owe an answer to the calls of a response, when all their outputs are there."""
         response = self._responses[response_id]
         if not response.is_settled:
             return _NOTHING
         del self._responses[response_id]
         if response.wants_answer:
-            self._owed |= set(response.ours)
-            self._client_will_ask |= response.client_will_ask
-        return self._ask()
+            self._follow_up.owe(response.ours, client_will_ask=response.client_will_ask)
+        return self._request()
 
-    def _ask(self) -> CallCommands:
-        """Ask for the response that is owed, unless something else goes on."""
-        if not self._owed or self._is_asking or self._active or self._user_has_turn:
+    def _request(self) -> CallCommands:
+        """Request the response that is owed, unless something else goes on."""
+        if self._active or self._turn is not Turn.SILENT or not self._follow_up.is_due:
             return _NOTHING
-        self._asked = _Asked(self._new_id("response"), frozenset(self._owed))
-        self._owed.clear()
-        self._is_asking = True
-        event: Event = {"type": "response.create", "event_id": self._asked.event_id}
-        fields = self._follow_up | self._client_fields
-        return (Send(Side.UPSTREAM, encode(event | ({"response": fields} if fields else {}))),)
-
-    def _new_id(self, kind: str) -> str:
-        self._made += 1
-        return f"{self._relay_ids}{kind}_{self._made}"
+        return (self._follow_up.request(),)
 
     _reactions: ClassVar[Mapping[str, Callable[["Calls", Event], CallCommands]]] = {
         "response.created": _on_response_created,
@@ -353,8 +310,3 @@ class Calls:
         "input_audio_buffer.cleared": _on_input_cleared,
         "error": _on_error,
     }
-
-
-def _object(event: Mapping[str, Json], name: str) -> Event:
-    value = event.get(name)
-    return value if isinstance(value, dict) else {}

@@ -91,3 +91,5 @@ class End:
 
 
 Command = Send | Record | CallTool | ObserveFirstAudio | Pause | End
+Commands = tuple[Command, ...]
+NOTHING: Commands = ()

@@ -31,12 +31,12 @@ class Conversation:
             return True
         if is_hidden(item):
             return False
-        self.heard(item.get("id"))
+        self.add_item(item.get("id"))
         if item.get("type") == "function_call":
             self.delegate(item.get("call_id"))
         return True
 
-    def heard(self, item_id: Json) -> None:
+    def add_item(self, item_id: Json) -> None:
         """Remember the id of an item."""
         if isinstance(item_id, str):
             self.items.add(item_id)
@@ -46,7 +46,7 @@ class Conversation:
         if isinstance(item_id, str):
             self.items.discard(item_id)
 
-    def responded(self, response_id: Json) -> None:
+    def add_response(self, response_id: Json) -> None:
         """Remember the id of a response."""
         if isinstance(response_id, str):
             self.responses.add(response_id)

@@ -1,30 +1,30 @@
-"""Sessions whose peers speak another dialect than GA: translated at the edges, decided on inside.
+"""Sessions whose peers speak another dialect than GA: translated at the edges, decided in GA.
 
 ::
 
     beta client  ->  inward   ->  Session  ->  outward  ->  beta upstream
     beta client  <-  outward  <-  Session  <-  inward   <-  beta upstream
 
-A session between two peers that speak GA is a plain one, and pays nothing.
+A session between two GA peers is a plain ``Session`` and pays nothing for this.
 """
 
 from typing import Final, Protocol
 
-from relay.core.commands import CallTool, Command, Send, Side
+from relay.core.commands import NOTHING, CallTool, Command, Commands, Send, Side
 from relay.core.events import Event
-from relay.core.session import NOTHING, Commands, Session
+from relay.core.session import Session
 from relay.core.terms import Terms
 
 
 class Dialect(Protocol):
-    """What one peer speaks; it may remember what was said."""
+    """The dialect of one peer; it may remember earlier messages."""
 
     def inward(self, raw: bytes) -> tuple[bytes, ...]:
-        """Return what the peer says, in GA: one message, or more."""
+        """Return a message of the peer in GA: one message or more."""
         ...
 
     def outward(self, raw: bytes) -> bytes | None:
-        """Return what the peer is told, as it reads it; None for what it cannot be told."""
+        """Return a GA message as the peer reads it; None if its dialect cannot express it."""
         ...
 
 
@@ -44,9 +44,9 @@ GA: Final = Ga()
 
 
 class Translated(Session):
-    """A session of which at least one peer speaks another dialect.
+    """A session that has at least one peer of another dialect.
 
-    How it ends needs no translation: errors of the relay's own are the same in all of them.
+    Its end needs no translation: the relay's own errors are the same in all dialects.
     """
 
     def __init__(
@@ -57,25 +57,25 @@ class Translated(Session):
         self._dialects = {Side.CLIENT: client, Side.UPSTREAM: upstream}
 
     def open(self, now: float) -> Commands:
-        """As of any session."""
+        """Open the session as any other."""
         return self._outward(super().open(now))
 
     def receive(self, side: Side, raw: bytes, now: float) -> Commands:
-        """As of any session."""
+        """Decide on a message of one side, in GA."""
         commands = NOTHING
-        for said in self._dialects[side].inward(raw):
-            commands += super().receive(side, said, now)
+        for message in self._dialects[side].inward(raw):
+            commands += super().receive(side, message, now)
         return self._outward(commands)
 
     def tool_finished(self, call: CallTool, output: str) -> Commands:
-        """As of any session."""
+        """Take the output of a tool."""
         return self._outward(super().tool_finished(call, output))
 
-    def overhear(self, raw: bytes, now: float) -> Commands:
-        """As of any session."""
+    def record_late(self, raw: bytes, now: float) -> Commands:
+        """Return the records of the usage that the upstream reports after the end."""
         commands = NOTHING
-        for said in self._dialects[Side.UPSTREAM].inward(raw):
-            commands += super().overhear(said, now)
+        for message in self._dialects[Side.UPSTREAM].inward(raw):
+            commands += super().record_late(message, now)
         return commands
 
     def _outward(self, commands: Commands) -> Commands:
@@ -83,11 +83,11 @@ class Translated(Session):
         return tuple([command for command in translated if command is not None])
 
     def _translate(self, command: Command) -> Command | None:
-        """Return a command with its message as the peer reads it; None when there is none left."""
+        """Return a command with its message as the peer reads it; None if no message is left."""
         if not isinstance(command, Send):
             return command
-        told = self._dialects[command.to].outward(command.message)
-        return None if told is None else Send(command.to, told)
+        message = self._dialects[command.to].outward(command.message)
+        return None if message is None else Send(command.to, message)
 
 
 def start(

@@ -1,13 +1,14 @@
 """Carries one session between two peers; owns its tasks; has one way to end.
 
-Both directions run side by side. What one peer says is decided on by the core and sent before the
-next message is read, so nothing queues here and a slow reader slows the writer on the other side.
-Whatever ends the session becomes one ``End``; then both peers get a code and a reason, while the
-two directions go on reading, and throwing away, until each peer has closed too.
+Both directions run side by side. The core decides on a message of one peer, and its commands are
+done before the next message of that peer is read. Nothing queues here, and a slow reader slows the
+writer on the other side. Whatever ends the session becomes one ``End``. Then both peers receive a
+code and a reason, while both directions go on reading and discard the messages, until each peer
+has closed too.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from time import monotonic
 
@@ -17,6 +18,7 @@ from relay.core.close import CloseCode
 from relay.core.commands import (
     CallTool,
     Command,
+    Commands,
     End,
     ObserveFirstAudio,
     Pause,
@@ -26,8 +28,10 @@ from relay.core.commands import (
 )
 from relay.core.errors import ClientLost, InternalError, RelayError, SlowClient, UpstreamLost
 from relay.core.reports import Report
-from relay.core.session import Commands, Session
+from relay.core.session import Session
 from relay.wire.peer import CLOSE_SECONDS, Peer
+
+Work = Callable[[], Awaitable[None]]
 
 
 class Bridge:
@@ -46,19 +50,20 @@ class Bridge:
     ) -> None:
         """Relay between these two.
 
-        ``observe_first_audio`` is told how long the client waited, and how long of that the relay
-        had the audio, in seconds. ``keep`` returns when what was used is written down,
-        ``run_tool`` when a tool has put out its text; it raises nothing, and may be cancelled.
+        ``observe_first_audio`` receives two durations in seconds: how long the client waited for
+        the first audio of an answer, and how long the relay held that audio. ``keep`` returns when
+        a report of usage is in the ledger. ``run_tool`` returns the output of a tool; it raises
+        nothing and may be cancelled.
         """
         self.session = session
         self.peers: Mapping[Side, Peer] = {Side.CLIENT: client, Side.UPSTREAM: upstream}
+        self.cancelled_tools: tuple[str, ...] = ()
         self._observe_first_audio = observe_first_audio
         self._keep = keep
         self._run_tool = run_tool
         self._running_tools: set[asyncio.Task[None]] = set()
-        self.cancelled_tools: tuple[str, ...] = ()
-        self._passing_on: set[Side] = set()
-        self._overdrawn = False
+        self._busy: set[Side] = set()
+        self._budget_exhausted = False
         self._log = log
         self._now = asyncio.get_running_loop().time
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
@@ -68,7 +73,7 @@ class Bridge:
             peer.on_gone = partial(self._lose_soon, side)
 
     async def run(self) -> End:
-        """Relay until the session ends; return how it ended.
+        """Relay until the session ends; return its end.
 
         Must not be cancelled: ``stop`` ends it.
         """
@@ -87,78 +92,94 @@ class Bridge:
             upstream, client = self.peers[Side.UPSTREAM], self.peers[Side.CLIENT]
             tasks.create_task(upstream.close(end.upstream_code, end.reason))
             tasks.create_task(client.close(end.client_code, end.reason, end.farewell))
-        await self._guard(self._settle)
+        await self._guard(self._record_cut_off)
         return end
 
     def stop(self, error: RelayError, *, upstream_code: int = CloseCode.NORMAL_CLOSURE) -> None:
         """End the session from outside; does nothing when it has ended."""
         self._end(self.session.end(error, upstream_code=upstream_code))
 
+    def exhaust_budget(self) -> None:
+        """End the session for its budget, when the response under way was delivered."""
+        self._budget_exhausted = True
+        if Side.UPSTREAM not in self._busy:
+            self._end(self.session.exhaust_budget())
+
     def _lose_soon(self, side: Side) -> None:
-        """End the session without a side that is gone, though what it said before may be unread."""
+        """End the session soon after a side is gone, though its last messages may be unread."""
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._lose, side)
 
     def _lose(self, side: Side) -> None:
         if not self._ended.done():
             self._end(self.session.closed(side, self.peers[side].close_code))
 
-    def overdraw(self) -> None:
-        """End the session for want of budget, once what is being delivered was delivered."""
-        self._overdrawn = True
-        if Side.UPSTREAM not in self._passing_on:
-            self._end(self.session.overdraw())
-
     def _end(self, commands: Commands) -> None:
         for command in commands:
             if isinstance(command, End) and not self._ended.done():
                 self._ended.set_result(command)
 
-    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Let a defect end its session with a code and a traceback; it never hangs."""
+    async def _guard(self, work: Work) -> None:
+        """End the session with a code and a traceback if the work has a defect."""
         try:
             await work()
-        except Exception:  # noqa: BLE001  # whatever it is: it is logged, and both sides are closed
+        except Exception:  # noqa: BLE001  # any defect: it is logged, and both sides are closed
             self._log.exception("session.failed")
             self.stop(InternalError(), upstream_code=CloseCode.INTERNAL_ERROR)
 
     async def _open(self) -> None:
-        if self._ended.done():
-            return
-        for command in self.session.open(self._now()):
-            await self._perform(command)
+        if not self._ended.done():
+            await self._perform_all(iter(self.session.open(self._now())))
 
     async def _relay(self, side: Side, opened: asyncio.Task[None]) -> None:
-        """Relay what one side says until the session ends; then wait until it has closed."""
+        """Relay the messages of one side until the session ends; then wait until it has closed."""
         await asyncio.wait({opened})
         await self._guard(partial(self._carry, side))
-        await self._guard(partial(self._hear_out, side))
+        await self._guard(partial(self._discard, side))
 
     async def _carry(self, side: Side) -> None:
-        await self.peers[side].listen(partial(self._pass_on, side))
+        await self.peers[side].listen(partial(self._receive, side))
         self._lose(side)
 
-    async def _hear_out(self, side: Side) -> None:
-        """Throw away what still comes, but for what it says of usage."""
-        await self.peers[side].listen(partial(self._account, side))
+    async def _discard(self, side: Side) -> None:
+        """Discard the messages that still come, except for the usage that they report."""
+        await self.peers[side].listen(partial(self._receive_late, side))
 
-    def _pass_on(self, side: Side, message: bytes) -> Awaitable[None] | None:
-        """Do what follows from a message, or as much as can be done at once; return the rest."""
+    def _receive(self, side: Side, message: bytes) -> Awaitable[None] | None:
+        """Do the commands that follow from a message; return the rest of them if it takes time."""
         if self._ended.done():
-            return self._account(side, message)
-        commands = self.session.receive(side, message, self._now())
-        for done, command in enumerate(commands):
-            if not self._perform_at_once(command):
-                self._passing_on.add(side)
-                return self._perform_in_turn(side, commands[done:])
+            return self._receive_late(side, message)
+        commands = iter(self.session.receive(side, message, self._now()))
+        for command in commands:
+            if (pending := self._perform(command)) is not None:
+                self._busy.add(side)
+                return self._perform_rest(side, pending, commands)
         return None
 
-    def _perform_at_once(self, command: Command) -> bool:
-        """Do what a command asks for, unless that takes its time; tell whether it is done."""
+    async def _perform_rest(
+        self, side: Side, pending: Awaitable[None], commands: Iterator[Command]
+    ) -> None:
+        """Finish the commands of a message, while no other message of this side is read."""
+        await pending
+        await self._perform_all(commands)
+        self._busy.discard(side)
+        if self._budget_exhausted:
+            self._end(self.session.exhaust_budget())
+
+    async def _perform_all(self, commands: Iterator[Command]) -> None:
+        for command in commands:
+            if (pending := self._perform(command)) is not None:
+                await pending
+
+    def _perform(self, command: Command) -> Awaitable[None] | None:
+        """Do a command; return the rest of it if it takes time."""
         if isinstance(command, Send):
-            return self.peers[command.to].send_at_once(command.message)
+            peer = self.peers[command.to]
+            return None if peer.send_at_once(command.message) else peer.send(command.message)
         match command:
-            case Record() | Pause():
-                return False
+            case Record(report=report):
+                return self._keep(report)
+            case Pause(seconds=seconds):
+                return self._pause(seconds)
             case ObserveFirstAudio(seconds=seconds):
                 own_seconds = monotonic() - self.peers[Side.UPSTREAM].read_at
                 self._observe_first_audio(seconds, own_seconds)
@@ -167,52 +188,30 @@ class Bridge:
                 self._running_tools.add(call)
             case End():
                 self._end((command,))
-        return True
+        return None
 
-    async def _perform_in_turn(self, side: Side, commands: Commands) -> None:
-        """Do what commands ask for, and nothing else of this side meanwhile."""
-        for command in commands:
-            await self._perform(command)
-        self._passing_on.discard(side)
-        if self._overdrawn:
-            self._end(self.session.overdraw())
-
-    async def _perform(self, command: Command) -> None:
-        match command:
-            case Send(to=side, message=message):
-                await self.peers[side].send(message)
-            case Record(report=report):
-                await self._keep(report)
-            case Pause(seconds=seconds):
-                await asyncio.wait({self._ended}, timeout=seconds)
-            case _:
-                self._perform_at_once(command)
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.wait({self._ended}, timeout=seconds)
 
     async def _call(self, call: CallTool) -> None:
-        """Run a tool beside everything else, and pass on what it puts out."""
+        """Run a tool beside everything else, and pass on its output."""
         output = await self._run_tool(call)
-        # From here on it sends, and must not be cancelled.
+        # From here on the task sends, and must not be cancelled.
         self._running_tools.discard(asyncio.current_task())
-        for command in self.session.tool_finished(call, output):
-            await self._perform(command)
+        await self._perform_all(iter(self.session.tool_finished(call, output)))
 
-    async def _settle(self) -> None:
-        """Write down what will not be told of any more."""
-        await self._write_down(self.session.settle(self._now()))
-
-    def _account(self, side: Side, message: bytes) -> Awaitable[None] | None:
+    def _receive_late(self, side: Side, message: bytes) -> Awaitable[None] | None:
         if side is not Side.UPSTREAM:
             return None
-        commands = self.session.overhear(message, self._now())
-        return self._write_down(commands) if commands else None
+        records = self.session.record_late(message, self._now())
+        return self._perform_all(iter(records)) if records else None
 
-    async def _write_down(self, commands: Commands) -> None:
-        for command in commands:
-            if isinstance(command, Record):
-                await self._keep(command.report)
+    async def _record_cut_off(self) -> None:
+        """Record the usage that the upstream will not report any more."""
+        await self._perform_all(iter(self.session.record_cut_off(self._now())))
 
     async def _keep_time(self) -> None:
-        """Wake when the session or a peer wants to be asked what the time means for it."""
+        """Check the deadlines of the session and the liveness of both peers when they are due."""
         now = self._now
         while True:
             self._end(self.session.tick(now()))

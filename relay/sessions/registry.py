@@ -176,7 +176,7 @@ class Registry:
             if self.phase is Phase.STOPPED:
                 _stop(running.bridge)
             if await self._accounts.started(running.beginning(datetime.now(UTC))):
-                running.bridge.overdraw()
+                running.bridge.exhaust_budget()
             end = await running.bridge.run()
         except Exception:  # noqa: BLE001  # a defect in one session must not end another
             self._log.exception("session.failed", session_id=running.session_id)
@@ -191,7 +191,7 @@ class Registry:
         """Write a report to the ledger; end all sessions whose budget is now used up."""
         for exhausted in await self._accounts.used(session_id, report):
             if exhausted in self.running:
-                self.running[exhausted].bridge.overdraw()
+                self.running[exhausted].bridge.exhaust_budget()
 
 
 async def _run_tool(new: NewSession, call: CallTool) -> str:

@@ -120,7 +120,7 @@ def test_a_binary_message_that_could_be_read_as_an_event_passes_neither_way(raw:
 
 
 def test_what_comes_after_the_end_is_not_read() -> None:
-    assert start(binary_audio=BOTH).session.overhear(AUDIO, 0) == ()
+    assert start(binary_audio=BOTH).session.record_late(AUDIO, 0) == ()
 
 
 async def echoes(call: Call) -> None:

@@ -210,8 +210,8 @@ async def test_what_passes_a_budget_is_delivered_whenever_the_budget_is_found_sp
         (session,) = relay.sessions.running.values()
         bridge = session.bridge
 
-        rest = bridge._pass_on(Side.UPSTREAM, json.dumps(done).encode())
-        bridge.overdraw()
+        rest = bridge._receive(Side.UPSTREAM, json.dumps(done).encode())
+        bridge.exhaust_budget()
         assert rest is not None
         await rest
 

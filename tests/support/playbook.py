@@ -17,6 +17,7 @@ from relay.core.reports import Report
 from relay.core.session import Session
 from relay.core.terms import Terms
 from relay.dialects import translated
+from relay.dialects.beta.events import unflattened
 from relay.dialects.translated import GA, Dialect
 
 INSTRUCTIONS = "PLANTED-A PLANTED-B PLANTED-C PLANTED-D PLANTED-E"
@@ -76,6 +77,7 @@ TERMS = Terms(
     audio_rate=2,
     audio_burst_seconds=120,
     events_per_second=200,
+    to_ga=unflattened,
 )
 
 

@@ -68,12 +68,11 @@ def active_error(event_id: str | None) -> Event:
 
 
 def hear(calls: Calls, *events: Event) -> list[Any]:
-    """Let it hear events; return what follows from all of them, decoded."""
-    heard: list[Any] = []
+    """Receive events; return all commands that follow, decoded."""
+    followed: list[Any] = []
     for event in events:
-        calls.show(event)
-        heard += decoded(calls.hear(event))
-    return heard
+        followed += decoded(calls.receive(event)[1])
+    return followed
 
 
 def decoded(commands: CallCommands) -> list[Any]:
@@ -159,7 +158,7 @@ def test_without_tools_of_the_server_every_call_is_the_clients() -> None:
     calls = make(served=frozenset())
     nameless = item_added({"type": "function_call", "id": "item_1", "call_id": "c1"})
 
-    assert calls.show(nameless) is nameless
+    assert calls.receive(nameless)[0] is nameless
     assert hear(calls, created(), item_done(call("c1", "made_up")), done()) == []
 
 
@@ -458,11 +457,11 @@ class World:
             self.relay_sees_active.add(event["response"]["id"])
         if event["type"] == "response.done":
             self.relay_sees_active.discard(event["response"]["id"])
-        shown = self.calls.show(event)
+        shown, followed = self.calls.receive(event)
         if shown is not None:
             assert OURS not in json.dumps(shown)
             self._client_hears(shown)
-        self._perform(self.calls.hear(event))
+        self._perform(followed)
 
     def call_ours(self) -> None:
         self._call(OURS)

@@ -67,7 +67,7 @@ def test_a_delegated_call_may_be_answered_once() -> None:
 def test_a_deleted_item_is_forgotten_and_its_id_is_free() -> None:
     """Agent SDKs replace an item: they delete it and make it again at once, under its id."""
     conversation = Conversation()
-    conversation.heard("item_1")
+    conversation.add_item("item_1")
 
     conversation.note_sent({"type": "conversation.item.delete", "item_id": "item_1"})
 
@@ -88,12 +88,12 @@ def test_only_ids_are_remembered() -> None:
     conversation = Conversation()
     things: list[Any] = [None, 1, ["x"], {}]
     for nothing in things:
-        conversation.heard(nothing)
+        conversation.add_item(nothing)
         conversation.forget(nothing)
-        conversation.responded(nothing)
+        conversation.add_response(nothing)
         conversation.delegate(nothing)
-    conversation.heard("item_1")
+    conversation.add_item("item_1")
     conversation.forget("item_2")
-    conversation.responded("resp_1")
+    conversation.add_response("resp_1")
 
     assert (conversation.items, conversation.responses) == ({"item_1"}, {"resp_1"})

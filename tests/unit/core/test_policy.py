@@ -16,8 +16,8 @@ TURN_DETECTION = frozenset({("audio", "input", "turn_detection")})
 def decide(policy: Policy | None = None, **event: Any) -> Decision:
     """Decide on an event in a conversation with an item, a response and a call."""
     conversation = Conversation()
-    conversation.heard("item_1")
-    conversation.responded("resp_1")
+    conversation.add_item("item_1")
+    conversation.add_response("resp_1")
     conversation.delegate("call_1")
     return (policy or Policy()).decide(event, conversation)
 

@@ -495,13 +495,13 @@ def test_a_response_that_is_cut_off_is_estimated_from_its_audio() -> None:
     play.upstream(type="response.created", response={"id": "resp_1"})
     play.upstream(**SECOND_TO_CLIENT)
 
-    (command,) = play.session.settle(play.now)
+    (command,) = play.session.record_cut_off(play.now)
 
     assert isinstance(command, Record)
     assert (command.report.status, command.report.estimated) == ("cut_off", True)
     assert command.report.tokens == Tokens(input_audio=20, output_audio=20)
     assert play.session.counts.estimated == 1
-    assert play.session.settle(play.now) == ()
+    assert play.session.record_cut_off(play.now) == ()
 
 
 TURN: list[dict[str, Any]] = [
@@ -532,14 +532,14 @@ def test_a_transcription_that_is_cut_off_is_estimated(session: dict[str, Any], m
     for event in TURN:
         assert play.upstream(**event) == [to_client(**event)]
 
-    (command,) = play.session.settle(play.now)
+    (command,) = play.session.record_cut_off(play.now)
 
     assert isinstance(command, Record)
     assert (command.report.model, command.report.status) == (model, "cut_off")
     assert command.report.transcription_seconds == 1.5
     assert play.session.counts.estimated == 1
     assert play.session.counts.responses == {}
-    assert play.session.settle(play.now) == ()
+    assert play.session.record_cut_off(play.now) == ()
 
 
 @pytest.mark.parametrize("kind", [f"{TRANSCRIPTION}.completed", f"{TRANSCRIPTION}.failed"])
@@ -548,7 +548,7 @@ def test_a_transcription_that_is_over_is_not_estimated(kind: str) -> None:
     for event in (*TURN, {"type": kind, "item_id": "item_1"}):
         play.upstream(**event)
 
-    assert play.session.settle(play.now) == ()
+    assert play.session.record_cut_off(play.now) == ()
 
 
 def test_where_nothing_is_transcribed_nothing_is_estimated() -> None:
@@ -556,7 +556,7 @@ def test_where_nothing_is_transcribed_nothing_is_estimated() -> None:
     for event in TURN:
         play.upstream(**event)
 
-    assert play.session.settle(play.now) == ()
+    assert play.session.record_cut_off(play.now) == ()
 
 
 def test_what_was_cleared_is_in_no_turn() -> None:
@@ -567,7 +567,7 @@ def test_what_was_cleared_is_in_no_turn() -> None:
     play.client(**SECOND_TO_UPSTREAM)
     play.upstream(**TURN[-1])
 
-    (command,) = play.session.settle(play.now)
+    (command,) = play.session.record_cut_off(play.now)
 
     assert isinstance(command, Record)
     assert command.report.transcription_seconds == 1.0
@@ -598,7 +598,7 @@ def test_a_session_without_budget_ends_when_what_is_under_way_was_delivered() ->
     play = start()
     play.upstream(type="response.created", response={"id": "resp_1"})
 
-    assert play.session.overdraw() == ()
+    assert play.session.exhaust_budget() == ()
 
     done, end = play.upstream(type="response.done", response={"id": "resp_1"})
     assert done == to_client(type="response.done", response={"id": "resp_1"})
@@ -607,7 +607,7 @@ def test_a_session_without_budget_ends_when_what_is_under_way_was_delivered() ->
 
 
 def test_a_session_without_budget_in_which_nothing_is_under_way_ends_at_once() -> None:
-    (end,) = start().session.overdraw()
+    (end,) = start().session.exhaust_budget()
 
     assert isinstance(end, End)
     assert end.outcome == "budget_exhausted"
@@ -801,10 +801,10 @@ def test_after_the_end_only_usage_is_taken_from_what_the_upstream_says() -> None
     delta = json.dumps(SECOND_TO_CLIENT).encode()
     done = json.dumps({"type": "response.done", "response": {"id": "resp_1", "usage": USAGE}})
 
-    assert session.overhear(delta, 0) == ()
-    assert session.overhear(Binary(b"\x00"), 0) == ()
-    assert session.overhear(b"garbage", 0) == ()
-    (record,) = session.overhear(done.encode(), 0)
+    assert session.record_late(delta, 0) == ()
+    assert session.record_late(Binary(b"\x00"), 0) == ()
+    assert session.record_late(b"garbage", 0) == ()
+    (record,) = session.record_late(done.encode(), 0)
 
     assert isinstance(record, Record)
     assert record.report.tokens == USED

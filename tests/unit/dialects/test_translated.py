@@ -141,7 +141,7 @@ def test_it_can_read_why_its_session_ends() -> None:
         play.session.end(RelayDraining()),
         play.session.tick(10_000.0),
         play.session.closed(Side.UPSTREAM, 1011),
-        play.session.overdraw(),
+        play.session.exhaust_budget(),
     ]
 
     told = [json.loads(end.farewell or b"") for (end,) in ends if isinstance(end, End)]
@@ -197,11 +197,11 @@ def test_a_beta_upstream_is_heard_after_the_end_and_what_it_cut_off_is_settled()
         play.upstream(type="response.created", event_id="e", response=response)
     done = {"type": "response.done", "event_id": "e", "response": BETA_RESPONSE}
 
-    heard = play.session.overhear(json.dumps(done).encode(), 1.0)
+    heard = play.session.record_late(json.dumps(done).encode(), 1.0)
 
     assert [type(command) for command in heard] == [Record]
-    assert len(play.session.settle(2.0)) == 1
-    assert play.session.deadline == 301.0
+    assert len(play.session.record_cut_off(2.0)) == 1
+    assert play.session.deadline == 300.0
 
 
 def test_a_tool_of_the_server_answers_a_beta_upstream() -> None:

@@ -39,9 +39,10 @@ async def relay_until_quiet(upstream: Client, calls: Calls, box: Toolbox) -> lis
     shown: list[Event] = []
     while [event["type"] for event in shown].count("response.done") < 2:
         event = await upstream.hear()
-        if (visible := calls.show(event)) is not None:
+        visible, followed = calls.receive(event)
+        if visible is not None:
             shown.append(visible)
-        await perform(calls.hear(event), upstream, calls, box)
+        await perform(followed, upstream, calls, box)
     return shown
 
 

@@ -1,0 +1,121 @@
+"""The messages of the client, and the commands that follow from them.
+
+Audio is counted and passed on as the bytes it came in. Any other client event is read strictly,
+judged by the policy and encoded again from the value that the policy judged.
+"""
+
+from relay.core.commands import Commands, End, Pause, Send, Side
+from relay.core.errors import EventNotAllowed, InvalidEvent, RelayError
+from relay.core.events import (
+    CLIENT_EVENTS,
+    MAX_ID_CHARS,
+    Binary,
+    Event,
+    Json,
+    decode_client,
+    holds_event,
+    read_append,
+)
+from relay.core.metering import audio_bytes
+from relay.core.policy import AnswerUpdate
+from relay.core.rates import Pace
+from relay.core.session_state import SessionState
+
+CLIENT, UPSTREAM = Side  # a member of an enumeration takes a call to be read from its class
+
+
+class ClientEvents:
+    """Decides on the messages of the client."""
+
+    __slots__ = ("_confirmed", "_counts", "_pace", "_refused", "_state", "_terms")
+
+    def __init__(self, state: SessionState) -> None:
+        terms = state.terms
+        self._state = state
+        self._terms = terms
+        self._counts = state.counts
+        self._confirmed = state.confirmed
+        self._pace = Pace(terms.audio_rate, terms.audio_burst_seconds, terms.events_per_second)
+        self._refused = 0
+
+    def receive(self, raw: bytes, now: float) -> Commands:
+        """Decide on a message."""
+        counts = self._counts
+        before = counts.audio_seconds_to_upstream
+        audio = self._binary_audio(raw) if type(raw) is Binary else read_append(raw)
+        if audio is None:
+            commands = self._decide(raw, now)
+        else:
+            counts.audio_seconds_to_upstream += len(audio) / self._confirmed.input_bytes_per_second
+            commands = (Send(UPSTREAM, raw),)
+        ahead = self._pace.wait_seconds(now, counts.audio_seconds_to_upstream - before)
+        return (*commands, Pause(ahead)) if ahead else commands
+
+    def _binary_audio(self, raw: bytes) -> bytes | None:
+        """Return the audio of a binary message; None if the message may be anything else."""
+        is_audio = CLIENT in self._terms.binary_audio and not holds_event(raw)
+        return raw if is_audio else None
+
+    def _decide(self, raw: bytes, now: float) -> Commands:
+        event: Event = {}
+        try:
+            event = self._terms.to_ga(decode_client(raw))
+            decision = self._terms.policy.decide(event, self._state.conversation)
+        except (InvalidEvent, EventNotAllowed) as refusal:
+            return self._refuse(refusal, event)
+        if isinstance(decision, AnswerUpdate):
+            return self._answer_update(event, now)
+        self._count_stripped(event, decision.event)
+        self._note_sent(decision.event, now)
+        return self._state.calls.forward(decision.event)
+
+    def _answer_update(self, event: Event, now: float) -> Commands:
+        """Answer a ``session.update`` of which every field is closed: SDKs wait for an answer."""
+        self._note_activity(event, now)
+        self._count_stripped(event, {"type": event["type"]})
+        session = self._confirmed.shown()
+        return (self._state.messages.event("session.updated", session=session),)
+
+    def _refuse(self, refusal: RelayError, event: Event) -> Commands:
+        self._refused += 1
+        self._counts.blocked[_label(event.get("type")), refusal.code] += 1
+        event_id = event.get("event_id")
+        usable = isinstance(event_id, str) and len(event_id) <= MAX_ID_CHARS
+        answer = self._state.messages.error(refusal, event_id if usable else None)
+        if self._refused <= self._terms.max_blocked_events:
+            return (answer,)
+        return (End.because(refusal, farewell=answer.message),)
+
+    def _count_stripped(self, asked: Event, kept: Event) -> None:
+        """Count an event that lost closed fields."""
+        if asked != kept:
+            self._counts.blocked[_label(asked["type"]), "field_stripped"] += 1
+
+    def _note_sent(self, event: Event, now: float) -> None:
+        self._state.conversation.note_sent(event)
+        if event["type"] == "input_audio_buffer.append":
+            self._count_base64(event["audio"])
+            return
+        self._note_activity(event, now)
+        if event["type"] == "conversation.item.create":
+            for part in event["item"].get("content", ()):
+                self._count_base64(part.get("audio", ""))
+
+    def _note_activity(self, event: Event, now: float) -> None:
+        self._state.activity.at = now
+        match event["type"]:
+            case "response.create":
+                self._state.request_response(now)
+            case "response.cancel" | "conversation.item.truncate":
+                self._state.activity.interrupt(now)
+
+    def _count_base64(self, audio: str) -> None:
+        sent_bytes = audio_bytes(len(audio), audio.count("="))
+        self._counts.audio_seconds_to_upstream += (
+            sent_bytes / self._confirmed.input_bytes_per_second
+        )
+
+
+def _label(event_type: Json) -> str:
+    """Return an event type as a label: one of a closed set."""
+    return event_type if isinstance(event_type, str) and event_type in CLIENT_EVENTS else "other"

@@ -1,0 +1,283 @@
+"""The messages of the upstream, and the commands that follow from them.
+
+Server events pass as they came, unless their type is in the table at the end of this module.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from relay.core.commands import (
+    NOTHING,
+    CallTool,
+    Commands,
+    End,
+    ObserveFirstAudio,
+    Record,
+    Send,
+    Side,
+)
+from relay.core.errors import BudgetExhausted, UpstreamLost
+from relay.core.events import (
+    Binary,
+    Event,
+    Json,
+    ServerPeek,
+    decode_server,
+    encode,
+    error_of,
+    holds_event,
+    peek,
+)
+from relay.core.first_audio import Wait
+from relay.core.meter import Meter
+from relay.core.metering import audio_bytes
+from relay.core.objects import object_or_empty
+from relay.core.redaction import HIDDEN_EVENTS, redact_error, redact_response
+from relay.core.reports import Report
+from relay.core.session_state import SessionState
+
+CLIENT, UPSTREAM = Side  # a member of an enumeration takes a call to be read from its class
+WAITING = Wait.WAITING  # likewise
+
+ACTIVITY = ("response.", "conversation.item.input_audio_transcription.")
+"""The starts of the server events that count as activity."""
+
+
+class ServerEvents:
+    """Decides on the messages of the upstream."""
+
+    __slots__ = (
+        "_activity",
+        "_budget_exhausted",
+        "_confirmed",
+        "_conversation",
+        "_counts",
+        "_first_audio",
+        "_meter",
+        "_state",
+        "_terms",
+    )
+
+    def __init__(self, state: SessionState) -> None:
+        self._state = state
+        self._terms = state.terms
+        self._counts = state.counts
+        self._confirmed = state.confirmed
+        self._conversation = state.conversation
+        self._activity = state.activity
+        self._first_audio = state.first_audio
+        self._meter = state.meter
+        self._budget_exhausted = False
+
+    def receive(self, raw: bytes, now: float) -> Commands:
+        """Decide on a message."""
+        seen = None if isinstance(raw, Binary) else peek(raw)
+        if seen is None:
+            return self._binary(raw, now)
+        if seen.type == "response.output_audio.delta":
+            return (Send(CLIENT, raw), *self._audio(_delta_bytes(seen), now))
+        if seen.type.startswith(ACTIVITY):
+            self._activity.at = now
+        if seen.type.startswith(HIDDEN_EVENTS):
+            return NOTHING
+        react = self._reactions.get(seen.type)
+        if react is None:
+            return (Send(CLIENT, raw),)
+        try:
+            event = decode_server(raw)
+            return self._unreadable() if event is None else self._react(react, event, raw, now)
+        except RecursionError:
+            return self._unreadable()
+
+    def record_late(self, raw: bytes, now: float) -> Commands:
+        """Return the records of the usage that a message states after the end of the session."""
+        seen = None if isinstance(raw, Binary) else peek(raw)
+        if seen is None or not Meter.reports_usage(seen.type):
+            return NOTHING
+        try:
+            event = decode_server(raw)
+        except RecursionError:
+            return NOTHING
+        return NOTHING if event is None else _record(self._meter.read(event, now))
+
+    def exhaust_budget(self) -> Commands:
+        """End the session when the response that is under way was delivered."""
+        self._budget_exhausted = True
+        return self._end_if_exhausted()
+
+    def _react(self, react: "Reaction", event: Event, raw: bytes, now: float) -> Commands:
+        """Return the commands for tools first, then those for the client.
+
+        The output of another tool may come at any moment after the event.
+        """
+        shown, followed = self._state.calls.receive(event)
+        started = self._announce_started(followed)
+        if shown is None:
+            return (*followed, *started)
+        raw = raw if shown is event else encode(shown)
+        return (*followed, *started, *react(self, shown, raw, now))
+
+    def _announce_started(self, followed: Commands) -> Commands:
+        """Return the events that tell the client which tools start."""
+        names = [command.name for command in followed if isinstance(command, CallTool)]
+        self._counts.tool_calls += len(names)
+        return tuple(
+            event for name in names for event in self._state.messages.tool("started", name)
+        )
+
+    def _unreadable(self) -> Commands:
+        """End the session: the relay cannot redact a message that it cannot read."""
+        error = UpstreamLost(detail="a message that is no event")
+        farewell = self._state.messages.error(error).message
+        return (End.because(error, by="upstream", farewell=farewell),)
+
+    def _binary(self, raw: bytes, now: float) -> Commands:
+        """Pass on binary audio as it came; end the session for any other unreadable message."""
+        may_be_audio = isinstance(raw, Binary) and UPSTREAM in self._terms.binary_audio
+        if not may_be_audio or holds_event(raw):
+            return self._unreadable()
+        return (Send(CLIENT, raw), *self._audio(len(raw), now))
+
+    def _audio(self, length_bytes: int, now: float) -> Commands:
+        """Count audio of the upstream."""
+        seconds = length_bytes / self._confirmed.output_bytes_per_second
+        self._counts.audio_seconds_to_client += seconds
+        self._meter.underway.spoke(seconds)
+        self._activity.play(now, seconds)
+        if self._first_audio.state is not WAITING:
+            return NOTHING
+        waited = self._first_audio.audio(now)
+        self._counts.first_audio_seconds.append(waited)
+        return (ObserveFirstAudio(waited),)
+
+    def _on_session(self, event: Event, _raw: bytes, _now: float) -> Commands:
+        self._confirmed.update(object_or_empty(event, "session"))
+        return (self._state.messages.rewritten(event, session=self._confirmed.shown()),)
+
+    def _on_speech_started(self, event: Event, raw: bytes, now: float) -> Commands:
+        self._activity.interrupt(now)
+        self._meter.untranscribed.began(event)
+        return self._on_item_id(event, raw, now)
+
+    def _on_speech_stopped(self, event: Event, raw: bytes, now: float) -> Commands:
+        self._activity.at = now
+        self._state.request_response(now)
+        self._meter.untranscribed.ended(event)
+        return self._on_item_id(event, raw, now)
+
+    def _on_committed(self, event: Event, raw: bytes, now: float) -> Commands:
+        if self._confirmed.transcriber is not None:
+            self._meter.untranscribed.committed(event, self._counts.audio_seconds_to_upstream)
+        return self._on_item_id(event, raw, now)
+
+    def _on_cleared(self, _event: Event, raw: bytes, _now: float) -> Commands:
+        self._meter.untranscribed.cleared(self._counts.audio_seconds_to_upstream)
+        return (Send(CLIENT, raw),)
+
+    def _on_item_id(self, event: Event, raw: bytes, _now: float) -> Commands:
+        self._conversation.add_item(event.get("item_id"))
+        return (Send(CLIENT, raw),)
+
+    def _on_item(self, event: Event, raw: bytes, _now: float) -> Commands:
+        self._conversation.show(event.get("item"))
+        return (Send(CLIENT, raw),)
+
+    def _on_arguments(self, _event: Event, raw: bytes, _now: float) -> Commands:
+        return (Send(CLIENT, raw),)
+
+    def _on_item_deleted(self, event: Event, raw: bytes, _now: float) -> Commands:
+        self._conversation.forget(event.get("item_id"))
+        return (Send(CLIENT, raw),)
+
+    def _on_call(self, event: Event, raw: bytes, _now: float) -> Commands:
+        self._conversation.delegate(event.get("call_id"))
+        return (Send(CLIENT, raw),)
+
+    def _on_response_created(self, event: Event, raw: bytes, _now: float) -> Commands:
+        response = object_or_empty(event, "response")
+        response_id = response.get("id")
+        if isinstance(response_id, str):
+            self._conversation.add_response(response_id)
+            self._meter.underway.began(response_id, self._counts.audio_seconds_to_upstream)
+        self._first_audio.began()
+        return (self._response(event, response, raw),)
+
+    def _on_response_done(self, event: Event, raw: bytes, now: float) -> Commands:
+        self._first_audio.ended()
+        report = self._meter.response_done(event, now)
+        return (
+            *_record(report),
+            self._response(event, object_or_empty(event, "response"), raw),
+            *self._state.messages.usage(report, self._counts),
+            *self._end_if_exhausted(),
+        )
+
+    def _end_if_exhausted(self) -> Commands:
+        if not self._budget_exhausted or self._meter.underway:
+            return NOTHING
+        error = BudgetExhausted()
+        return (End.because(error, farewell=self._state.messages.error(error).message),)
+
+    def _response(self, event: Event, response: Event, raw: bytes) -> Send:
+        """Pass a response on as it came, unless a part of it is hidden from the client."""
+        shown = redact_response(response, self._terms.persona_words)
+        return Send(CLIENT, raw if shown == response else encode(event | {"response": shown}))
+
+    def _on_transcription(self, event: Event, raw: bytes, now: float) -> Commands:
+        return (*_record(self._meter.transcribed(event, now)), Send(CLIENT, raw))
+
+    def _on_transcription_failed(self, event: Event, _raw: bytes, _now: float) -> Commands:
+        error = object_or_empty(event, "error")
+        self._meter.count_error(error)
+        self._meter.untranscribed.reported(event)
+        return (Send(CLIENT, encode(event | {"error": self._redacted(error)})),)
+
+    def _on_error(self, event: Event, _raw: bytes, _now: float) -> Commands:
+        error = {"type": "server_error", **error_of(event)}
+        self._meter.count_error(error)
+        if str(error.get("event_id")).startswith(self._terms.relay_ids):
+            return NOTHING
+        return (self._state.messages.rewritten(event, error=self._redacted(error)),)
+
+    def _redacted(self, error: Mapping[str, Json]) -> Event:
+        return redact_error(error, self._terms.persona_words)
+
+    _reactions: ClassVar[Mapping[str, "Reaction"]] = {
+        "session.created": _on_session,
+        "session.updated": _on_session,
+        "transcription_session.created": _on_session,
+        "transcription_session.updated": _on_session,
+        "input_audio_buffer.speech_started": _on_speech_started,
+        "input_audio_buffer.speech_stopped": _on_speech_stopped,
+        "input_audio_buffer.committed": _on_committed,
+        "input_audio_buffer.cleared": _on_cleared,
+        "conversation.item.created": _on_item,
+        "conversation.item.added": _on_item,
+        "conversation.item.done": _on_item,
+        "conversation.item.retrieved": _on_item,
+        "conversation.item.deleted": _on_item_deleted,
+        "conversation.item.input_audio_transcription.completed": _on_transcription,
+        "conversation.item.input_audio_transcription.failed": _on_transcription_failed,
+        "response.created": _on_response_created,
+        "response.done": _on_response_done,
+        "response.output_item.added": _on_item,
+        "response.output_item.done": _on_item,
+        "response.function_call_arguments.delta": _on_arguments,
+        "response.function_call_arguments.done": _on_call,
+        "error": _on_error,
+    }
+    """Server events that the relay reads; all others pass as they came."""
+
+
+Reaction = Callable[[ServerEvents, Event, bytes, float], Commands]
+
+
+def _record(report: Report | None) -> Commands:
+    return NOTHING if report is None else (Record(report),)
+
+
+def _delta_bytes(delta: ServerPeek) -> int:
+    """Return the length of the audio in a delta, from its base64."""
+    quoted = memoryview(delta.delta)
+    chars, padding = len(quoted) - len('""'), bytes(quoted[-4:]).count(b"=")
+    return audio_bytes(chars, padding)
