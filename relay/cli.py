@@ -169,15 +169,15 @@ def _demo(given: argparse.Namespace) -> None:
 
 def _simulate(given: argparse.Namespace) -> None:
     from relay import simulator  # noqa: PLC0415  # as above
-    from relay.simulator import speech, standin  # noqa: PLC0415  # as above
+    from relay.simulator import fallback, speech  # noqa: PLC0415  # as above
 
     try:
         text = given.script.read_text() if given.script else "[]"
         script = simulator.Script.load(text)
     except simulator.InvalidScript as invalid:
         raise WrongUsage(f"{given.script}: {invalid}") from None
-    senses = speech.load() if speech.is_installed() else standin.SENSES
-    application = simulator.create_app(api_key=given.api_key, script=script, senses=senses)
+    engines = speech.load() if speech.is_installed() else fallback.ENGINES
+    application = simulator.create_app(api_key=given.api_key, script=script, engines=engines)
     host, port = given.host or "127.0.0.1", SIMULATOR_PORT if given.port is None else given.port
     print(f"relay: the local upstream listens on http://{host}:{port}/v1", file=sys.stderr)
     web.run_app(application, host=host, port=port, print=None, access_log=None)

@@ -1,4 +1,4 @@
-"""The demo: the relay in front of the local upstream, with nothing to configure and no key."""
+"""The demo: the relay in front of the local upstream, without configuration and without a key."""
 
 import asyncio
 import socket
@@ -14,17 +14,17 @@ from relay.config.loading import load
 from relay.config.models import Config
 from relay.demo import tools
 from relay.simulator import speech
-from relay.simulator.standin import SENSES
+from relay.simulator.fallback import ENGINES
 
 CONFIG = Path(__file__).parent / "relay.yaml"
 LOOPBACK = "127.0.0.1"
 
 
 async def run(config: Config, listener: socket.socket, log: Logger, host: str, port: int) -> None:
-    """Serve until asked to stop; the relay is ready once the local upstream has its models.
+    """Serve until a signal stops it; the relay is ready when the local upstream has its models.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: The relay cannot listen on this address.
     """
     ready = asyncio.Event()
     application = app.create_app(config, log, ready=ready.is_set)
@@ -35,13 +35,18 @@ async def run(config: Config, listener: socket.socket, log: Logger, host: str, p
 def reserve() -> socket.socket:
     """Return a socket with a free port of loopback, for the local upstream.
 
-    It listens at once, so that who connects while the models load waits, and is not refused.
+    It listens at once: a client that connects while the models load waits, and is not refused.
     """
     return socket.create_server((LOOPBACK, 0))
 
 
 def configuration(listener: socket.socket, data: str) -> Config:
-    """Return the demo's configuration: the local upstream at this socket, its data in a folder."""
+    """Return the demo's configuration.
+
+    Args:
+        listener: The socket of the local upstream.
+        data: The folder for the ledger.
+    """
     address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     return load(CONFIG, {"UPSTREAM": f"{address}/v1", "TOOLS": address, "DATA": data})
 
@@ -50,7 +55,7 @@ def configuration(listener: socket.socket, data: str) -> Config:
 async def _local_upstream(
     config: Config, listener: socket.socket, ready: asyncio.Event
 ) -> AsyncIterator[None]:
-    """Start the local upstream while the relay is listening already."""
+    """Start the local upstream in the background; stop it at the end of the block."""
     async with asyncio.TaskGroup() as tasks:
         starting = tasks.create_task(_start(config, listener, ready))
         yield
@@ -58,8 +63,8 @@ async def _local_upstream(
 
 
 async def _start(config: Config, listener: socket.socket, ready: asyncio.Event) -> None:
-    senses = await asyncio.to_thread(speech.load) if speech.is_installed() else SENSES
-    application = simulator.create_app(senses=senses, replies=tuple(_replies(config)))
+    engines = await asyncio.to_thread(speech.load) if speech.is_installed() else ENGINES
+    application = simulator.create_app(engines=engines, replies=tuple(_replies(config)))
     application.router.add_post("/opening_hours", tools.opening_hours)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
@@ -71,9 +76,9 @@ async def _start(config: Config, listener: socket.socket, ready: asyncio.Event) 
         await runner.cleanup()
 
 
-def _replies(config: Config) -> Iterator[simulator.Reply]:
-    """Yield what the personas script for the local upstream."""
+def _replies(config: Config) -> Iterator[simulator.ScriptedReply]:
+    """Yield the replies that the personas define for the local upstream."""
     for persona in config.personas.values():
         for reply in persona.demo:
             instructions = str(persona.session.get("instructions", ""))
-            yield simulator.Reply.of(reply.when, reply.say, instructions=instructions)
+            yield simulator.ScriptedReply.of(reply.when, reply.say, instructions=instructions)

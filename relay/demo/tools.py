@@ -1,4 +1,4 @@
-"""What the demo's personas look up: one tool behind http, one in Python."""
+"""The tools of the demo's personas: one is called over HTTP, one is a Python function."""
 
 from typing import Literal
 

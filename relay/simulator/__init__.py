@@ -1,15 +1,15 @@
 """The local upstream: a server that speaks the Realtime API on this machine, without a key.
 
-It keeps the whole GA protocol over real WebSockets, so that clients, relays and their tests have
-something to talk to. It is no model: it answers by rules, and says so.
+It implements the GA protocol over real WebSockets, for clients, relays and their tests. It is not
+a language model: it answers by fixed rules, and says so in its first message.
 
-``create_app`` is the door to it; run what it returns as any aiohttp application.
+``create_app`` returns the server as an aiohttp application.
 """
 
-from relay.simulator.mind import Reply
+from relay.simulator.engines import SpeechEngines
 from relay.simulator.observation import Connected, Disconnected, Observation, Received, Sent
+from relay.simulator.responder import ScriptedReply
 from relay.simulator.script import InvalidScript, Script
-from relay.simulator.senses import Senses
 from relay.simulator.server import create_app
 
 __all__ = [
@@ -18,9 +18,9 @@ __all__ = [
     "InvalidScript",
     "Observation",
     "Received",
-    "Reply",
     "Script",
-    "Senses",
+    "ScriptedReply",
     "Sent",
+    "SpeechEngines",
     "create_app",
 ]

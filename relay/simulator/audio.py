@@ -1,6 +1,6 @@
-"""Audio as bytes: G.711 in both laws, and the step between its 8 kHz and the 24 kHz inside.
+"""Conversion between the API's audio formats and 24 kHz PCM; G.711 has 8 kHz.
 
-The standard library's ``audioop`` did this until Python 3.13; numpy is not required here.
+The standard library's ``audioop`` did this until Python 3.13. The base install has no numpy.
 All PCM is mono, signed 16-bit, little-endian.
 """
 
@@ -8,7 +8,7 @@ import sys
 from array import array
 from functools import cache
 
-from relay.simulator.errors import Json
+from relay.simulator.json_text import Json
 
 SAMPLE_RATE = 24_000
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
@@ -17,17 +17,17 @@ _SIGN = 0x80
 
 
 def milliseconds(pcm_bytes: int) -> int:
-    """Return how long so many bytes of PCM last."""
+    """Return the duration of ``pcm_bytes`` bytes of PCM."""
     return pcm_bytes * 1000 // BYTES_PER_SECOND
 
 
 def pcm_bytes(duration_ms: int) -> int:
-    """Return how many bytes of PCM last so long; whole samples."""
+    """Return the number of bytes of PCM that last ``duration_ms``; whole samples."""
     return duration_ms * SAMPLE_RATE // 1000 * 2
 
 
 def decode(data: bytes, audio_format: Json) -> bytes:
-    """Return 24 kHz PCM of what came in a format of the API."""
+    """Return 24 kHz PCM from audio in a format of the API."""
     kind = audio_format["type"]
     if kind == "audio/pcm":
         return data
@@ -44,7 +44,7 @@ def encode(pcm: bytes, audio_format: Json) -> bytes:
 
 
 def samples(pcm: bytes) -> "array[int]":
-    """Return the samples; an odd last byte is left out."""
+    """Return the samples; an odd last byte is dropped."""
     values = array("h", pcm[: len(pcm) // 2 * 2])
     if sys.byteorder == "big":
         values.byteswap()
@@ -60,7 +60,7 @@ def pcm(values: "array[int]") -> bytes:
 
 
 def _upsample(values: list[int]) -> bytes:
-    """Draw a line between each two samples."""
+    """Triple the sample rate by linear interpolation."""
     out = array("h", bytes(2 * _RATIO * len(values)))
     following = [*values[1:], values[-1]] if values else []
     out[0::3] = array("h", values)
@@ -70,7 +70,7 @@ def _upsample(values: list[int]) -> bytes:
 
 
 def _downsample(data: bytes) -> list[int]:
-    """Average each three samples: a low-pass filter that is good enough for a telephone."""
+    """Return the mean of each three samples: a low-pass filter, good enough for a telephone."""
     values = samples(data)
     whole = len(values) // _RATIO * _RATIO
     return [
@@ -87,7 +87,7 @@ def _decoding(kind: str) -> tuple[int, ...]:
 
 @cache
 def _encoding(kind: str) -> bytes:
-    """Return the nearest code for every value of the upper 14 bits, the most that G.711 keeps."""
+    """Return the nearest code for each value of the upper 14 bits: G.711 keeps no more bits."""
     by_value = sorted((value, byte) for byte, value in enumerate(_decoding(kind)))
     codes = bytearray()
     position = 0

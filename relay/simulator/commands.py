@@ -1,64 +1,81 @@
-"""What a session asks of those who can wait, send and compute: it does none of it itself."""
+"""Commands of a session: sending, waiting and computing are the work of the ``SessionRunner``."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from relay.simulator.conversation import Item
-from relay.simulator.errors import Json
+from relay.simulator.json_text import Json
 from relay.simulator.response import Response
+from relay.simulator.server_events import event
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Send an event, after some time if it says so."""
+class SendEvent:
+    """Send an event, ``after_seconds`` from now."""
 
     event: Json
     after_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Tell of each frame how probably it is speech; answered by ``Session.hear``."""
+class DetectSpeech:
+    """Compute for each frame the probability of speech; answer with ``frame_scored``."""
 
     frames: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Weigh:
-    """Make out what was said so far in a turn that may be over; by ``Session.weighed``."""
+class TranscribeTurn:
+    """Transcribe the audio of a turn that may be over; answer with ``turn_transcribed``."""
 
-    turn: str
+    turn_id: str
     pcm: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
-    """Make out what was said in a part of an item; answered by ``Session.heard``."""
+class TranscribeItem:
+    """Transcribe the audio of a content part; answer with ``item_transcribed``."""
 
     item: Item
     index: int
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Begin to give a response; all that it answers to has been heard."""
+class StartResponse:
+    """Start to stream a response; all audio in its prompt is transcribed. ``finish`` ends it."""
 
     response: Response
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
-    """Stop giving a response; the client knows already."""
+class StopResponse:
+    """Stop streaming a response; the client already has its ``response.done``."""
 
     response: Response
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close the connection, once all that was said before is sent."""
-
-    code: int
-    reason: str
+Command = SendEvent | DetectSpeech | TranscribeTurn | TranscribeItem | StartResponse | StopResponse
 
 
-Command = Send | Score | Weigh | Listen | Answer | Halt | Close
+@dataclass(slots=True)
+class CommandQueue:
+    """The commands that one input to a session leads to, in order."""
+
+    _commands: list[Command] = field(default_factory=list)
+
+    def add(self, *commands: Command) -> None:
+        """Add commands."""
+        self._commands += commands
+
+    def send(self, type_: str, **fields: object) -> None:
+        """Add a command that sends an event of this type."""
+        self.add(SendEvent(event(type_, **fields)))
+
+    def send_all(self, events: Iterable[Json]) -> None:
+        """Add commands that send the events."""
+        self.add(*map(SendEvent, events))
+
+    def take(self) -> list[Command]:
+        """Return all commands, and remove them."""
+        commands, self._commands = self._commands, []
+        return commands

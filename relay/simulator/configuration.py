@@ -1,25 +1,22 @@
-"""What a session is set to: the defaults, and updates that apply as a whole or not at all.
+"""The configuration of a session: its defaults, and updates that apply completely or not at all.
 
-Settings are never changed in place: an update makes new ones.
+A configuration is never changed in place: an update makes a new one.
 """
 
 from typing import Any
 
-from relay.simulator.errors import Json, Refused
+from relay.simulator.api_names import REASONING_MODELS, TURNLESS_TRANSCRIPTION_MODEL
+from relay.simulator.errors import Refused
+from relay.simulator.json_text import Json
 from relay.simulator.schema import Choice
-from relay.simulator.vocabulary import (
-    REALTIME_SESSION,
-    REASONING_MODELS,
-    TRANSCRIPTION_SESSION,
-    TURNLESS_TRANSCRIPTION_MODEL,
-)
+from relay.simulator.session_shapes import REALTIME_SESSION, TRANSCRIPTION_SESSION
 
 DEFAULT_INSTRUCTIONS = (
     "You are a helpful, witty, and friendly AI. Act like a human, but remember that you are not "
-    "one. Talk quickly. These are the default instructions: nobody has set others yet."
+    "one. Talk quickly. These are the default instructions: no others are set yet."
 )
 _PCM: Json = {"type": "audio/pcm", "rate": 24000}
-# The documentation says 500 ms of silence; session.created has been seen with 200.
+# The documentation says 500 ms of silence; a session.created of the API had 200.
 _SERVER_VAD: Json = {
     "type": "server_vad",
     "threshold": 0.5,
@@ -31,8 +28,8 @@ _TURN_DETECTION: dict[str, Json] = {
     "server_vad": {**_SERVER_VAD, "idle_timeout_ms": None, **_ANSWERING},
     "semantic_vad": {"type": "semantic_vad", "eagerness": "auto", **_ANSWERING},
 }
-# Where the type decides which other fields there are, another type starts afresh.
-_FRESH: dict[str | None, Json] = {
+# The type decides which other fields an object has, so a new type starts from these defaults.
+_DEFAULTS_BY_TYPE: dict[str | None, Json] = {
     "server_vad": _TURN_DETECTION["server_vad"],
     "semantic_vad": _TURN_DETECTION["semantic_vad"],
     "audio/pcm": _PCM,
@@ -44,7 +41,7 @@ _REASONING_ONLY = ("reasoning", "parallel_tool_calls")
 
 
 def new_realtime(session_id: str, model: str, *, expires_at: int) -> Json:
-    """Return what a conversation is set to before anybody sets anything."""
+    """Return the default configuration of a conversation."""
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -68,7 +65,7 @@ def new_realtime(session_id: str, model: str, *, expires_at: int) -> Json:
 
 
 def new_transcription(session_id: str, *, expires_at: int) -> Json:
-    """Return what a transcription session is set to before anybody sets anything."""
+    """Return the default configuration of a transcription session."""
     return {
         "type": "transcription",
         "object": "realtime.transcription_session",
@@ -88,17 +85,17 @@ def _new_input(turn_detection: Json) -> Json:
     }
 
 
-def updated(current: Json, update: Json, *, has_spoken: bool, is_speaking: bool) -> Json:
-    """Return the settings with the update applied; nested objects merge.
+def updated(current: Json, update: Json, *, has_assistant_audio: bool, is_responding: bool) -> Json:
+    """Return the configuration with the update applied; nested objects merge.
 
     Args:
-        current: The settings so far; they are not changed.
-        update: What the client sent as ``session``.
-        has_spoken: The voice is fixed, since there is assistant audio.
-        is_speaking: The speed is fixed, since a response is running.
+        current: The configuration before; it is not changed.
+        update: The ``session`` of the client event.
+        has_assistant_audio: Assistant audio exists, so the voice is fixed.
+        is_responding: A response is running, so the speed is fixed.
 
     Raises:
-        Refused: Something in the update is wrong, so nothing of it counts.
+        Refused: A part of the update is wrong, so no part of it applies.
     """
     _check_kind(current, update)
     _SHAPES[current["type"]].check(update, "session")
@@ -106,7 +103,9 @@ def updated(current: Json, update: Json, *, has_spoken: bool, is_speaking: bool)
     changed["audio"] = _merge(current["audio"], update.get("audio", {}))
     if current["type"] == "realtime":
         _check_realtime(current, changed, update)
-        _check_output(current, changed, has_spoken=has_spoken, is_speaking=is_speaking)
+        _check_output(
+            current, changed, has_assistant_audio=has_assistant_audio, is_responding=is_responding
+        )
     _check_turnless(changed)
     return changed
 
@@ -127,7 +126,7 @@ def _check_kind(current: Json, update: object) -> None:
 
 
 def _merge(old: object, new: object) -> Any:
-    """Return ``new`` over ``old``."""
+    """Return ``new``; for objects, ``old`` with the fields of ``new``."""
     if not isinstance(new, dict):
         return new
     base = _base(old if isinstance(old, dict) else {}, new)
@@ -135,9 +134,9 @@ def _merge(old: object, new: object) -> Any:
 
 
 def _base(old: Json, new: Json) -> Json:
-    """Return what stays where ``new`` is silent: what was, or the defaults of another type."""
+    """Return the values of fields that ``new`` does not have: the old ones, or a new type's."""
     kind = new.get("type", old.get("type"))
-    return old if kind == old.get("type") else _FRESH.get(kind, old)
+    return old if kind == old.get("type") else _DEFAULTS_BY_TYPE.get(kind, old)
 
 
 def _check_realtime(current: Json, changed: Json, update: Json) -> None:
@@ -161,11 +160,13 @@ def _check_realtime(current: Json, changed: Json, update: Json) -> None:
         )
 
 
-def _check_output(current: Json, changed: Json, *, has_spoken: bool, is_speaking: bool) -> None:
+def _check_output(
+    current: Json, changed: Json, *, has_assistant_audio: bool, is_responding: bool
+) -> None:
     before, after = current["audio"]["output"], changed["audio"]["output"]
-    if has_spoken and after["voice"] != before["voice"]:
+    if has_assistant_audio and after["voice"] != before["voice"]:
         raise Refused("cannot_update_voice", param="session.audio.output.voice")
-    if is_speaking and after["speed"] != before["speed"]:
+    if is_responding and after["speed"] != before["speed"]:
         raise Refused(
             "invalid_value",
             param="session.audio.output.speed",
@@ -174,9 +175,9 @@ def _check_output(current: Json, changed: Json, *, has_spoken: bool, is_speaking
 
 
 def _check_turnless(changed: Json) -> None:
-    hearing = changed["audio"]["input"]
-    model = (hearing["transcription"] or {}).get("model")
-    if model == TURNLESS_TRANSCRIPTION_MODEL and hearing["turn_detection"] is not None:
+    audio_input = changed["audio"]["input"]
+    model = (audio_input["transcription"] or {}).get("model")
+    if model == TURNLESS_TRANSCRIPTION_MODEL and audio_input["turn_detection"] is not None:
         raise Refused(
             "invalid_value",
             param="session.audio.input.turn_detection",

@@ -1,4 +1,4 @@
-"""What was said so far: items in an order, as clients see them and with their sound."""
+"""The items of a conversation in their order, with their audio."""
 
 import base64
 import binascii
@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from relay.simulator import audio
-from relay.simulator.errors import Json, Refused
+from relay.simulator.errors import Refused
 from relay.simulator.ids import new_id
+from relay.simulator.json_text import Json
 
 ROOT = "root"
-# What an assistant message calls its parts, whichever spelling it came in.
+# The names that an assistant message has for its parts; clients also send the other names.
 _PART_TYPES = {"text": "output_text", "audio": "output_audio"}
 
 
@@ -20,16 +21,16 @@ class Item:
     """One item.
 
     Attributes:
-        json: The item as the API shows it; never with audio.
-        sounds: 24 kHz PCM by index of the content part.
-        words: What was made out in the user's audio, by index of the content part.
-        is_committed: It came by the input audio buffer; only such audio is transcribed for the
-            client.
+        json: The item as the API shows it, always without audio.
+        audio: 24 kHz PCM by index of the content part.
+        transcripts: The transcripts of the user's audio, by index of the content part.
+        is_committed: It came through the input audio buffer; only the transcript of such audio is
+            sent to the client.
     """
 
     json: Json
-    sounds: dict[int, bytearray] = field(default_factory=dict)
-    words: dict[int, str] = field(default_factory=dict)
+    audio: dict[int, bytearray] = field(default_factory=dict)
+    transcripts: dict[int, str] = field(default_factory=dict)
     is_committed: bool = False
 
     @property
@@ -44,41 +45,41 @@ class Item:
 
     @property
     def role(self) -> str | None:
-        """Who speaks, if it is a message."""
+        """The speaker, if it is a message."""
         return self.json.get("role")
 
     @property
-    def unheard(self) -> list[int]:
-        """The parts with the user's audio whose words are not known yet."""
+    def untranscribed(self) -> list[int]:
+        """The indices of the parts with user audio that has no transcript yet."""
         if self.role != "user":
             return []
-        return [index for index in self.sounds if index not in self.words]
+        return [index for index in self.audio if index not in self.transcripts]
 
     @property
     def text(self) -> str:
-        """All that was written or said in it."""
+        """Its whole text, transcripts included."""
         parts = enumerate(self.json.get("content", ()))
         return " ".join(filter(None, (self._text_of(index, part) for index, part in parts)))
 
     def _text_of(self, index: int, part: Json) -> str:
-        return self.words.get(index) or part.get("text") or part.get("transcript") or ""
+        return self.transcripts.get(index) or part.get("text") or part.get("transcript") or ""
 
-    def show(self) -> Json:
-        """Return the item as it is now, without audio."""
+    def as_json(self) -> Json:
+        """Return a copy of the item as it is now, without audio."""
         return copy.deepcopy(self.json)
 
-    def show_with_audio(self, formats: Json) -> Json:
-        """Return the item with its audio, user audio and assistant audio each in its format."""
-        shown = self.show()
+    def as_json_with_audio(self, formats: Json) -> Json:
+        """Return a copy with audio: the user's in the input format, else in the output format."""
+        item = self.as_json()
         audio_format = formats["output" if self.role == "assistant" else "input"]["format"]
-        for index, pcm in self.sounds.items():
+        for index, pcm in self.audio.items():
             data = audio.encode(bytes(pcm), audio_format)
-            shown["content"][index]["audio"] = base64.b64encode(data).decode()
-        return shown
+            item["content"][index]["audio"] = base64.b64encode(data).decode()
+        return item
 
 
 @dataclass(slots=True)
-class Conversation:
+class SimulatedConversation:
     """The items of a session, in their order."""
 
     id: str = field(default_factory=lambda: new_id("conv"))
@@ -94,7 +95,7 @@ class Conversation:
         """Return the item.
 
         Raises:
-            Refused: There is none; with the given code.
+            Refused: There is no such item; with the given code.
         """
         for item in self._items:
             if item.id == item_id:
@@ -112,10 +113,10 @@ class Conversation:
         return self._items[index - 1].id if index else None
 
     def add(self, item: Item, *, after: str | None = None) -> None:
-        """Put an item at the end, or after another; after ``root`` is at the beginning.
+        """Add an item at the end, or after another item; ``root`` stands for the beginning.
 
         Raises:
-            Refused: The id is taken, the other item is unknown, or an output has no call.
+            Refused: The id exists, the other item is unknown, or an output has no call.
         """
         if item.id in self:
             raise Refused("item_already_exists", param="item.id", item_id=item.id)
@@ -141,68 +142,67 @@ class Conversation:
             raise Refused("invalid_tool_call_id", param="item.call_id", call_id=call_id)
 
     def delete(self, item_id: str) -> None:
-        """Forget an item.
+        """Remove an item.
 
         Raises:
-            Refused: There is none.
+            Refused: There is no such item.
         """
         self._items.remove(self.find(item_id, "item_delete_invalid_item_id"))
 
     def truncate(self, item_id: str, index: int, audio_end_ms: int) -> None:
-        """Cut an assistant's audio where the user stopped to hear it; its transcript goes too.
+        """Cut an assistant's audio after the played part, and remove its transcript.
 
         Raises:
             Refused: There is no such audio, or it is shorter.
         """
         item = self.find(item_id, "item_truncate_invalid_item_id")
-        if item.role != "assistant" or index not in item.sounds:
+        if item.role != "assistant" or index not in item.audio:
             raise Refused(
                 "invalid_value", param="item_id", problem="only assistant audio can be truncated"
             )
-        sound = item.sounds[index]
-        length_ms = audio.milliseconds(len(sound))
+        pcm = item.audio[index]
+        length_ms = audio.milliseconds(len(pcm))
         if audio_end_ms > length_ms:
             raise Refused(
                 "invalid_value",
                 param="audio_end_ms",
                 problem=f"Audio content of {length_ms}ms is already shorter than {audio_end_ms}ms",
             )
-        del sound[audio.pcm_bytes(audio_end_ms) :]
+        del pcm[audio.pcm_bytes(audio_end_ms) :]
         item.json["content"][index]["transcript"] = ""
 
 
 def item_of(event_item: Json, input_format: Json) -> Item:
-    """Return the item that a client asks for, with an id if it brought none.
+    """Return the item of a client event, with a new id if it has none.
 
     Raises:
         Refused: Its audio is not base64.
     """
-    shown = copy.deepcopy(event_item)
-    shown = {"id": new_id("item"), **shown, "status": "completed"}
-    if shown["type"] == "function_call":
-        shown.setdefault("call_id", new_id("call"))
-    item = Item(shown)
-    for index, part in enumerate(shown.get("content", ())):
+    fields = {"id": new_id("item"), **copy.deepcopy(event_item), "status": "completed"}
+    if fields["type"] == "function_call":
+        fields.setdefault("call_id", new_id("call"))
+    item = Item(fields)
+    for index, part in enumerate(fields.get("content", ())):
         part["type"] = _PART_TYPES.get(part["type"], part["type"])
         if part["type"] == "input_audio":
             data = decode_base64(part.pop("audio"), f"item.content[{index}].audio")
-            item.sounds[index] = bytearray(audio.decode(data, input_format))
+            item.audio[index] = bytearray(audio.decode(data, input_format))
             part.setdefault("transcript", None)
     return item
 
 
-def spoken_item(item_id: str, pcm: bytes) -> Item:
-    """Return the user message that is made of committed audio."""
+def committed_item(item_id: str, pcm: bytes) -> Item:
+    """Return the user message with the committed audio."""
     content = [{"type": "input_audio", "transcript": None}]
-    shown = {"id": item_id, "type": "message", "status": "completed", "role": "user"}
-    return Item({**shown, "content": content}, {0: bytearray(pcm)}, is_committed=True)
+    message = {"id": item_id, "type": "message", "status": "completed", "role": "user"}
+    return Item({**message, "content": content}, {0: bytearray(pcm)}, is_committed=True)
 
 
 def decode_base64(text: str, param: str) -> bytes:
     """Return the bytes.
 
     Raises:
-        Refused: It is not base64.
+        Refused: The text is not base64.
     """
     try:
         return base64.b64decode(text, validate=True)

@@ -1,9 +1,9 @@
-"""Which function somebody wants, and with which arguments, from the words alone."""
+"""Selects functions and their arguments from the words of an utterance alone."""
 
 import re
 from collections.abc import Iterable
 
-from relay.simulator.errors import Json
+from relay.simulator.json_text import Json
 
 _COMMON_WORDS = (
     "a about all an and any are as at be by can could do does for from get give go has have how i "
@@ -22,31 +22,30 @@ _DAYS = (
     *("today", "tomorrow", "tonight"),
 )
 _BEFORE_NAMES = r"(?:in|for|at|to|of|about|named|called|from|on)"
-_NAME_WORDS, _MENTION, _OPTION = 2, 1, 2
+_NAME_WEIGHT, _DESCRIPTION_WEIGHT, _OPTION_WEIGHT = 2, 1, 2
 
 
-def relevance(tool: Json, said: str) -> int:
-    """Return how much what was said is about the function."""
-    spoken = _words(said)
+def relevance(tool: Json, utterance: str) -> int:
+    """Return a score: how closely the utterance matches the function."""
+    words = _words(utterance)
     name = _words(tool["name"])
-    about = _words(tool.get("description", "")) - name
+    description = _words(tool.get("description", "")) - name
     options = {option for _, schema in _properties(tool) for option in _options(schema)}
-    named = len(spoken & name) * _NAME_WORDS
     return (
-        named
-        + len(spoken & about) * _MENTION
-        + _OPTION * any(_mentions(said, option) for option in options)
+        len(words & name) * _NAME_WEIGHT
+        + len(words & description) * _DESCRIPTION_WEIGHT
+        + any(_mentions(utterance, option) for option in options) * _OPTION_WEIGHT
     )
 
 
-def arguments_for(tool: Json, said: str) -> Json:
-    """Return arguments taken from what was said; what is not required stays out if unsaid."""
+def arguments_for(tool: Json, utterance: str) -> Json:
+    """Return arguments from the utterance; an optional one is left out if it is not found."""
     required = _schema(tool).get("required", ())
     found = {}
     for name, schema in _properties(tool):
-        value = _find(name, schema, said)
+        value = _find(name, schema, utterance)
         if value is None and name in required:
-            value = _make_do(schema, said)
+            value = _substitute(schema, utterance)
         if value is not None:
             found[name] = value
     return found
@@ -66,46 +65,48 @@ def _options(schema: Json) -> list[str]:
     return [option for option in schema.get("enum", ()) if isinstance(option, str)]
 
 
-def _find(name: str, schema: Json, said: str) -> object:
-    """Return what was said for a parameter; None if nothing was."""
+def _find(name: str, schema: Json, utterance: str) -> object:
+    """Return the value of a parameter in the utterance, or None."""
     if options := _options(schema):
-        return next((option for option in options if _mentions(said, option)), None)
+        return next((option for option in options if _mentions(utterance, option)), None)
     match schema.get("type"):
         case "integer":
-            number = _number(said)
+            number = _number(utterance)
             return None if number is None else int(number)
         case "number":
-            return _number(said)
+            return _number(utterance)
         case "string":
-            return _day(said) if _words(name) & {"day", "date", "weekday"} else _name(said)
+            return (
+                _day(utterance) if _words(name) & {"day", "date", "weekday"} else _name(utterance)
+            )
     return None
 
 
-def _make_do(schema: Json, said: str) -> object:
-    """Return something for a parameter that must be there."""
+def _substitute(schema: Json, utterance: str) -> object:
+    """Return a value for a required parameter that is not in the utterance."""
     if options := _options(schema):
         return options[0]
     substitutes = {"integer": 0, "number": 0, "boolean": True, "array": [], "object": {}}
-    return substitutes.get(str(schema.get("type")), said)
+    return substitutes.get(str(schema.get("type")), utterance)
 
 
-def _number(said: str) -> float | None:
-    if digits := re.search(r"-?\d+(?:\.\d+)?", said):
+def _number(utterance: str) -> float | None:
+    if digits := re.search(r"-?\d+(?:\.\d+)?", utterance):
         value = float(digits[0])
         return int(value) if value.is_integer() else value
     return next(
-        (_NUMBERS[word] for word in re.findall(r"\w+", said.lower()) if word in _NUMBERS), None
+        (_NUMBERS[word] for word in re.findall(r"\w+", utterance.lower()) if word in _NUMBERS), None
     )
 
 
-def _day(said: str) -> str | None:
-    return next((day for day in _DAYS if day in said.lower()), None)
+def _day(utterance: str) -> str | None:
+    return next((day for day in _DAYS if day in utterance.lower()), None)
 
 
-def _name(said: str) -> str | None:
-    """Return the last thing that a preposition points at: Paris, in "the weather in Paris?"."""
+def _name(utterance: str) -> str | None:
+    """Return the words after the last preposition: Paris, in "the weather in Paris?"."""
     names = re.findall(
-        rf"\b{_BEFORE_NAMES}\s+(?!{_BEFORE_NAMES}\b)([^,.?!;]+)", said, re.IGNORECASE
+        rf"\b{_BEFORE_NAMES}\s+(?!{_BEFORE_NAMES}\b)([^,.?!;]+)", utterance, re.IGNORECASE
     )
     if not names:
         return None
@@ -113,18 +114,18 @@ def _name(said: str) -> str | None:
     return re.sub(r"^(?:the|a|an|my)\s+|\s+please$", "", last.strip(), flags=re.IGNORECASE) or None
 
 
-def _mentions(said: str, option: str) -> bool:
-    spoken = re.escape(option.replace("_", " "))
-    return re.search(rf"\b{spoken}\b", said.replace("_", " "), re.IGNORECASE) is not None
+def _mentions(utterance: str, option: str) -> bool:
+    words = re.escape(option.replace("_", " "))
+    return re.search(rf"\b{words}\b", utterance.replace("_", " "), re.IGNORECASE) is not None
 
 
 def _words(text: str) -> set[str]:
-    """Return the words that mean something, in their plain form."""
+    """Return the stems of all words that are not common words."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
-    return set(_plain(word for word in re.findall(r"[a-z]+", apart.lower()) if word not in _COMMON))
+    return set(_stems(word for word in re.findall(r"[a-z]+", apart.lower()) if word not in _COMMON))
 
 
-def _plain(words: Iterable[str]) -> Iterable[str]:
-    """Cut what English hangs on its words, so that ``booking`` is about ``book``."""
+def _stems(words: Iterable[str]) -> Iterable[str]:
+    """Remove the endings of English words, so that ``booking`` matches ``book``."""
     for word in words:
         yield re.sub(r"(?:ings?|ed|e?s|e)$", "", word) if len(word) > len("hours") - 1 else word

@@ -1,4 +1,4 @@
-"""What the server can tell a test, or anybody who watches: who came, what was said both ways."""
+"""Observations that the server reports: connections, and the messages of both directions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A client came; ``session_id`` names its session in all that follows.
+    """A client connected.
 
     Attributes:
+        session_id: The id of its session in all further observations.
         target: The path and query of the request.
-        headers: Of the request, names in lower case.
+        headers: The headers of the request, names in lower case.
     """
 
     session_id: str
@@ -20,7 +21,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message came from the client."""
+    """The client sent a message."""
 
     session_id: str
     message: str | bytes
@@ -28,7 +29,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message went to the client."""
+    """The server sent a message."""
 
     session_id: str
     message: str | bytes
@@ -39,7 +40,8 @@ class Disconnected:
     """The connection ended.
 
     Attributes:
-        code: The client's close code; the server's own, if it closed.
+        session_id: The id of the session.
+        code: The close code of the side that closed first; None without one.
     """
 
     session_id: str
@@ -50,5 +52,5 @@ Observation = Connected | Received | Sent | Disconnected
 Observer = Callable[[Observation], None]
 
 
-def unobserved(_: Observation) -> None:
-    """Watch nothing."""
+def ignore(_: Observation) -> None:
+    """Do nothing: the observer of a server without another one."""

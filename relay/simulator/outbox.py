@@ -1,69 +1,76 @@
-"""What is to go to one client, in order; the only one who writes to its socket takes from here.
+"""The messages that wait for one client, in order; only the ``SocketWriter`` takes from here.
 
-A send must not be cancelled, nor two of them wait at once (aiohttp 3.14 loses track of who
-waits), so everything that is sent, pings included, goes through one writer.
+A send must not be cancelled, and two sends must not wait at the same time: aiohttp 3.14 loses
+track of the waiting tasks. Therefore one writer sends all messages, also pings.
 """
 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from relay.simulator.commands import Close
-
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextFrame:
     """A text message."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
+class BinaryFrame:
     """A binary message."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class PingFrame:
     """A ping."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Pong:
+class PongFrame:
     """The answer to a ping."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """Nothing, for some time."""
+class CloseFrame:
+    """Start the closing handshake."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Send nothing for ``seconds``."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Nothing, ever again."""
+    """Send nothing more; the connection stays open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The end of the TCP connection, without a word."""
+    """End the TCP connection without a close frame."""
 
 
-Entry = Text | Binary | Ping | Pong | Pause | Stall | Drop | Close
+Frame = TextFrame | BinaryFrame | PingFrame | PongFrame
+Entry = Frame | Delay | Stall | CloseFrame | Drop
 
 
 class Outbox:
-    """A queue that says when it is too full.
+    """A queue with a limit that producers can wait for.
 
     Args:
-        max_bytes: Of text and binary that may wait before it is.
+        max_bytes: The size of text and binary above which the queue is too full.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -75,7 +82,7 @@ class Outbox:
         self._has_room.set()
 
     def put(self, *entries: Entry) -> None:
-        """Put something at the end. Never waits: who can wait awaits ``room`` first."""
+        """Add entries at the end. Never waits: a producer that can wait awaits ``room`` first."""
         for entry in entries:
             self._waiting.append(entry)
             self._waiting_bytes += _size(entry)
@@ -85,11 +92,11 @@ class Outbox:
             self._filled.set()
 
     async def room(self) -> None:
-        """Wait until it is not too full. Canceling it is safe."""
+        """Wait until the queue is not too full. Canceling it is safe."""
         await self._has_room.wait()
 
     async def take(self) -> Entry:
-        """Wait for what is first, and take it out. Canceling it is safe."""
+        """Wait for the first entry, remove it and return it. Canceling it is safe."""
         await self._filled.wait()
         entry = self._waiting.popleft()
         self._waiting_bytes -= _size(entry)
@@ -102,8 +109,8 @@ class Outbox:
 
 def _size(entry: Entry) -> int:
     match entry:
-        case Text(text):
+        case TextFrame(text):
             return len(text)
-        case Binary(data):
+        case BinaryFrame(data):
             return len(data)
     return 0

@@ -1,10 +1,11 @@
-"""A small language to say what JSON may look like, with the API's words for what does not.
+"""Shapes of JSON values: they check a value, and report errors with the API's messages.
 
-A shape checks a value and raises ``Refused`` with the path of the first thing that is wrong.
+A shape raises ``Refused`` with the path of the first wrong value.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from relay.simulator.errors import Refused
@@ -13,37 +14,41 @@ _SHOWN_CHARACTERS = 64
 
 
 class Shape(Protocol):
-    """Says what a value may look like."""
+    """The values that are allowed."""
 
     def check(self, value: object, path: str) -> None:
         """Accept the value.
 
+        Args:
+            value: A decoded JSON value.
+            path: The place of the value in the event, for the error.
+
         Raises:
-            Refused: The value, or something inside it, is not what it should be.
+            Refused: The value, or a value inside it, is not allowed.
         """
         ...
 
 
-def _expected(what: str, path: str) -> Refused:
-    return Refused("invalid_value", param=path, problem=f"expected {what}")
+def _expected(description: str, path: str) -> Refused:
+    return Refused("invalid_value", param=path, problem=f"expected {description}")
 
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """Whatever JSON can say."""
+    """Any JSON value."""
 
     def check(self, value: object, path: str) -> None:
         """Accept every value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class String:
     """A string."""
 
     max_length: int | None = None
 
     def check(self, value: object, path: str) -> None:
-        """Accept a string that is not too long."""
+        """Accept a string of at most ``max_length`` characters."""
         if not isinstance(value, str):
             raise _expected("a string", path)
         if self.max_length is not None and len(value) > self.max_length:
@@ -51,7 +56,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class Boolean:
     """True or false."""
 
     def check(self, value: object, path: str) -> None:
@@ -62,18 +67,24 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number within bounds, both inclusive."""
+    """A number within bounds, both inclusive.
+
+    Attributes:
+        low: The smallest number.
+        high: The largest number.
+        whole: Only integers are allowed.
+    """
 
     low: float
     high: float
     whole: bool = False
 
     def check(self, value: object, path: str) -> None:
-        """Accept a number within the bounds; a boolean is none."""
+        """Accept a number within the bounds; a boolean is not a number."""
         kinds = int if self.whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds):
             raise _expected("an integer" if self.whole else "a number", path)
-        # Written so that NaN, which compares false with everything, is refused.
+        # NaN compares false with every number, so this form refuses it.
         if not self.low <= value <= self.high:
             raise _expected(f"a value from {self.low} to {self.high}", path)
 
@@ -96,14 +107,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list whose members have one shape."""
+    """A list; all its members have one shape."""
 
     member: Shape
     max_length: int | None = None
     min_length: int = 0
 
     def check(self, value: object, path: str) -> None:
-        """Accept a list of the right length, whose members are all accepted."""
+        """Accept a list of the right length if each member is accepted."""
         if not isinstance(value, list):
             raise _expected("an array", path)
         if len(value) < self.min_length:
@@ -116,20 +127,20 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """An object with free keys, whose values have one shape."""
+    """An object with any keys; all its values have one shape."""
 
     member: Shape
     max_length: int | None = None
     max_key_length: int | None = None
 
     def check(self, value: object, path: str) -> None:
-        """Accept an object of the right size, whose values are all accepted."""
+        """Accept an object of the right size if each key and value is accepted."""
         if not isinstance(value, dict):
             raise _expected("an object", path)
         if self.max_length is not None and len(value) > self.max_length:
             raise _expected(f"at most {self.max_length} pairs", path)
         for key, member in value.items():
-            Text(self.max_key_length).check(key, path)
+            String(self.max_key_length).check(key, path)
             self.member.check(member, f"{path}.{key}")
 
 
@@ -140,8 +151,13 @@ class Object:
     fields: Mapping[str, Shape]
     required: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, *required: str, **fields: Shape) -> "Object":
+        """Return the shape of an object with these fields."""
+        return cls(MappingProxyType(fields), required)
+
     def check(self, value: object, path: str) -> None:
-        """Accept an object that has what is required and nothing that is unknown."""
+        """Accept an object that has all required fields and no unknown field."""
         if not isinstance(value, dict):
             raise _expected("an object", path)
         prefix = f"{path}." if path else ""
@@ -156,7 +172,7 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """One of several objects; the field ``tag`` says which."""
+    """One of several objects: the value of the field ``tag`` selects the shape."""
 
     kinds: Mapping[str, Object]
     tag: str = "type"
@@ -183,19 +199,34 @@ class Nullable:
     shape: Shape
 
     def check(self, value: object, path: str) -> None:
-        """Accept null, and what the shape accepts."""
+        """Accept null, and each value that the shape accepts."""
         if value is not None:
             self.shape.check(value, path)
 
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """A scalar, or an object: what is an object is held to the second shape."""
+    """A scalar of one shape, or an object or list of another."""
 
     scalar: Shape
     compound: Shape
 
     def check(self, value: object, path: str) -> None:
-        """Accept what the shape for this kind of value accepts."""
+        """Accept each value that the shape for its kind accepts."""
         shape = self.compound if isinstance(value, dict | list) else self.scalar
         shape.check(value, path)
+
+
+ANYTHING = Anything()
+BOOLEAN = Boolean()
+STRING = String()
+
+
+def one_of(*values: str) -> Choice:
+    """Return the shape of one of these strings."""
+    return Choice(values)
+
+
+def tagged(kinds: Mapping[str, Object], tag: str = "type") -> Tagged:
+    """Return the shape of an object of one of these kinds."""
+    return Tagged(MappingProxyType(dict(kinds)), tag)

@@ -1,8 +1,8 @@
-"""Trouble on demand: a list of rules that say when something is to go wrong, and how.
+"""Fault injection: a list of rules that define which fault happens at which point.
 
 A rule is data, in YAML or JSON: ``{on: session.updated, do: delay, seconds: 1.5}``.
 ``on`` is ``connect``, the type of a client event (before it is handled) or the type of a server
-event (before it is sent). ``docs/simulator.md`` has them all.
+event (before it is sent). ``docs/simulator.md`` lists all actions.
 """
 
 import base64
@@ -16,109 +16,118 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from relay.simulator.commands import Close
+from relay.simulator.api_names import SERVER_EVENTS
 from relay.simulator.conversation import decode_base64
-from relay.simulator.errors import Json, Refused
-from relay.simulator.outbox import Binary, Drop, Entry, Pause, Stall, Text
-from relay.simulator.response import event
-from relay.simulator.schema import Anything, Choice, ListOf, MapOf, Number, Object, Shape, Tagged
-from relay.simulator.schema import Text as TextShape
-from relay.simulator.vocabulary import CLIENT_EVENTS, SERVER_EVENTS
+from relay.simulator.errors import Refused
+from relay.simulator.event_shapes import CLIENT_EVENTS
+from relay.simulator.json_text import Json
+from relay.simulator.outbox import BinaryFrame, CloseFrame, Delay, Drop, Entry, Stall, TextFrame
+from relay.simulator.schema import (
+    ANYTHING,
+    STRING,
+    Choice,
+    ListOf,
+    MapOf,
+    Number,
+    Object,
+    Shape,
+    tagged,
+)
+from relay.simulator.server_events import event
 
 CONNECT = "connect"
-_TEXT = TextShape()
-# Codes that may not be sent are trouble too.
+# A close code that RFC 6455 does not allow is a fault too.
 _CODE = Number(0, 65535, whole=True)
 _ON = Choice((CONNECT, *CLIENT_EVENTS, *SERVER_EVENTS))
 
 
 class InvalidScript(ValueError):
-    """The script cannot be read; says what is wrong with it."""
+    """The script cannot be read; the message states the problem."""
 
 
 class _Base64:
-    """Bytes, as base64."""
+    """Bytes in base64."""
 
     def check(self, value: object, path: str) -> None:
-        """Accept what can be decoded."""
-        _TEXT.check(value, path)
+        """Accept a string that can be decoded."""
+        STRING.check(value, path)
         decode_base64(str(value), path)
 
 
 def _rule(**fields: Shape) -> Object:
     count = Number(0, 2**31, whole=True)
-    common: dict[str, Shape] = {"on": _ON, "do": _TEXT, "skip": count, "times": count}
-    return Object(MappingProxyType({**common, **fields}), required=("on",))
+    common: dict[str, Shape] = {"on": _ON, "do": STRING, "skip": count, "times": count}
+    return Object.of("on", **common, **fields)
 
 
 _BEFORE_THE_HANDSHAKE = frozenset({"delay", "stall", "drop", "refuse"})
-_ERROR = {"code": _TEXT, "message": _TEXT, "type": _TEXT}
+_ERROR = {"code": STRING, "message": STRING, "type": STRING}
 ACTIONS: Mapping[str, Object] = MappingProxyType(
     {
         "delay": _rule(seconds=Number(0, 3600)),
         "stall": _rule(),
         "ignore": _rule(),
         "refuse": _rule(status=Number(400, 599, whole=True), **_ERROR),
-        "error": _rule(param=_TEXT, close=_CODE, **_ERROR),
+        "error": _rule(param=STRING, close=_CODE, **_ERROR),
         "fail": _rule(**_ERROR),
-        "close": _rule(code=_CODE, reason=_TEXT),
+        "close": _rule(code=_CODE, reason=STRING),
         "drop": _rule(),
         "send": _rule(
-            event=MapOf(Anything()),
+            event=MapOf(ANYTHING),
             pad_bytes=Number(0, 2**26, whole=True),
-            text=_TEXT,
+            text=STRING,
             binary=_Base64(),
         ),
     }
 )
-_RULES = ListOf(Tagged(ACTIONS, tag="do"))
+_RULES = ListOf(tagged(ACTIONS, tag="do"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rule:
-    """One thing that goes wrong.
+class FaultRule:
+    """One fault.
 
     Attributes:
-        on: The point at which it does.
-        do: What happens.
-        skip: How often the point is passed unharmed first, in each session.
-        times: How often it happens in all; always, if it is None.
-        words: What else the rule says.
+        on: The point of the fault: ``connect``, or the type of an event.
+        do: The action, a key of ``ACTIONS``.
+        skip: The number of times that each session passes the point without the fault first.
+        times: The number of faults in all sessions together; None means no limit.
+        options: The other keys of the rule.
     """
 
     on: str
     do: str
     skip: int = 0
     times: int | None = None
-    words: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def error(self) -> Json:
-        """The error that it speaks of, as in the API's ``error`` objects."""
+        """The error of the rule, as in the API's ``error`` objects."""
         defaults = {"type": "server_error", "code": "server_error", "message": "Trouble on demand."}
-        return {name: self.words.get(name, default) for name, default in defaults.items()}
+        return {name: self.options.get(name, default) for name, default in defaults.items()}
 
     @property
     def status(self) -> int:
         """The HTTP status of a refusal."""
-        return int(self.words.get("status", 503))
+        return int(self.options.get("status", 503))
 
     @property
     def seconds(self) -> float:
-        """How long a delay takes."""
-        return float(self.words.get("seconds", 1.0))
+        """The duration of a delay."""
+        return float(self.options.get("seconds", 1.0))
 
     def entries(self, client_event_id: str | None = None) -> list[Entry]:
-        """Return what is to be sent."""
+        """Return the entries for the outbox."""
         match self.do:
             case "delay":
-                return [Pause(self.seconds)]
+                return [Delay(self.seconds)]
             case "stall":
                 return [Stall()]
             case "drop":
                 return [Drop()]
             case "close":
-                return [Close(self.words.get("code", 1011), self.words.get("reason", ""))]
+                return [CloseFrame(self.options.get("code", 1011), self.options.get("reason", ""))]
             case "error":
                 return self._error_entries(client_event_id)
             case "send":
@@ -126,20 +135,22 @@ class Rule:
         return []
 
     def _error_entries(self, client_event_id: str | None) -> list[Entry]:
-        error = {**self.error, "param": self.words.get("param"), "event_id": client_event_id}
-        told: list[Entry] = [Text(json.dumps(event("error", error=error)))]
-        if "close" in self.words:
-            told.append(Close(self.words["close"], f"{error['type']}.{error['code']}"))
-        return told
+        error = {**self.error, "param": self.options.get("param"), "event_id": client_event_id}
+        entries: list[Entry] = [TextFrame(json.dumps(event("error", error=error)))]
+        if "close" in self.options:
+            entries.append(CloseFrame(self.options["close"], f"{error['type']}.{error['code']}"))
+        return entries
 
     def _message(self) -> Entry:
-        if "binary" in self.words:
-            return Binary(base64.b64decode(self.words["binary"]))
-        if "text" in self.words:
-            return Text(self.words["text"])
-        padding = {"padding": "x" * self.words["pad_bytes"]} if "pad_bytes" in self.words else {}
-        given = self.words.get("event", {"type": "simulator.unknown"})
-        return Text(json.dumps({**event("simulator.unknown"), **given, **padding}))
+        if "binary" in self.options:
+            return BinaryFrame(base64.b64decode(self.options["binary"]))
+        if "text" in self.options:
+            return TextFrame(self.options["text"])
+        padding = (
+            {"padding": "x" * self.options["pad_bytes"]} if "pad_bytes" in self.options else {}
+        )
+        given = self.options.get("event", {"type": "simulator.unknown"})
+        return TextFrame(json.dumps({**event("simulator.unknown"), **given, **padding}))
 
 
 def _check(rules: object) -> None:
@@ -160,18 +171,18 @@ def _can_happen(on: str, do: str) -> bool:
 
 
 class Script:
-    """The rules of a server; it counts how often each has happened."""
+    """The rules of a server, and a count of the faults of each rule."""
 
-    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+    def __init__(self, rules: Iterable[FaultRule] = ()) -> None:
         self._rules = tuple(rules)
-        self._happened: Counter[Rule] = Counter()
+        self._faults: Counter[FaultRule] = Counter()
 
     @classmethod
     def load(cls, text: str) -> "Script":
-        """Return the script that a YAML text holds.
+        """Return the script in a YAML text.
 
         Raises:
-            InvalidScript: It is not YAML, or not a script.
+            InvalidScript: The text is not YAML, or not a script.
         """
         try:
             rules = YAML(typ="safe", pure=True).load(text)
@@ -182,45 +193,50 @@ class Script:
             raise InvalidScript(refused.message) from refused
         return cls(_rule_of(rule) for rule in rules or ())
 
-    def begin(self) -> "Trouble":
-        """Return what goes wrong in a new session."""
-        return Trouble(self)
+    def begin(self) -> "SessionScript":
+        """Return the script for a new session."""
+        return SessionScript(self)
 
     @property
-    def is_quiet(self) -> bool:
-        """Nothing ever goes wrong."""
+    def is_empty(self) -> bool:
+        """Whether it has no rules."""
         return not self._rules
 
-    def at(self, point: str, passed: int) -> list[Rule]:
-        """Return what happens at a point that was passed so often before, and count it."""
-        happening = [
+    def rules_at(self, point: str, passed: int) -> list[FaultRule]:
+        """Return the rules that apply at a point, and count their faults.
+
+        Args:
+            point: ``connect``, or the type of an event.
+            passed: The number of times that the session has passed the point before.
+        """
+        rules = [
             rule
             for rule in self._rules
             if rule.on == point
             and passed >= rule.skip
-            and (rule.times is None or self._happened[rule] < rule.times)
+            and (rule.times is None or self._faults[rule] < rule.times)
         ]
-        self._happened.update(happening)
-        return happening
+        self._faults.update(rules)
+        return rules
 
 
-class Trouble:
-    """What goes wrong in one session."""
+class SessionScript:
+    """The script in one session: it counts how often the session passes each point."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
         self._passed: Counter[str] = Counter()
-        self.is_quiet = script.is_quiet
+        self.is_empty = script.is_empty
 
-    def at(self, point: str) -> list[Rule]:
-        """Return what happens at this point."""
-        if self.is_quiet:
+    def rules_at(self, point: str) -> list[FaultRule]:
+        """Return the rules that apply at this point, and count that it was passed."""
+        if self.is_empty:
             return []
         passed = self._passed[point]
         self._passed[point] += 1
-        return self._script.at(point, passed)
+        return self._script.rules_at(point, passed)
 
 
-def _rule_of(words: Json) -> Rule:
-    common = {name: words[name] for name in ("on", "do", "skip", "times") if name in words}
-    return Rule(**common, words={k: v for k, v in words.items() if k not in common})
+def _rule_of(rule: Json) -> FaultRule:
+    common = {name: rule[name] for name in ("on", "do", "skip", "times") if name in rule}
+    return FaultRule(**common, options={k: v for k, v in rule.items() if k not in common})

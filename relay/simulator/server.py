@@ -1,4 +1,4 @@
-"""The aiohttp application: who may connect, and to what; a ``Connection`` does the rest."""
+"""The aiohttp application: it checks the handshake, then a ``SessionConnection`` takes over."""
 
 import asyncio
 import secrets
@@ -9,21 +9,22 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from relay.simulator.connection import Connection, Means
+from relay.simulator.api_names import MODELS
+from relay.simulator.connection import SessionConnection
+from relay.simulator.context import ServerContext
+from relay.simulator.engines import SpeechEngines
 from relay.simulator.errors import Refused
-from relay.simulator.mind import Mind, Reply
-from relay.simulator.observation import Connected, Observer, unobserved
-from relay.simulator.script import CONNECT, InvalidScript, Script, Trouble
-from relay.simulator.senses import Senses
-from relay.simulator.session import Session
-from relay.simulator.standin import SENSES
-from relay.simulator.vocabulary import MODELS
+from relay.simulator.fallback import ENGINES
+from relay.simulator.observation import Connected, Observer, ignore
+from relay.simulator.responder import Responder, ScriptedReply
+from relay.simulator.script import CONNECT, InvalidScript, Script, SessionScript
+from relay.simulator.session import SimulatedSession
 
 SUBPROTOCOL = "realtime"
 KEY_SUBPROTOCOL = "openai-insecure-api-key."
 BETA_SUBPROTOCOL = "openai-beta."
 BETA_HEADER = "OpenAI-Beta"
-# An append may hold 15 MiB of audio, which is 20 MiB of base64, and JSON around it.
+# An append may contain 15 MiB of audio: 20 MiB of base64, and JSON around it.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 SESSION_SECONDS = 3600.0
 PACE = 3.0
@@ -34,41 +35,41 @@ _TRANSCRIPTION = "transcription"
 def create_app(
     *,
     api_key: str | None = None,
-    replies: Sequence[Reply] = (),
+    replies: Sequence[ScriptedReply] = (),
     script: Script | None = None,
-    senses: Senses = SENSES,
-    observer: Observer = unobserved,
+    engines: SpeechEngines = ENGINES,
+    observer: Observer = ignore,
     session_seconds: float = SESSION_SECONDS,
     pace: float = PACE,
 ) -> web.Application:
     """Return a server of the Realtime API, at ``/v1/realtime``.
 
     Args:
-        api_key: The only key that is taken; without one, every key is, and none.
-        replies: Scripted answers; the first that fits is given.
-        script: What goes wrong.
-        senses: What it hears and speaks with.
-        observer: Is told of every message, both ways.
-        session_seconds: How long a session may last.
-        pace: How many seconds of audio are sent in a second, after the first.
+        api_key: The only valid key; if it is None, all keys are valid, also none.
+        replies: Scripted replies; the first one that matches is given.
+        script: The faults to inject.
+        engines: The speech engines.
+        observer: Called with each connection and each message of both directions.
+        session_seconds: The maximum duration of a session.
+        pace: The seconds of audio that are sent in a second, after the first second.
     """
-    # More threads than cores: a long sentence must not keep a short one waiting.
-    executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="senses")
-    means = Means(
-        mind=Mind(tuple(replies)),
-        senses=senses,
+    # More threads than cores: a short sentence must not wait for a long one.
+    executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="speech")
+    context = ServerContext(
+        responder=Responder(tuple(replies)),
+        engines=engines,
         executor=executor,
         pace=pace,
         session_seconds=session_seconds,
         observer=observer,
     )
-    endpoint = _Endpoint(api_key, script or Script(), means, set())
+    endpoint = _Endpoint(api_key, script or Script(), context, set())
 
     async def threads(_: web.Application) -> AsyncIterator[None]:
         yield
         executor.shutdown(wait=False, cancel_futures=True)
 
-    # A handler is cancelled when its client is gone, so that nobody waits for a client that left.
+    # aiohttp cancels a handler when its client disconnects, so that no handler waits for it.
     app = web.Application(handler_args={"handler_cancellation": True})
     app.router.add_get("/v1/realtime", endpoint.serve)
     app.on_shutdown.append(endpoint.stop)
@@ -78,36 +79,36 @@ def create_app(
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """Takes the handshakes of one application."""
+    """Answers the handshakes of one application."""
 
     api_key: str | None
     script: Script
-    means: Means
-    connections: set[Connection]
+    context: ServerContext
+    connections: set[SessionConnection]
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer the handshake and serve the client.
 
-        The API answers 101 first and says then, in band, that a key or a model is no good.
+        The API answers 101 first, and sends the error for a wrong key or model afterwards.
         """
         if "call_id" in request.query:
             return _refusal(404, "call_id_not_found", "No call with this id was found.")
-        trouble, refused = self._trouble(request)
-        if (refusal := await _meet_trouble_on_connect(trouble, request)) is not None:
+        script, refused = self._script_of(request)
+        if (refusal := await _inject_on_connect(script, request)) is not None:
             return refusal
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,),
-            compress=False,  # base64 of noise does not get smaller
+            compress=False,  # base64 of audio does not get smaller
             autoclose=False,
             autoping=False,
             max_msg_size=MAX_MESSAGE_BYTES,
         )
         await socket.prepare(request)
-        session = Session(
+        session = SimulatedSession(
             model=None if _transcribes(request) else request.query.get("model", ""),
-            expires_at=int(time.time() + self.means.session_seconds),
+            expires_at=int(time.time() + self.context.session_seconds),
         )
-        self.means.observer(
+        self.context.observer(
             Connected(
                 session.id,
                 request.path_qs,
@@ -115,14 +116,14 @@ class _Endpoint:
             )
         )
         transport = request.transport
-        if transport is not None:  # otherwise the client has left already
+        if transport is not None:  # None: the client has disconnected already
             await self._run(
-                Connection(socket, transport, session, trouble, self.means),
+                SessionConnection(socket, transport, session, script, self.context),
                 refused or self._refused(request),
             )
         return socket
 
-    async def _run(self, connection: Connection, refused: Refused | None) -> None:
+    async def _run(self, connection: SessionConnection, refused: Refused | None) -> None:
         self.connections.add(connection)
         try:
             await connection.run(refused)
@@ -130,11 +131,11 @@ class _Endpoint:
             self.connections.remove(connection)
 
     async def stop(self, _: web.Application) -> None:
-        """Tell everybody that the server goes away."""
+        """Close all connections with 1001."""
         for connection in self.connections:
             connection.stop(1001, "The server is shutting down.")
 
-    def _trouble(self, request: web.Request) -> tuple[Trouble, Refused | None]:
+    def _script_of(self, request: web.Request) -> tuple[SessionScript, Refused | None]:
         if "script" not in request.query:
             return self.script.begin(), None
         try:
@@ -143,7 +144,7 @@ class _Endpoint:
             return Script().begin(), Refused("invalid_script", param="script", problem=str(error))
 
     def _refused(self, request: web.Request) -> Refused | None:
-        """Return why the client is not served, in the order in which the API finds out."""
+        """Return the error of the handshake, or None; the order of the checks is the API's."""
         offered = _subprotocols(request)
         if BETA_HEADER in request.headers or any(p.startswith(BETA_SUBPROTOCOL) for p in offered):
             return Refused("beta_api_shape_disabled")
@@ -181,9 +182,9 @@ def _is_key(expected: str, given: str) -> bool:
     return secrets.compare_digest(expected.encode(), given.encode(errors="surrogateescape"))
 
 
-async def _meet_trouble_on_connect(trouble: Trouble, request: web.Request) -> web.Response | None:
-    """Let happen what is to happen before the handshake is answered."""
-    for rule in trouble.at(CONNECT):
+async def _inject_on_connect(script: SessionScript, request: web.Request) -> web.Response | None:
+    """Inject the faults before the answer to the handshake; return a refusal, if there is one."""
+    for rule in script.rules_at(CONNECT):
         match rule.do:
             case "delay":
                 await asyncio.sleep(rule.seconds)

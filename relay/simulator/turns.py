@@ -1,33 +1,41 @@
-"""Where a turn begins and ends, and the audio that belongs to it.
+"""Turn detection: the beginning and the end of each turn, and its audio.
 
-Time is the audio's own: it stands still when no audio comes, as it does in the API.
+All times are positions in the audio: without audio, no time passes, as in the API.
 """
 
+import re
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from relay.simulator.audio import milliseconds, pcm_bytes
-from relay.simulator.errors import Json, Refused
+from relay.simulator.errors import Refused
+from relay.simulator.json_text import Json
 
 FRAME_BYTES = pcm_bytes(20)
 MIN_COMMIT_MS = 100
-# What was said before the user spoke up is kept for a commit by hand, but not for ever.
+# Audio outside a turn is kept for a commit by the client, but only this much.
 _MAX_SILENCE_BYTES = pcm_bytes(30_000)
-# Speech goes on a little below the threshold at which it began, so that it is not chopped up.
+# Speech ends at a lower probability than it begins, so that a fading word does not end the turn.
 _HYSTERESIS = 0.15
 _SEMANTIC_THRESHOLD = 0.5
 _SEMANTIC_PREFIX_MS = 300
+_UNFINISHED_WORDS = (
+    "a an and as at because but by for from if in is like of on or so than that the then to um "
+    "umm uh uhm er hmm well when where which who with"
+)
+_UNFINISHED = frozenset(_UNFINISHED_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """The user speaks. ``start_ms`` includes the padding."""
+    """The user began to speak. ``start_ms`` includes the padding."""
 
     start_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechPaused:
-    """The user may be done: what was said decides whether to wait."""
+    """The user may have finished: the words decide whether the turn is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class SpeechStopped:
 
 @dataclass(frozen=True, slots=True)
 class IdleTimeout:
-    """Nobody has spoken for too long."""
+    """The user has not spoken for ``idle_timeout_ms``."""
 
     start_ms: int
     end_ms: int
@@ -49,33 +57,38 @@ TurnEvent = SpeechStarted | SpeechPaused | SpeechStopped | IdleTimeout
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long semantic turn detection waits: before it weighs the words, and at most."""
+class SemanticTiming:
+    """The waiting times of semantic turn detection.
+
+    Attributes:
+        pause_ms: The silence after which the words are examined.
+        max_ms: The silence after which the turn is over in any case.
+    """
 
     pause_ms: int
     max_ms: int
 
 
-_PATIENCE = {
-    "low": Patience(800, 8_000),
-    "medium": Patience(500, 4_000),
-    "auto": Patience(500, 4_000),
-    "high": Patience(300, 2_000),
+_TIMING_BY_EAGERNESS = {
+    "low": SemanticTiming(800, 8_000),
+    "medium": SemanticTiming(500, 4_000),
+    "auto": SemanticTiming(500, 4_000),
+    "high": SemanticTiming(300, 2_000),
 }
 
 
 @dataclass(slots=True)
 class TurnDetection:
-    """The settings of one session, both kinds brought to the same terms.
+    """The settings of one session; both types of detection have the same attributes.
 
     Attributes:
-        threshold: The probability from which on it is speech.
-        prefix_ms: How much audio before the speech belongs to the turn.
-        pause_ms: The silence after which the words are weighed; never, if it is None.
+        threshold: The lowest probability that counts as speech.
+        prefix_ms: The audio before the speech that belongs to the turn.
+        pause_ms: The silence after which the words are examined; None means never.
         silence_ms: The silence after which the turn is over.
-        idle_ms: How long nobody may speak after a response; for ever, if it is None.
-        create_response: The end of a turn asks for a response.
-        interrupt_response: Speech cancels the response that is running.
+        idle_ms: The silence after a response that triggers ``IdleTimeout``; None means never.
+        create_response: The end of a turn starts a response.
+        interrupt_response: Speech cancels the running response.
     """
 
     threshold: float
@@ -88,20 +101,20 @@ class TurnDetection:
 
     @classmethod
     def of(cls, settings: Json) -> "TurnDetection":
-        """Return the detection that ``turn_detection`` of a session asks for."""
-        answering = {
+        """Return the detection for the ``turn_detection`` of a session."""
+        responses = {
             "create_response": settings.get("create_response", True),
             "interrupt_response": settings.get("interrupt_response", True),
         }
         if settings["type"] == "semantic_vad":
-            patience = _PATIENCE[settings["eagerness"]]
+            timing = _TIMING_BY_EAGERNESS[settings["eagerness"]]
             return cls(
                 threshold=_SEMANTIC_THRESHOLD,
                 prefix_ms=_SEMANTIC_PREFIX_MS,
-                pause_ms=patience.pause_ms,
-                silence_ms=patience.max_ms,
+                pause_ms=timing.pause_ms,
+                silence_ms=timing.max_ms,
                 idle_ms=None,
-                **answering,
+                **responses,
             )
         return cls(
             threshold=settings["threshold"],
@@ -109,36 +122,43 @@ class TurnDetection:
             pause_ms=None,
             silence_ms=settings["silence_duration_ms"],
             idle_ms=settings.get("idle_timeout_ms"),
-            **answering,
+            **responses,
         )
+
+
+class TurnState(Enum):
+    """The state of the turn."""
+
+    SILENT = auto()  # no turn is open
+    SPEAKING = auto()
+    PAUSED = auto()  # the user may have finished
 
 
 @dataclass(slots=True)
 class InputAudio:
-    """The input audio buffer, and what turn detection knows about it.
+    """The input audio buffer, and the state of turn detection.
 
     Attributes:
-        detection: How turns are found; by the client alone, if it is None.
-        speaking: A turn is open.
+        detection: The settings; None if only the client commits.
+        state: The state of the turn.
     """
 
     detection: TurnDetection | None
-    speaking: bool = False
+    state: TurnState = TurnState.SILENT
     _audio: bytearray = field(default_factory=bytearray)
     _unframed: bytearray = field(default_factory=bytearray)
-    _end_bytes: int = 0  # of all audio that was ever appended and framed
+    _end_bytes: int = 0  # all audio so far, without _unframed
     _silence_bytes: int = 0
-    _paused: bool = False
     _idle_from_bytes: int | None = None
 
     def detect(self, detection: TurnDetection | None) -> None:
-        """Find turns in another way from now on."""
+        """Use these settings from now on."""
         self.detection = detection
         if detection is None:
-            self.speaking = self._paused = False
+            self.state = TurnState.SILENT
 
     def append(self, pcm: bytes) -> list[bytes]:
-        """Take audio in; return the frames that turn detection is to hear."""
+        """Add audio; return its frames, for ``add_frame`` with their probability of speech."""
         if self.detection is None:
             self._keep(self._unframed + pcm)
             self._unframed.clear()
@@ -149,55 +169,51 @@ class InputAudio:
         del self._unframed[:whole]
         return [framed[i : i + FRAME_BYTES] for i in range(0, whole, FRAME_BYTES)]
 
-    def hear(self, frame: bytes, probability: float) -> TurnEvent | None:
-        """Take in a frame that is speech with this probability; return what it changes."""
+    def add_frame(self, frame: bytes, probability: float) -> TurnEvent | None:
+        """Add a frame that is speech with this probability; return the change of the turn."""
         self._keep(frame)
         if self.detection is None:
             return None
-        if self.speaking:
-            return self._hear_speaker(self.detection, len(frame), probability)
+        if self.state is not TurnState.SILENT:
+            return self._continue(self.detection, len(frame), probability)
         if probability >= self.detection.threshold:
             return self._start(self.detection, len(frame))
-        return self._wait(self.detection)
+        return self._check_idle(self.detection)
 
     def _keep(self, pcm: bytes | bytearray) -> None:
         self._audio += pcm
         self._end_bytes += len(pcm)
-        if self.detection is not None and not self.speaking:
+        if self.detection is not None and self.state is TurnState.SILENT:
             del self._audio[:-_MAX_SILENCE_BYTES]
 
     def _start(self, detection: TurnDetection, frame_bytes: int) -> SpeechStarted:
         del self._audio[: -(frame_bytes + pcm_bytes(detection.prefix_ms))]
-        self.speaking, self._silence_bytes, self._paused = True, 0, False
+        self.state, self._silence_bytes = TurnState.SPEAKING, 0
         self._idle_from_bytes = None
         return SpeechStarted(milliseconds(self._end_bytes - len(self._audio)))
 
-    def _hear_speaker(
+    def _continue(
         self, detection: TurnDetection, frame_bytes: int, probability: float
     ) -> TurnEvent | None:
         if probability >= detection.threshold - _HYSTERESIS:
-            self._silence_bytes, self._paused = 0, False
+            self.state, self._silence_bytes = TurnState.SPEAKING, 0
             return None
         self._silence_bytes += frame_bytes
         silence_ms = milliseconds(self._silence_bytes)
         if silence_ms >= detection.silence_ms:
             return self.stop()
-        if not self._paused and detection.pause_ms and silence_ms >= detection.pause_ms:
-            self._paused = True
+        is_speaking = self.state is TurnState.SPEAKING
+        if is_speaking and detection.pause_ms and silence_ms >= detection.pause_ms:
+            self.state = TurnState.PAUSED
             return SpeechPaused()
         return None
 
-    @property
-    def paused(self) -> bool:
-        """The user may be done, and has said nothing since."""
-        return self.speaking and self._paused
-
     def stop(self) -> SpeechStopped:
         """End the turn."""
-        self.speaking = False
+        self.state = TurnState.SILENT
         return SpeechStopped(milliseconds(self._end_bytes))
 
-    def _wait(self, detection: TurnDetection) -> IdleTimeout | None:
+    def _check_idle(self, detection: TurnDetection) -> IdleTimeout | None:
         if self._idle_from_bytes is None or detection.idle_ms is None:
             return None
         if self._end_bytes - self._idle_from_bytes < pcm_bytes(detection.idle_ms):
@@ -206,8 +222,8 @@ class InputAudio:
         self._idle_from_bytes = None
         return timeout
 
-    def expect_speech(self, playback_bytes: int) -> None:
-        """Start to count silence, once so much audio of a response has been played."""
+    def start_idle_timer(self, playback_bytes: int) -> None:
+        """Count silence after ``playback_bytes`` of a response's audio have been played."""
         self._idle_from_bytes = self._end_bytes + playback_bytes
 
     def peek(self) -> bytes:
@@ -215,7 +231,7 @@ class InputAudio:
         return bytes(self._audio)
 
     def require_enough(self) -> None:
-        """Check that a client may commit.
+        """Check that the client may commit.
 
         Raises:
             Refused: There is less than 100 ms of audio.
@@ -226,14 +242,22 @@ class InputAudio:
             raise Refused("input_audio_buffer_commit_empty", milliseconds=milliseconds_held)
 
     def take(self) -> bytes:
-        """Return the audio that is not committed yet, and begin anew."""
+        """Return the audio that is not committed yet, and remove it."""
         taken = bytes(self._audio + self._unframed)
         self._end_bytes += len(self._unframed)
         self.clear()
         return taken
 
     def clear(self) -> None:
-        """Forget the audio and the open turn."""
+        """Remove the audio and the open turn."""
         self._audio.clear()
         self._unframed.clear()
-        self.speaking = self._paused = False
+        self.state = TurnState.SILENT
+
+
+def is_finished(transcript: str) -> bool:
+    """Return whether the speaker has probably finished, judged by the end of the transcript."""
+    last = re.findall(r"[\w']+", transcript.lower())[-1:]
+    return not transcript.rstrip().endswith((",", "...", "-")) and not _UNFINISHED.issuperset(
+        last or ["the"]
+    )

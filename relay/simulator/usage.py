@@ -1,8 +1,8 @@
-"""Tokens as the API counts them: history billed again, the unchanged beginning cached.
+"""Token counts by the API's rules: history is billed again, its unchanged beginning is cached.
 
-Audio is counted exactly: 10 tokens a second of the user's, 20 of the assistant's.
+Audio is counted exactly: 10 tokens for a second of the user, 20 for a second of the assistant.
 Text is estimated: a token for each four bytes of UTF-8, rounded up, and three for each item.
-Nothing here knows the tokenizer, so costs of the local upstream are simulated.
+There is no tokenizer here, so the costs of the local upstream are simulated.
 """
 
 import json
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from relay.simulator.audio import BYTES_PER_SECOND
 from relay.simulator.conversation import Item
-from relay.simulator.errors import Json
+from relay.simulator.json_text import Json
 
 USER_TOKENS_PER_SECOND = 10
 ASSISTANT_TOKENS_PER_SECOND = 20
 BYTES_PER_TEXT_TOKEN = 4
 TOKENS_PER_ITEM = 3
-# What the API's vision models take for an image of ordinary size; nothing here looks inside.
+# The API's vision models count this for an image of ordinary size; its content is not read here.
 TOKENS_PER_IMAGE = 512
 
 _KINDS = ("text", "audio", "image")
@@ -32,18 +32,18 @@ def text_tokens(text: str) -> int:
 
 
 def audio_tokens(pcm_bytes: int, *, per_second: int) -> int:
-    """Count the tokens of audio; one that has begun counts."""
+    """Count the tokens of audio; a token that has begun counts."""
     return -(-pcm_bytes * per_second // BYTES_PER_SECOND)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of what the model reads, of one kind.
+    """A part of the model's input, of one kind.
 
     Attributes:
         kind: ``text``, ``audio`` or ``image``.
-        tokens: How many tokens it has.
-        fingerprint: Differs when what is read differs.
+        tokens: The number of its tokens.
+        fingerprint: A hash of its content.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Segment:
 
 
 def segments(instructions: str, tools: list[Json], items: Iterable[Item]) -> list[Segment]:
-    """Return what the model reads before it answers, in order."""
+    """Return the model's input before it answers, in order."""
     settings = [instructions, *(json.dumps(tool) for tool in tools)]
     read = [_text_segment(text) for text in settings if text]
     for item in items:
@@ -67,18 +67,18 @@ def _text_segment(text: str, extra: int = 0) -> Segment:
 def _item_segments(item: Item) -> list[Segment]:
     read = []
     rate = ASSISTANT_TOKENS_PER_SECOND if item.role == "assistant" else USER_TOKENS_PER_SECOND
-    for index, pcm in item.sounds.items():
+    for index, pcm in item.audio.items():
         tokens = audio_tokens(len(pcm), per_second=rate)
-        # Sound is never changed, only cut: its length tells it apart from what it was.
+        # Audio is never changed, only truncated: its length shows the difference.
         read.append(Segment("audio", tokens, hash((item.id, index, len(pcm)))))
     content = item.json.get("content", ())
     images = [part["image_url"] for part in content if part["type"] == "input_image"]
     read += [Segment("image", TOKENS_PER_IMAGE, hash(image)) for image in images]
-    return [*read, _text_segment(_read_text(item), TOKENS_PER_ITEM)]
+    return [*read, _text_segment(_input_text(item), TOKENS_PER_ITEM)]
 
 
-def _read_text(item: Item) -> str:
-    """Return what the model reads as text; not the words of the user's audio, which it hears."""
+def _input_text(item: Item) -> str:
+    """Return the text that the model reads; without the transcript of the user's audio."""
     parts = [str(item.json.get(name, "")) for name in ("name", "arguments", "output")]
     for part in item.json.get("content", ()):
         spoken = part.get("transcript") if part["type"] == "output_audio" else None
@@ -87,19 +87,19 @@ def _read_text(item: Item) -> str:
 
 
 @dataclass(slots=True)
-class Cache:
-    """Remembers what was read before, so that its unchanged beginning costs less.
+class PromptCache:
+    """The beginnings of all earlier inputs: an unchanged beginning counts as cached.
 
-    The API caches in steps of 64 tokens; here every token counts, so that short tests see it.
+    The API caches in steps of 64 tokens; here each token counts, so that a short test can see it.
     """
 
     _beginnings: set[int] = field(default_factory=set)
 
-    def read(self, read: list[Segment]) -> Json:
-        """Return the input half of a usage, and remember what was read."""
+    def read(self, segments_read: list[Segment]) -> Json:
+        """Return the ``input_token_details`` of a usage, and remember the segments."""
         tokens, cached = dict.fromkeys(_KINDS, 0), dict.fromkeys(_KINDS, 0)
         beginning = 0
-        for segment in read:
+        for segment in segments_read:
             beginning = hash((beginning, segment))
             is_known = beginning in self._beginnings
             self._beginnings.add(beginning)
@@ -127,19 +127,19 @@ def response_usage(input_details: Json, *, text: int, audio: int) -> Json:
 
 def no_usage() -> Json:
     """Return the usage of a response that failed."""
-    return response_usage(Cache().read([]), text=0, audio=0)
+    return response_usage(PromptCache().read([]), text=0, audio=0)
 
 
 def transcription_usage(model: str, pcm_bytes: int, transcript: str) -> Json:
-    """Return the usage of a transcription: by duration or by tokens, as the model is billed."""
+    """Return the usage of a transcription: by duration or by tokens, depending on the model."""
     if model in _DURATION_BILLED:
         return {"type": "duration", "seconds": round(pcm_bytes / BYTES_PER_SECOND, 3)}
-    heard = audio_tokens(pcm_bytes, per_second=USER_TOKENS_PER_SECOND)
-    written = text_tokens(transcript)
+    audio = audio_tokens(pcm_bytes, per_second=USER_TOKENS_PER_SECOND)
+    text = text_tokens(transcript)
     return {
         "type": "tokens",
-        "total_tokens": heard + written,
-        "input_tokens": heard,
-        "output_tokens": written,
-        "input_token_details": {"text_tokens": 0, "audio_tokens": heard},
+        "total_tokens": audio + text,
+        "input_tokens": audio,
+        "output_tokens": text,
+        "input_token_details": {"text_tokens": 0, "audio_tokens": audio},
     }

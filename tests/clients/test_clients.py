@@ -27,7 +27,7 @@ from relays import RunningRelay, running_relay, write_config
 from simulated import BYTES_PER_SECOND, SILENCE, clip, knowing, simulated
 from stock_clients import CLIENTS, StockClient
 
-from relay.simulator import Received, Reply
+from relay.simulator import Received, ScriptedReply
 
 CLIENT_SECONDS = 90
 """A framework may take long to start where much else runs."""
@@ -119,9 +119,9 @@ async def staged(folder: Path, client: StockClient) -> AsyncIterator[Stage]:
         settings += f"server: {{{certificate.settings}}}\n"
         told["NODE_EXTRA_CA_CERTS"] = str(certificate.cert)
     (folder / "speech.pcm").write_bytes(clip("goforward.wav") + SILENCE)
-    replies = [Reply.of("hello", READY, instructions=INSTRUCTIONS)]
-    senses = knowing("Go forward ten meters.")
-    async with simulated(senses=senses, replies=replies, observer=observe) as upstream:
+    replies = [ScriptedReply.of("hello", READY, instructions=INSTRUCTIONS)]
+    engines = knowing("Go forward ten meters.")
+    async with simulated(engines=engines, replies=replies, observer=observe) as upstream:
         path = write_config(folder, upstream.base_url, settings, PERSONAS)
         async with running_relay(path, CLIENT_SECONDS) as relay:
             yield Stage(relay, {"RELAY_URL": relay.base_url, **told}, received)

@@ -43,7 +43,7 @@ def beta_sdk(relay: RunningRelay) -> openai.AsyncOpenAI:
 @asynccontextmanager
 async def on_the_simulator(folder: Path, settings: str = "") -> AsyncIterator[RunningRelay]:
     """Run a relay on the local upstream, which refuses everything of the beta interface."""
-    async with simulated(senses=knowing("ten of clubs")) as upstream:
+    async with simulated(engines=knowing("ten of clubs")) as upstream:
         async with running_relay(write_config(folder, upstream.base_url, settings)) as relay:
             yield relay
 
@@ -119,7 +119,7 @@ TRANSCRIBER = """
 async def test_code_that_transcribes_has_what_was_said(tmp_path: Path) -> None:
     """As it was written for a session that answers, and as for one that does not."""
     heard: list[Json] = []
-    async with simulated(senses=knowing("ten of clubs")) as upstream:
+    async with simulated(engines=knowing("ten of clubs")) as upstream:
         personas = {"receptionist": PERSONA, "clerk": TRANSCRIBER}
         path = write_config(tmp_path, upstream.base_url, personas=personas)
         async with running_relay(path) as relay:

@@ -26,7 +26,7 @@ from relays import RunningRelay, running_relay
 from simulated import SILENCE, knowing, simulated, tone
 
 from relay.ledger import usage
-from relay.simulator import Reply, audio
+from relay.simulator import ScriptedReply, audio
 
 pytestmark = pytest.mark.filterwarnings(
     # The client of openai 3.54 calls websockets in a way that version 17 deprecates.
@@ -40,7 +40,7 @@ ALAW: dict[str, Any] = {"type": "audio/pcma"}
 SPOKEN_SECONDS = 1.5
 SPEECH = tone(0.5) + SILENCE
 LINE = "The clinic is open. "
-REPLIES = (Reply.of("story", LINE * 40), Reply.of(".", "Fine."))
+REPLIES = (ScriptedReply.of("story", LINE * 40), ScriptedReply.of(".", "Fine."))
 
 T = TypeVar("T")
 Step = Callable[[Any], Any]
@@ -142,7 +142,7 @@ async def calling(
     folder: Path, kind: str, *words: str, personas: Path = CONFIG / "personas", pace: float = 1000
 ) -> AsyncIterator[Line]:
     """Run the relay with these personas on the local upstream, which makes out these words."""
-    async with simulated(senses=knowing(*words), replies=REPLIES, pace=pace) as upstream:
+    async with simulated(engines=knowing(*words), replies=REPLIES, pace=pace) as upstream:
         (folder / "relay.yaml").write_text(
             f"upstreams: {{openai: {{url: '{upstream.base_url}', api_key: sk-PLANTED-KEY}}}}\n"
             f"personas: {personas}\ndefault_persona: receptionist\n"

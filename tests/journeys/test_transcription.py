@@ -90,7 +90,7 @@ async def test_an_answer_is_never_asked_for(tmp_path: Path) -> None:
 async def test_every_event_that_the_client_gets_is_one_of_the_api(tmp_path: Path) -> None:
     """Strictly: a session that transcribes has no instructions, not even empty ones."""
     persona = CLERK.replace(BY_THE_MINUTE, "gpt-transcribe") + OPENS_TURNS
-    async with simulated(senses=knowing("ten of clubs")) as upstream:
+    async with simulated(engines=knowing("ten of clubs")) as upstream:
         path = write_config(tmp_path, upstream.base_url, personas={"receptionist": persona})
         async with running_relay(path) as relay, relay.connect() as client:
             events = [await receive(client)]

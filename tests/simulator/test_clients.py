@@ -10,7 +10,7 @@ import pytest
 from openai.types.realtime import RealtimeServerEvent
 from simulated import SILENCE, Upstream, clip, knowing, simulated
 
-from relay.simulator import Received, Reply, Sent
+from relay.simulator import Received, ScriptedReply, Sent
 
 MODEL = "gpt-realtime-2.1"
 TEXT_ONLY = {"type": "realtime", "output_modalities": ["text"]}
@@ -23,7 +23,7 @@ HELLO = {
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[Upstream]:
-    async with simulated(senses=knowing("ten of clubs")) as running:
+    async with simulated(engines=knowing("ten of clubs")) as running:
         yield running
 
 
@@ -119,7 +119,7 @@ async def test_the_audio_begins_soon_after_the_turn_is_over() -> None:
 
 
 async def test_a_hundred_idle_and_ten_talking_sessions_do_not_stall() -> None:
-    replies = [Reply.of("", "This takes a few seconds to say. " * 4)]
+    replies = [ScriptedReply.of("", "This takes a few seconds to say. " * 4)]
     pcm = clip("cards-001.wav") + SILENCE
 
     async def talk(upstream: Upstream) -> list[str]:
@@ -157,8 +157,8 @@ async def test_real_speech_is_heard_right_and_heard_again_in_the_answer() -> Non
     speech = pytest.importorskip("relay.simulator.speech")
     if not speech.is_installed():
         pytest.skip('pip install ".[speech]" to run this')
-    senses = speech.load()
-    async with simulated(senses=senses) as upstream, upstream.connect() as client:
+    engines = speech.load()
+    async with simulated(engines=engines) as upstream, upstream.connect() as client:
         transcription = {"model": "gpt-4o-transcribe"}
         detection = {"type": "server_vad", "silence_duration_ms": 500}
         hearing = {"transcription": transcription, "turn_detection": detection}
@@ -166,7 +166,7 @@ async def test_real_speech_is_heard_right_and_heard_again_in_the_answer() -> Non
         await client.append(clip("goforward.wav") + SILENCE)
         spoken = await client.until("response.output_audio_transcript.done")
         (heard,) = client.all("conversation.item.input_audio_transcription.completed")
-        heard_again = await asyncio.to_thread(senses.recognizer.transcribe, client.audio())
+        heard_again = await asyncio.to_thread(engines.recognizer.transcribe, client.audio())
 
     assert heard["transcript"] == "Go forward ten meters."
     assert spoken["transcript"].endswith("You said: Go forward ten meters.")

@@ -7,7 +7,7 @@ import pytest
 from conformance import check_event, check_events
 from simulated import SILENCE, Client, Upstream, clip, knowing, simulated
 
-from relay.simulator.vocabulary import SERVER_EVENTS
+from relay.simulator.api_names import SERVER_EVENTS
 
 TOOLS = [
     {
@@ -31,7 +31,7 @@ TOOLS = [
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[Upstream]:
-    async with simulated(senses=knowing("what are your opening hours on friday?")) as running:
+    async with simulated(engines=knowing("what are your opening hours on friday?")) as running:
         yield running
 
 

@@ -6,14 +6,14 @@ import pytest
 from paths import ROOT
 
 from relay.simulator import Script
-from relay.simulator.errors import FAULTS
+from relay.simulator.errors import ERRORS
 from relay.simulator.script import ACTIONS
 
 PAGE = (ROOT / "docs" / "simulator.md").read_text()
 RULES = re.findall(r"^- (\{on: .*\})$|`(\{on: .*\})`", PAGE, re.MULTILINE)
 
 
-@pytest.mark.parametrize("code", FAULTS)
+@pytest.mark.parametrize("code", ERRORS)
 def test_every_error_is_told(code: str) -> None:
     assert f"`{code}`" in PAGE
 
@@ -29,7 +29,7 @@ def test_every_action_is_told_with_its_keys(action: str) -> None:
 
 @pytest.mark.parametrize("rule", ["".join(rule) for rule in RULES])
 def test_every_rule_that_is_shown_can_be_read(rule: str) -> None:
-    assert not Script.load(f"[{rule}]").is_quiet
+    assert not Script.load(f"[{rule}]").is_empty
 
 
 def test_rules_are_shown() -> None:

@@ -1,4 +1,4 @@
-"""The stand-in's mind is honest, and its rules do what they say."""
+"""The stand-in's responder is honest, and its rules do what they say."""
 
 import json
 from typing import Any
@@ -7,8 +7,16 @@ import pytest
 
 from relay.simulator.conversation import Item
 from relay.simulator.intent import arguments_for, relevance
-from relay.simulator.mind import GREETING, INTRODUCTION, Call, Mind, Reply, Say, is_finished
-from relay.simulator.response import Prompt
+from relay.simulator.request import Prompt
+from relay.simulator.responder import (
+    GREETING,
+    INTRODUCTION,
+    FunctionCall,
+    Message,
+    Responder,
+    ScriptedReply,
+)
+from relay.simulator.turns import is_finished
 
 
 def _tool(name: str, description: str = "", /, **properties: Any) -> dict[str, Any]:
@@ -42,33 +50,39 @@ def _prompt(*items: Item, **fields: Any) -> Prompt:
 
 
 def test_its_first_answer_says_what_it_is() -> None:
-    (thought,) = Mind().think(_prompt(_user("Hello"), is_first=True))
+    (item,) = Responder().respond(_prompt(_user("Hello"), is_first=True))
 
-    assert thought == Say(f"{INTRODUCTION} You said: Hello")
+    assert item == Message(f"{INTRODUCTION} You said: Hello")
     assert "local stand-in" in INTRODUCTION
     assert "GPT" not in INTRODUCTION
 
 
 def test_it_says_what_it_heard() -> None:
-    assert Mind().think(_prompt(_user("one"), _user("two"))) == [Say("You said: two")]
+    assert Responder().respond(_prompt(_user("one"), _user("two"))) == [Message("You said: two")]
 
 
 def test_it_greets_who_said_nothing() -> None:
-    assert Mind().think(_prompt()) == [Say(GREETING)]
+    assert Responder().respond(_prompt()) == [Message(GREETING)]
 
 
 def test_the_first_reply_that_fits_is_given() -> None:
-    mind = Mind((Reply.of(r"\bhours?\b", "Nine to five."), Reply.of("", "Pardon?")))
+    responder = Responder(
+        (ScriptedReply.of(r"\bhours?\b", "Nine to five."), ScriptedReply.of("", "Pardon?"))
+    )
 
-    assert mind.think(_prompt(_user("Your HOURS please"))) == [Say("Nine to five.")]
-    assert mind.think(_prompt(_user("Who are you"))) == [Say("Pardon?")]
+    assert responder.respond(_prompt(_user("Your HOURS please"))) == [Message("Nine to five.")]
+    assert responder.respond(_prompt(_user("Who are you"))) == [Message("Pardon?")]
 
 
 def test_a_reply_may_belong_to_one_persona() -> None:
-    mind = Mind((Reply.of("hello", "Ahoy!", instructions="You are a pirate."),))
+    responder = Responder((ScriptedReply.of("hello", "Ahoy!", instructions="You are a pirate."),))
 
-    assert mind.think(_prompt(_user("Hello"), instructions="You are a pirate.")) == [Say("Ahoy!")]
-    assert mind.think(_prompt(_user("Hello"), instructions="Be brief.")) != [Say("Ahoy!")]
+    assert responder.respond(_prompt(_user("Hello"), instructions="You are a pirate.")) == [
+        Message("Ahoy!")
+    ]
+    assert responder.respond(_prompt(_user("Hello"), instructions="Be brief.")) != [
+        Message("Ahoy!")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -83,13 +97,13 @@ def test_a_reply_may_belong_to_one_persona() -> None:
 def test_what_a_function_gave_back_is_spoken(output: str, spoken: str) -> None:
     prompt = _prompt(_user("hours?"), _output(output), tools=[HOURS])
 
-    assert Mind().think(prompt) == [Say(spoken)]
+    assert Responder().respond(prompt) == [Message(spoken)]
 
 
 def test_what_was_given_back_before_is_not_spoken_again() -> None:
     prompt = _prompt(_output("Nine to five."), _user("Thank you"))
 
-    assert Mind().think(prompt) == [Say("You said: Thank you")]
+    assert Responder().respond(prompt) == [Message("You said: Thank you")]
 
 
 @pytest.mark.parametrize(
@@ -103,16 +117,16 @@ def test_what_was_given_back_before_is_not_spoken_again() -> None:
     ],
 )
 def test_a_function_is_called_for_what_it_is_about(said: str, tool: str) -> None:
-    thoughts = Mind().think(_prompt(_user(said), tools=[HOURS, WEATHER, LIGHT]))
+    items = Responder().respond(_prompt(_user(said), tools=[HOURS, WEATHER, LIGHT]))
 
-    assert [thought.name for thought in thoughts if isinstance(thought, Call)] == [tool]
+    assert [item.name for item in items if isinstance(item, FunctionCall)] == [tool]
 
 
 @pytest.mark.parametrize("said", ["Hello", "Who are you?", "Please go on", "Thank you very much"])
 def test_no_function_is_called_for_small_talk(said: str) -> None:
-    thoughts = Mind().think(_prompt(_user(said), tools=[HOURS, WEATHER, LIGHT]))
+    items = Responder().respond(_prompt(_user(said), tools=[HOURS, WEATHER, LIGHT]))
 
-    assert [type(thought) for thought in thoughts] == [Say]
+    assert [type(item) for item in items] == [Message]
 
 
 @pytest.mark.parametrize(
@@ -124,9 +138,9 @@ def test_no_function_is_called_for_small_talk(said: str) -> None:
     ],
 )
 def test_the_choice_of_functions_is_the_clients(choice: Any, called: list[str]) -> None:
-    thoughts = Mind().think(_prompt(_user("hmm"), tools=[HOURS, LIGHT], tool_choice=choice))
+    items = Responder().respond(_prompt(_user("hmm"), tools=[HOURS, LIGHT], tool_choice=choice))
 
-    assert [thought.name for thought in thoughts if isinstance(thought, Call)] == called
+    assert [item.name for item in items if isinstance(item, FunctionCall)] == called
 
 
 @pytest.mark.parametrize(
@@ -166,10 +180,10 @@ def test_what_is_not_required_stays_out() -> None:
 def test_a_function_may_have_no_parameters(parameters: object) -> None:
     tool = {"type": "function", "name": "ping_me", "parameters": parameters}
 
-    (thought,) = Mind().think(_prompt(_user("ping"), tools=[tool]))
+    (item,) = Responder().respond(_prompt(_user("ping"), tools=[tool]))
 
-    assert isinstance(thought, Call)
-    assert json.loads(thought.arguments) == {}
+    assert isinstance(item, FunctionCall)
+    assert json.loads(item.arguments) == {}
 
 
 def test_words_are_compared_in_their_plain_form() -> None:

@@ -4,13 +4,17 @@ import asyncio
 
 import pytest
 
-from relay.simulator.commands import Close
-from relay.simulator.outbox import Binary, Entry, Outbox, Ping, Text
+from relay.simulator.outbox import BinaryFrame, CloseFrame, Entry, Outbox, PingFrame, TextFrame
 
 
 async def test_what_goes_in_first_comes_out_first() -> None:
     outbox = Outbox(max_bytes=100)
-    entries: list[Entry] = [Text("a"), Ping(b"b"), Binary(b"c"), Close(1000, "")]
+    entries: list[Entry] = [
+        TextFrame("a"),
+        PingFrame(b"b"),
+        BinaryFrame(b"c"),
+        CloseFrame(1000, ""),
+    ]
     outbox.put(*entries)
 
     assert [await outbox.take() for _ in entries] == entries
@@ -21,14 +25,14 @@ async def test_an_empty_outbox_is_waited_for() -> None:
     async with asyncio.TaskGroup() as tasks:
         taken = tasks.create_task(outbox.take())
         await asyncio.sleep(0)
-        outbox.put(Text("late"))
+        outbox.put(TextFrame("late"))
 
-    assert taken.result() == Text("late")
+    assert taken.result() == TextFrame("late")
 
 
 async def test_a_full_outbox_has_no_room_until_it_is_emptied() -> None:
     outbox = Outbox(max_bytes=10)
-    outbox.put(Text("x" * 6), Binary(b"y" * 6))
+    outbox.put(TextFrame("x" * 6), BinaryFrame(b"y" * 6))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await outbox.room()

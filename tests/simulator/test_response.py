@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from simulated import SILENCE, Client, Upstream, clip, knowing, simulated
 
-from relay.simulator import Reply, audio
+from relay.simulator import ScriptedReply, audio
 
-LONG = Reply.of("long", "This goes on. " * 40)
+LONG = ScriptedReply.of("long", "This goes on. " * 40)
 TOOLS = [
     {
         "type": "function",
@@ -312,9 +312,9 @@ async def test_two_functions_are_called_in_one_response(client: Client) -> None:
 
 @pytest.mark.parametrize("kind", ["audio/pcmu", "audio/pcma"])
 async def test_a_telephone_hears_and_is_heard(kind: str) -> None:
-    senses = knowing("hello")
+    engines = knowing("hello")
     telephone = {"format": {"type": kind}}
-    async with simulated(senses=senses) as upstream, upstream.connect() as client:
+    async with simulated(engines=engines) as upstream, upstream.connect() as client:
         await client.update(audio={"input": telephone, "output": telephone})
         await client.append(audio.encode(clip("goforward.wav") + SILENCE, {"type": kind}))
         response = (await client.until("response.done"))["response"]
@@ -326,17 +326,17 @@ async def test_a_telephone_hears_and_is_heard(kind: str) -> None:
     assert 2_500 < stopped["audio_end_ms"] < 4_500
 
 
-class _BrokenVoice:
-    def speak(self, text: str, *, voice: str, speed: float) -> "Any":
+class _BrokenSynthesizer:
+    def synthesize(self, text: str, *, voice: str, speed: float) -> "Any":
         raise RuntimeError(text, voice, speed)
 
 
 async def test_a_voice_that_breaks_fails_the_response_and_not_the_session(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    senses = knowing("x")
-    broken = type(senses)(senses.new_vad, senses.recognizer, _BrokenVoice())
-    async with simulated(senses=broken) as upstream, upstream.connect() as client:
+    engines = knowing("x")
+    broken = type(engines)(engines.new_vad, engines.recognizer, _BrokenSynthesizer())
+    async with simulated(engines=broken) as upstream, upstream.connect() as client:
         spoken = await client.say("Hello")
         written = await client.say("Hello", output_modalities=["text"])
 

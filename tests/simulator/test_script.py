@@ -13,9 +13,9 @@ from simulated import Client, simulated
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
-from relay.simulator import InvalidScript, Reply, Script
+from relay.simulator import InvalidScript, Script, ScriptedReply
 
-LONG = Reply.of("", "This goes on. " * 40)
+LONG = ScriptedReply.of("", "This goes on. " * 40)
 
 
 @asynccontextmanager
@@ -239,7 +239,9 @@ async def test_a_rule_counts_its_times_over_all_sessions_and_its_skips_in_each()
     script = Script.load("[{on: session.updated, do: ignore, skip: 1, times: 2}]")
     sessions = [script.begin() for _ in range(3)]
 
-    happened = [[bool(session.at("session.updated")) for _ in range(3)] for session in sessions]
+    happened = [
+        [bool(session.rules_at("session.updated")) for _ in range(3)] for session in sessions
+    ]
 
     assert happened == [[False, True, True], [False, False, False], [False, False, False]]
 
@@ -269,4 +271,4 @@ def test_a_script_that_cannot_be_read_says_where(script: str, problem: str) -> N
 
 
 def test_an_empty_script_is_none() -> None:
-    assert Script.load("").begin().is_quiet
+    assert Script.load("").begin().is_empty

@@ -2,28 +2,28 @@
 
 import json
 
-from relay.simulator.commands import Answer, Command, Halt, Listen, Send
+from relay.simulator.commands import Command, SendEvent, StartResponse, StopResponse, TranscribeItem
 from relay.simulator.response import Response
-from relay.simulator.session import Session
+from relay.simulator.session import SimulatedSession
 
 
-def _session() -> Session:
-    session = Session(model="local-demo", expires_at=0)
+def _session() -> SimulatedSession:
+    session = SimulatedSession(model="local-demo", expires_at=0)
     session.open()
     return session
 
 
-def _receive(session: Session, type_: str, **fields: object) -> list[Command]:
+def _receive(session: SimulatedSession, type_: str, **fields: object) -> list[Command]:
     return session.receive(json.dumps({"type": type_, **fields}))
 
 
 def _types(commands: list[Command]) -> list[str]:
-    return [command.event["type"] for command in commands if isinstance(command, Send)]
+    return [command.event["type"] for command in commands if isinstance(command, SendEvent)]
 
 
-def _begun(session: Session) -> Response:
+def _begun(session: SimulatedSession) -> Response:
     (response,) = (
-        c.response for c in _receive(session, "response.create") if isinstance(c, Answer)
+        c.response for c in _receive(session, "response.create") if isinstance(c, StartResponse)
     )
     return response
 
@@ -43,7 +43,7 @@ def test_a_cancelled_response_is_halted_after_the_client_was_told() -> None:
     commands = _receive(session, "response.cancel")
 
     assert _types(commands)[0] == "response.done"
-    assert commands[-1] == Halt(response)
+    assert commands[-1] == StopResponse(response)
 
 
 def test_an_answer_waits_until_what_was_said_is_made_out() -> None:
@@ -51,12 +51,14 @@ def test_an_answer_waits_until_what_was_said_is_made_out() -> None:
     content = [{"type": "input_audio", "audio": "AAAA"}]
     item = {"type": "message", "role": "user", "content": content}
     made = _receive(session, "conversation.item.create", item=item)
-    (listen,) = (command for command in made if isinstance(command, Listen))
+    (listen,) = (command for command in made if isinstance(command, TranscribeItem))
     asked = _receive(session, "response.create")
 
     assert _types(asked) == ["response.created"]
-    assert not any(isinstance(command, Answer) for command in asked)
-    assert [type(c) for c in session.heard(listen.item, listen.index, "hello")] == [Answer]
+    assert not any(isinstance(command, StartResponse) for command in asked)
+    assert [type(c) for c in session.item_transcribed(listen.item, listen.index, "hello")] == [
+        StartResponse
+    ]
 
 
 def test_a_response_that_was_cancelled_while_it_waited_is_not_given() -> None:
@@ -64,12 +66,12 @@ def test_a_response_that_was_cancelled_while_it_waited_is_not_given() -> None:
     content = [{"type": "input_audio", "audio": "AAAA"}]
     item = {"type": "message", "role": "user", "content": content}
     made = _receive(session, "conversation.item.create", item=item)
-    (listen,) = (command for command in made if isinstance(command, Listen))
+    (listen,) = (command for command in made if isinstance(command, TranscribeItem))
     _receive(session, "response.create")
     _receive(session, "response.cancel")
 
-    assert session.heard(listen.item, listen.index, "hello") == []
+    assert session.item_transcribed(listen.item, listen.index, "hello") == []
 
 
 def test_words_of_another_turn_end_none() -> None:
-    assert _session().weighed("item_of_long_ago", "done.") == []
+    assert _session().turn_transcribed("item_of_long_ago", "done.") == []

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from paths import AUDIO
 
-from relay.simulator.senses import Senses
+from relay.simulator.engines import SpeechEngines
 from relay.simulator.speech import is_installed, load
-from relay.simulator.speech.wording import in_pieces, spell_out
+from relay.simulator.speech.normalization import in_pieces, spell_out
 
 TRANSCRIPTS: dict[str, str] = json.loads((AUDIO / "transcripts.json").read_text())
 BYTES_PER_SECOND = 48_000
@@ -33,7 +33,7 @@ SAYINGS = (
 
 
 @pytest.fixture(scope="module")
-def senses() -> Senses:
+def engines() -> SpeechEngines:
     if not is_installed() and "RELAY_REQUIRE_SPEECH" not in os.environ:
         pytest.skip('needs the extra "speech": pip install ".[speech]"')
     return load()
@@ -93,8 +93,8 @@ def frames(pcm16: bytes, size: int = FRAME_BYTES) -> list[bytes]:
     return [pcm16[start : start + size] for start in range(0, len(pcm16), size)]
 
 
-def spoken(senses: Senses, text: str, voice: str = "marin", speed: float = 1.0) -> bytes:
-    return b"".join(senses.voice.speak(text, voice=voice, speed=speed))
+def spoken(engines: SpeechEngines, text: str, voice: str = "marin", speed: float = 1.0) -> bytes:
+    return b"".join(engines.synthesizer.synthesize(text, voice=voice, speed=speed))
 
 
 def test_asking_whether_it_is_installed_imports_none_of_it() -> None:
@@ -143,7 +143,7 @@ def test_whatever_has_no_pauses_is_cut_all_the_same_and_nothing_is_lost(sentence
 
 
 @pytest.mark.speech
-@pytest.mark.usefixtures("senses")
+@pytest.mark.usefixtures("engines")
 @pytest.mark.parametrize(("hertz", "gain"), [(300, 1.0), (6_000, 1.0), (9_500, 0.0), (11_000, 0.0)])
 def test_resampling_keeps_what_fits_into_16_khz_and_removes_the_rest(
     hertz: float, gain: float
@@ -158,7 +158,7 @@ def test_resampling_keeps_what_fits_into_16_khz_and_removes_the_rest(
 
 
 @pytest.mark.speech
-@pytest.mark.usefixtures("senses")
+@pytest.mark.usefixtures("engines")
 @pytest.mark.parametrize("size", [1, 7, 960, 4_801])
 def test_resampling_in_pieces_is_resampling_at_once(size: int) -> None:
     from relay.simulator.speech.resampling import Resampler
@@ -171,8 +171,8 @@ def test_resampling_in_pieces_is_resampling_at_once(size: int) -> None:
 
 
 @pytest.mark.speech
-def test_speech_is_told_from_the_silence_around_it(senses: Senses) -> None:
-    vad = senses.new_vad()
+def test_speech_is_told_from_the_silence_around_it(engines: SpeechEngines) -> None:
+    vad = engines.new_vad()
 
     before = max(vad.feed(frame) for frame in frames(silence(0.5)))
     during = [vad.feed(frame) for frame in frames(clip("goforward.wav"))]
@@ -185,17 +185,17 @@ def test_speech_is_told_from_the_silence_around_it(senses: Senses) -> None:
 
 @pytest.mark.speech
 @pytest.mark.parametrize("sound", [noise(), tone(50), tone(440), silence(2)])
-def test_what_is_not_speech_is_not_taken_for_speech(senses: Senses, sound: bytes) -> None:
-    vad = senses.new_vad()
+def test_what_is_not_speech_is_not_taken_for_speech(engines: SpeechEngines, sound: bytes) -> None:
+    vad = engines.new_vad()
 
     assert max(vad.feed(frame) for frame in frames(sound)) < 0.5
-    assert senses.recognizer.transcribe(sound) == ""
+    assert engines.recognizer.transcribe(sound) == ""
 
 
 @pytest.mark.speech
-def test_each_session_hears_for_itself(senses: Senses) -> None:
+def test_each_session_hears_for_itself(engines: SpeechEngines) -> None:
     speech, quiet = clip("cards-005.wav"), noise(3.0)
-    alone, crowded, other = senses.new_vad(), senses.new_vad(), senses.new_vad()
+    alone, crowded, other = engines.new_vad(), engines.new_vad(), engines.new_vad()
 
     expected = [alone.feed(frame) for frame in frames(speech)]
     heard = []
@@ -207,10 +207,10 @@ def test_each_session_hears_for_itself(senses: Senses) -> None:
 
 
 @pytest.mark.speech
-def test_a_hundred_sessions_share_one_model(senses: Senses) -> None:
+def test_a_hundred_sessions_share_one_model(engines: SpeechEngines) -> None:
     tracemalloc.start()
     try:
-        vads = [senses.new_vad() for _ in range(100)]
+        vads = [engines.new_vad() for _ in range(100)]
         for vad in vads:
             vad.feed(silence(0.1))
         held_bytes, _ = tracemalloc.get_traced_memory()
@@ -221,42 +221,44 @@ def test_a_hundred_sessions_share_one_model(senses: Senses) -> None:
 
 
 @pytest.mark.speech
-def test_people_are_understood(senses: Senses) -> None:
-    pairs = [(said, senses.recognizer.transcribe(clip(name))) for name, said in TRANSCRIPTS.items()]
+def test_people_are_understood(engines: SpeechEngines) -> None:
+    pairs = [
+        (said, engines.recognizer.transcribe(clip(name))) for name, said in TRANSCRIPTS.items()
+    ]
 
     assert word_error_rate(pairs) < 0.15, pairs
 
 
 @pytest.mark.speech
-def test_silence_around_speech_does_not_change_what_was_said(senses: Senses) -> None:
+def test_silence_around_speech_does_not_change_what_was_said(engines: SpeechEngines) -> None:
     padded = silence(0.7) + clip("goforward.wav") + silence(1.5)
 
-    assert words(senses.recognizer.transcribe(padded)) == words(TRANSCRIPTS["goforward.wav"])
+    assert words(engines.recognizer.transcribe(padded)) == words(TRANSCRIPTS["goforward.wav"])
 
 
 @pytest.mark.speech
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.25])
-def test_too_little_speech_says_nothing(senses: Senses, seconds: float) -> None:
+def test_too_little_speech_says_nothing(engines: SpeechEngines, seconds: float) -> None:
     speech = clip("goforward.wav")[BYTES_PER_SECOND:]
 
-    assert senses.recognizer.transcribe(speech[: int(seconds * 24_000) * 2]) == ""
+    assert engines.recognizer.transcribe(speech[: int(seconds * 24_000) * 2]) == ""
 
 
 @pytest.mark.speech
-def test_a_long_speech_is_understood_to_its_end(senses: Senses) -> None:
+def test_a_long_speech_is_understood_to_its_end(engines: SpeechEngines) -> None:
     """The model takes half a minute at a time."""
     said = SAYINGS * 2
-    speech = b"".join(spoken(senses, saying) for saying in said)
+    speech = b"".join(spoken(engines, saying) for saying in said)
     assert len(speech) > 30 * BYTES_PER_SECOND
 
-    heard = senses.recognizer.transcribe(speech)
+    heard = engines.recognizer.transcribe(speech)
 
     assert word_error_rate([(" ".join(said), heard)]) < 0.05, heard
 
 
 @pytest.mark.speech
-@pytest.mark.usefixtures("senses")
-def test_no_piece_of_a_long_speech_is_too_long_and_it_is_cut_where_it_is_quiet() -> None:
+@pytest.mark.usefixtures("engines")
+def test_no_piece_of_a_long_speech_is_too_long_and_it_is_cut_where_it_is_empty() -> None:
     import numpy as np
 
     from relay.simulator.speech.moonshine import _pieces
@@ -273,8 +275,10 @@ def test_no_piece_of_a_long_speech_is_too_long_and_it_is_cut_where_it_is_quiet()
 
 @pytest.mark.speech
 @pytest.mark.parametrize("voice", ["marin", "cedar", "shimmer", "no such voice"])
-def test_what_the_voice_says_is_heard_as_it_is_written(senses: Senses, voice: str) -> None:
-    pairs = [(said, senses.recognizer.transcribe(spoken(senses, said, voice))) for said in SAYINGS]
+def test_what_the_voice_says_is_heard_as_it_is_written(engines: SpeechEngines, voice: str) -> None:
+    pairs = [
+        (said, engines.recognizer.transcribe(spoken(engines, said, voice))) for said in SAYINGS
+    ]
 
     assert word_error_rate(pairs) < 0.05, pairs
 
@@ -290,28 +294,28 @@ def test_what_the_voice_says_is_heard_as_it_is_written(senses: Senses, voice: st
         ("Hello there. 😀", "Hello there."),
     ],
 )
-def test_figures_and_signs_are_read_out(senses: Senses, written: str, said: str) -> None:
-    assert spoken(senses, written) == spoken(senses, said)
+def test_figures_and_signs_are_read_out(engines: SpeechEngines, written: str, said: str) -> None:
+    assert spoken(engines, written) == spoken(engines, said)
 
 
 @pytest.mark.speech
 @pytest.mark.parametrize("text", ["", " \n ", "😀", "日本語", "--", "…"])
-def test_what_cannot_be_said_is_a_little_silence(senses: Senses, text: str) -> None:
-    speech = spoken(senses, text)
+def test_what_cannot_be_said_is_a_little_silence(engines: SpeechEngines, text: str) -> None:
+    speech = spoken(engines, text)
 
     assert 0.1 < len(speech) / BYTES_PER_SECOND < 0.5
     assert max(array("h", speech)) == 0
 
 
 @pytest.mark.speech
-def test_the_same_text_always_sounds_the_same(senses: Senses) -> None:
-    assert spoken(senses, SAYINGS[0]) == spoken(senses, SAYINGS[0])
+def test_the_same_text_always_sounds_the_same(engines: SpeechEngines) -> None:
+    assert spoken(engines, SAYINGS[0]) == spoken(engines, SAYINGS[0])
 
 
 @pytest.mark.speech
-def test_voices_differ_and_speed_is_speed(senses: Senses) -> None:
+def test_voices_differ_and_speed_is_speed(engines: SpeechEngines) -> None:
     usual, deep, fast = (
-        spoken(senses, SAYINGS[0], voice, speed)
+        spoken(engines, SAYINGS[0], voice, speed)
         for voice, speed in [("marin", 1.0), ("cedar", 1.0), ("marin", 1.5)]
     )
 
@@ -321,42 +325,42 @@ def test_voices_differ_and_speed_is_speed(senses: Senses) -> None:
 
 
 @pytest.mark.speech
-def test_speech_comes_sentence_by_sentence_and_starts_at_once(senses: Senses) -> None:
-    pieces = list(senses.voice.speak(" ".join(SAYINGS), voice="marin", speed=1.0))
+def test_speech_comes_sentence_by_sentence_and_starts_at_once(engines: SpeechEngines) -> None:
+    pieces = list(engines.synthesizer.synthesize(" ".join(SAYINGS), voice="marin", speed=1.0))
 
     assert len(pieces) >= len(SAYINGS)
     assert all(any(abs(sample) > 150 for sample in array("h", piece[:4_800])) for piece in pieces)
 
 
 @pytest.mark.speech
-def test_an_answer_starts_within_300_ms_of_the_question(senses: Senses) -> None:
+def test_an_answer_starts_within_300_ms_of_the_question(engines: SpeechEngines) -> None:
     """By the time that this thread computes: on an idle machine that is the time that passes."""
     question, answer = clip("goforward.wav"), " ".join(SAYINGS)
     began = time.thread_time()
 
-    senses.recognizer.transcribe(question)
-    next(senses.voice.speak(answer, voice="cedar", speed=1.0))
+    engines.recognizer.transcribe(question)
+    next(engines.synthesizer.synthesize(answer, voice="cedar", speed=1.0))
 
     assert time.thread_time() - began < 0.3
 
 
 @pytest.mark.speech
-def test_the_models_compute_in_the_calling_thread_alone(senses: Senses) -> None:
+def test_the_models_compute_in_the_calling_thread_alone(engines: SpeechEngines) -> None:
     """With threads of their own, the models of many sessions would fight over the cores."""
     question = clip("cards-005.wav")
     process, thread = time.process_time(), time.thread_time()
 
-    spoken(senses, senses.recognizer.transcribe(question))
+    spoken(engines, engines.recognizer.transcribe(question))
 
     elsewhere = (time.process_time() - process) - (time.thread_time() - thread)
     assert elsewhere < 0.1 * (time.thread_time() - thread)
 
 
 @pytest.mark.speech
-def test_sessions_do_not_disturb_each_other(senses: Senses) -> None:
+def test_sessions_do_not_disturb_each_other(engines: SpeechEngines) -> None:
     def turn(name: str) -> tuple[str, bytes]:
-        heard = senses.recognizer.transcribe(clip(name))
-        return heard, spoken(senses, f"I heard {heard}")
+        heard = engines.recognizer.transcribe(clip(name))
+        return heard, spoken(engines, f"I heard {heard}")
 
     names = list(TRANSCRIPTS)
     alone = [turn(name) for name in names]
@@ -368,7 +372,7 @@ def test_sessions_do_not_disturb_each_other(senses: Senses) -> None:
 
 
 @pytest.mark.speech
-@pytest.mark.usefixtures("senses")
+@pytest.mark.usefixtures("engines")
 def test_no_network_and_no_file_is_touched_once_it_speaks() -> None:
     """Audit hooks see what Python opens; the models' own code has no downloads."""
     program = """
@@ -381,10 +385,10 @@ def refuse(event, arguments):
 
 loaded = False
 sys.addaudithook(refuse)
-senses = load()
+engines = load()
 loaded = True
-speech = b"".join(senses.voice.speak("Hello Zyxwolf.", voice="alloy", speed=1.0))
-assert senses.recognizer.transcribe(speech).startswith("Hello")
+speech = b"".join(engines.synthesizer.synthesize("Hello Zyxwolf.", voice="alloy", speed=1.0))
+assert engines.recognizer.transcribe(speech).startswith("Hello")
 """
 
     finished = subprocess.run(

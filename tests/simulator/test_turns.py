@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from simulated import SILENCE, WORDS, Client, KnownWords, Upstream, clip, knowing, simulated, tone
 
-from relay.simulator import Reply
-from relay.simulator.senses import Senses
-from relay.simulator.standin import SENSES, EnergyVad
+from relay.simulator import ScriptedReply
+from relay.simulator.engines import SpeechEngines
+from relay.simulator.fallback import ENGINES, EnergyVad
 from relay.simulator.turns import (
     FRAME_BYTES,
     IdleTimeout,
@@ -29,13 +29,13 @@ SERVER_VAD = {
     "silence_duration_ms": 200,
     "idle_timeout_ms": None,
 }
-LONG = Reply.of("long", "This goes on. " * 40)
+LONG = ScriptedReply.of("long", "This goes on. " * 40)
 
 
 def _hear(buffer: InputAudio, *spans: tuple[float, int]) -> list[TurnEvent]:
     """Return what happens when sound of these probabilities is heard for so many ms."""
     heard = [
-        buffer.hear(FRAME, probability)
+        buffer.add_frame(FRAME, probability)
         for probability, duration_ms in spans
         for _ in range(duration_ms // 20)
     ]
@@ -106,7 +106,7 @@ def test_semantic_detection_waits_according_to_its_eagerness(
 def test_nobody_speaks_for_too_long() -> None:
     buffer = _buffer(idle_timeout_ms=5000)
     _hear(buffer, (0.0, 6000))
-    buffer.expect_speech(playback_bytes=48_000)
+    buffer.start_idle_timer(playback_bytes=48_000)
 
     assert _hear(buffer, (0.0, 5980)) == []
     assert _hear(buffer, (0.0, 6000)) == [IdleTimeout(7000, 12_000)]
@@ -114,7 +114,7 @@ def test_nobody_speaks_for_too_long() -> None:
 
 def test_whoever_speaks_is_not_idle() -> None:
     buffer = _buffer(idle_timeout_ms=5000)
-    buffer.expect_speech(playback_bytes=0)
+    buffer.start_idle_timer(playback_bytes=0)
     _hear(buffer, (0.0, 4000), (0.9, 1000))
 
     assert IdleTimeout not in map(type, _hear(buffer, (0.0, 20_000)))
@@ -260,7 +260,7 @@ async def test_silence_after_a_response_asks_the_user(client: Client) -> None:
 )
 async def test_semantic_detection_waits_for_who_is_not_done(words: str, silence_ms: int) -> None:
     detection = {"type": "semantic_vad", "eagerness": "high"}
-    async with simulated(senses=knowing(words)) as upstream, upstream.connect() as client:
+    async with simulated(engines=knowing(words)) as upstream, upstream.connect() as client:
         await client.update(audio={"input": {"turn_detection": detection}})
         await client.append(tone(0.5) + bytes(48 * 320))
         if silence_ms > 300:
@@ -271,8 +271,8 @@ async def test_semantic_detection_waits_for_who_is_not_done(words: str, silence_
 
 
 async def test_what_was_said_is_transcribed_once_the_client_asks() -> None:
-    senses = knowing("ten of clubs")
-    async with simulated(senses=senses) as upstream, upstream.connect() as client:
+    engines = knowing("ten of clubs")
+    async with simulated(engines=engines) as upstream, upstream.connect() as client:
         transcription = {"model": "gpt-4o-transcribe"}
         await client.update(audio={"input": {"transcription": transcription}})
         await client.append(clip("cards-001.wav") + SILENCE)
@@ -289,8 +289,8 @@ async def test_what_was_said_is_transcribed_once_the_client_asks() -> None:
 
 
 async def test_what_was_said_is_not_told_unasked() -> None:
-    senses = knowing("ten of clubs")
-    async with simulated(senses=senses) as upstream, upstream.connect() as client:
+    engines = knowing("ten of clubs")
+    async with simulated(engines=engines) as upstream, upstream.connect() as client:
         await client.append(clip("cards-001.wav") + SILENCE)
         await client.until("response.done")
 
@@ -299,8 +299,10 @@ async def test_what_was_said_is_not_told_unasked() -> None:
 
 async def test_the_recognizer_hears_what_was_committed() -> None:
     recognizer = KnownWords(["x"])
-    senses = Senses(new_vad=EnergyVad, recognizer=recognizer, voice=SENSES.voice)
-    async with simulated(senses=senses) as upstream, upstream.connect() as client:
+    engines = SpeechEngines(
+        new_vad=EnergyVad, recognizer=recognizer, synthesizer=ENGINES.synthesizer
+    )
+    async with simulated(engines=engines) as upstream, upstream.connect() as client:
         await client.append(clip("goforward.wav") + SILENCE)
         item = (await client.until("conversation.item.done"))["item"]
         await client.until("response.done")
@@ -318,8 +320,8 @@ class _Deaf:
 async def test_what_cannot_be_made_out_fails_and_the_session_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    senses = Senses(new_vad=EnergyVad, recognizer=_Deaf(), voice=SENSES.voice)
-    async with simulated(senses=senses) as upstream, upstream.connect() as client:
+    engines = SpeechEngines(new_vad=EnergyVad, recognizer=_Deaf(), synthesizer=ENGINES.synthesizer)
+    async with simulated(engines=engines) as upstream, upstream.connect() as client:
         transcription = {"model": "gpt-4o-transcribe"}
         await client.update(audio={"input": {"transcription": transcription}})
         await client.append(clip("cards-001.wav") + SILENCE)
@@ -334,7 +336,7 @@ async def test_what_cannot_be_made_out_fails_and_the_session_goes_on(
 async def test_a_transcription_session_only_transcribes() -> None:
     query = "intent=transcription"
     async with (
-        simulated(senses=knowing("ten of clubs")) as upstream,
+        simulated(engines=knowing("ten of clubs")) as upstream,
         upstream.connect(query) as client,
     ):
         transcription = {"model": "gpt-transcribe"}

@@ -19,8 +19,8 @@ from relays import TEST_SECONDS
 from websockets.asyncio.client import ClientConnection, connect
 
 from relay.simulator import create_app
-from relay.simulator.senses import Senses
-from relay.simulator.standin import EnergyVad, ToneVoice
+from relay.simulator.engines import SpeechEngines
+from relay.simulator.fallback import EnergyVad, ToneSynthesizer
 
 Json = dict[str, Any]
 BYTES_PER_SECOND = 48_000
@@ -60,9 +60,11 @@ class KnownWords:
         return self.words[min(len(self.heard), len(self.words)) - 1]
 
 
-def knowing(*words: str) -> Senses:
-    """Return senses that make out these words, one for each turn."""
-    return Senses(new_vad=EnergyVad, recognizer=KnownWords(words), voice=ToneVoice())
+def knowing(*words: str) -> SpeechEngines:
+    """Return engines that make out these words, one for each turn."""
+    return SpeechEngines(
+        new_vad=EnergyVad, recognizer=KnownWords(words), synthesizer=ToneSynthesizer()
+    )
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Speaks with the package hibari-tts, a small English voice."""
+"""Speech synthesis with the package hibari-tts, which has a small English voice."""
 
 from collections.abc import Iterator
 from types import MappingProxyType
@@ -6,8 +6,8 @@ from types import MappingProxyType
 import hibari
 import numpy as np
 
+from relay.simulator.speech.normalization import in_pieces, spell_out
 from relay.simulator.speech.resampling import Samples
-from relay.simulator.speech.wording import in_pieces, spell_out
 
 _PITCH = MappingProxyType(
     {
@@ -21,31 +21,31 @@ _PITCH = MappingProxyType(
         "verse": 0.96,
     }
 )
-"""The package has one voice. The API's others are that voice, played slower or faster."""
+"""The package has one voice. Other voices of the API are this voice, played slower or faster."""
 
 _AUDIBLE = 0.005
 _LEAD_SAMPLES = 960
 _SILENCE = bytes(9_600)
 
 
-class HibariVoice:
-    """The voice called "heart", the one whose weights are in the package."""
+class HibariSynthesizer:
+    """The voice "heart": the package contains its weights."""
 
     def __init__(self) -> None:
         self._hibari = hibari.Hibari()
 
-    def speak(self, text: str, *, voice: str, speed: float) -> Iterator[bytes]:
-        """Yield the speech sentence by sentence; the same text always sounds the same.
+    def synthesize(self, text: str, *, voice: str, speed: float) -> Iterator[bytes]:
+        """Yield the speech sentence by sentence; the same text always gives the same audio.
 
-        What cannot be spoken is a short silence.
+        A text without any sound gives a short silence.
         """
         pieces = in_pieces(self._hibari.split_sentences(spell_out(text)))
-        spoken = (self._say(piece, _PITCH.get(voice, 1.0), speed) for piece in pieces)
-        heard = (pcm16 for pcm16 in spoken if pcm16)
-        yield next(heard, _SILENCE)
-        yield from heard
+        synthesized = (self._synthesize(piece, _PITCH.get(voice, 1.0), speed) for piece in pieces)
+        audible = (pcm16 for pcm16 in synthesized if pcm16)
+        yield next(audible, _SILENCE)
+        yield from audible
 
-    def _say(self, piece: str, pitch: float, speed: float) -> bytes:
+    def _synthesize(self, piece: str, pitch: float, speed: float) -> bytes:
         phonemes = self._hibari.g2p(piece)
         samples: Samples = self._hibari.from_phonemes(phonemes, speed / pitch, seed=0)
         if not samples.size:
@@ -57,5 +57,5 @@ class HibariVoice:
 
 
 def _onset(samples: Samples) -> int:
-    """Return where the sound begins: hibari is silent for 0.3 s first, which would be a wait."""
+    """Return the index at which the sound begins: hibari begins with 0.3 s of silence."""
     return max(0, int(np.argmax(np.abs(samples) > _AUDIBLE)) - _LEAD_SAMPLES)

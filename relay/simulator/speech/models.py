@@ -1,20 +1,22 @@
-"""Loads the speech models. It imports numpy and more, so import it only where they are."""
+"""Loads the speech models. Import this module only if the extra ``speech`` is installed."""
 
-from relay.simulator.senses import Senses
-from relay.simulator.speech.hibari import HibariVoice
-from relay.simulator.speech.moonshine import Moonshine
+from relay.simulator.engines import SpeechEngines
+from relay.simulator.speech.hibari import HibariSynthesizer
+from relay.simulator.speech.moonshine import MoonshineRecognizer
 from relay.simulator.speech.silero import SileroVad, load_silero
 
 _WARM_UP = "Hello, this is Zxqrvy."
-"""The made-up name makes the voice load what it needs for words that it does not know."""
+"""For the invented name, hibari loads its data for unknown words."""
 
 
-def load_models() -> Senses:
-    """Load the models and use each once: a first run takes longer than those after it."""
+def load_models() -> SpeechEngines:
+    """Load the models and use each once: the first run is slower than later ones."""
     silero = load_silero()
-    senses = Senses(
-        new_vad=lambda: SileroVad(silero), recognizer=Moonshine(silero), voice=HibariVoice()
+    engines = SpeechEngines(
+        new_vad=lambda: SileroVad(silero),
+        recognizer=MoonshineRecognizer(silero),
+        synthesizer=HibariSynthesizer(),
     )
-    speech = b"".join(senses.voice.speak(_WARM_UP, voice="", speed=1.0))
-    senses.recognizer.transcribe(speech)
-    return senses
+    speech = b"".join(engines.synthesizer.synthesize(_WARM_UP, voice="", speed=1.0))
+    engines.recognizer.transcribe(speech)
+    return engines

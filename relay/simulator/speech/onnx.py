@@ -1,4 +1,4 @@
-"""Runs ONNX models so that a hundred sessions can share two cores."""
+"""ONNX models, configured so that a hundred sessions can share two cores."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -11,13 +11,13 @@ import onnxruntime
 Tensor: TypeAlias = npt.NDArray[Any]
 
 
-class Model:
-    """A loaded model. It keeps nothing between runs, so several threads may run it at once."""
+class OnnxModel:
+    """A loaded model. It has no state between runs, so several threads may run it at once."""
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
-        # The calling thread does all the work. A pool for each model would spin for more work,
-        # and with many sessions the pools would take the cores from one another.
+        # The calling thread does all the work. Otherwise each model has a thread pool that waits
+        # actively, and with many sessions the pools compete for the cores.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False

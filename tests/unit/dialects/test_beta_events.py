@@ -182,7 +182,7 @@ def test_nothing_that_can_be_said_in_json_fails_to_translate(event: Json) -> Non
 
 
 async def test_a_real_conversation_survives_both_ways() -> None:
-    async with simulated(senses=knowing("ten of clubs")) as upstream, upstream.connect() as client:
+    async with simulated(engines=knowing("ten of clubs")) as upstream, upstream.connect() as client:
         await client.update(
             tools=[TOOL], audio={"input": {"transcription": {"model": "whisper-1"}}}
         )

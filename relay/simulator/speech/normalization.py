@@ -1,4 +1,4 @@
-"""Prepares text to be spoken: what the voice would misread is spelled out, what is long is cut."""
+"""Prepares text for hibari: spells out the signs that it misreads, and cuts long sentences."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +14,12 @@ _SPELLINGS: tuple[tuple[re.Pattern[str], _Replacement], ...] = tuple(
         (r"\b24/7\b", "twenty-four seven"),
         (r"~(?=\d)", "about "),
         (r"(?<=\d)\s?[-\u2013]\s?(?=\d{1,2}:\d\d)", " to "),
-        # 12,50 € -> €12,50 -> €12.50, and 12,50 EUR -> EUR12,50 -> EUR12.50, which it can read
+        # 12,50 € -> €12,50 -> €12.50, and 12,50 EUR -> EUR12,50 -> EUR12.50: it reads these forms
         (rf"({_AMOUNT})\s?([€£$]|EUR\b|USD\b|GBP\b)(?!\s?\d)", r"\2\1"),
         (r"(?<=[€£$RDP])(\d+),(\d\d)(?!\d)", r"\1.\2"),
-        # A number that is too long to be a quantity
+        # A number that is too long for a quantity
         (r"(?<![\d.,$€£])\d{7,}\b", lambda number: " ".join(number[0])),
-        # Where it would take the full stop for the end of a sentence
+        # Abbreviations: hibari takes their full stop for the end of a sentence
         (r"\b[Nn]os?\.\s?(?=\d)", "number "),
         (r"\bvs\.", "versus"),
         (r"\be\.g\.", "for example"),
@@ -31,10 +31,10 @@ _SPELLINGS: tuple[tuple[re.Pattern[str], _Replacement], ...] = tuple(
 
 
 def spell_out(text: str) -> str:
-    """Return the text with the amounts, ranges and abbreviations reworded that hibari misreads.
+    """Return the text with other words for amounts, ranges and abbreviations that hibari misreads.
 
-    The rest it reads well by itself: numbers, times, dates, units, titles, €12.50. What has no
-    sound, such as emoji, it leaves out.
+    hibari reads numbers, times, dates, units, titles and €12.50 correctly. It leaves out signs
+    without a sound, such as emoji.
     """
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)
@@ -42,20 +42,20 @@ def spell_out(text: str) -> str:
 
 
 def _piece(limit: int) -> re.Pattern[str]:
-    """Match up to so many characters: to the end or a pause, else to a space, else just those."""
+    """Match up to ``limit`` characters: to the end or a pause, else to a space, else just those."""
     some = f".{{1,{limit}}}"
     return re.compile(rf"{some}(?:(?<=[,;:—])\s+|$)|{some}\s+|{some}", re.DOTALL)
 
 
 _FIRST = _piece(80)
-"""The shorter the first piece, the sooner something is heard."""
+"""A short first piece makes the first audio early."""
 _NEXT = _piece(200)
 
 
 def in_pieces(sentences: Iterable[str]) -> Iterator[str]:
-    """Yield the sentences, cut where they are too long to be made in one go.
+    """Yield the sentences; long ones are cut.
 
-    What has no letter or digit is left out: of a lone "..." the voice would make a gasp.
+    A piece without letters and digits is left out: for a single "..." the voice gasps.
     """
     pattern = _FIRST
     for sentence in sentences:

@@ -1,7 +1,7 @@
-"""Ears and a mouth without dependencies, which do not pretend to be more than they are.
+"""Speech engines without dependencies, for an installation without the extra ``speech``.
 
-They tell speech from silence by energy, cannot make out words and say so, and speak in tones,
-one for each letter. The extra ``speech`` brings real ones.
+They detect speech by its energy, transcribe it as its duration, and synthesize a tone for each
+letter.
 """
 
 import math
@@ -11,15 +11,15 @@ from functools import lru_cache
 from operator import mul
 
 from relay.simulator import audio
-from relay.simulator.senses import Senses
+from relay.simulator.engines import SpeechEngines
 
-# Every fourth sample is enough to know how loud it is, and costs a quarter.
+# Every fourth sample is enough to measure the loudness, and costs a quarter.
 _STRIDE = 4
 _SILENCE_DECIBELS = -52.0
 _DECIBELS_ABOVE_NOISE = 9.0
 _STEEPNESS = 0.5
 _SMOOTHING = 0.5
-# The noise floor falls at once and rises slowly: a long word must not become noise.
+# The noise floor falls at once and rises slowly, so that a long word does not become noise.
 _FLOOR_RISE = 0.002
 _FULL_SCALE = 32768.0
 
@@ -38,14 +38,14 @@ _OTHER_PITCH = 170
 
 
 class EnergyVad:
-    """Takes for speech what is clearly louder than the quietest that came before."""
+    """Detects speech as audio that is clearly louder than the noise floor of the session."""
 
     def __init__(self) -> None:
         self._floor = 0.0
         self._level = -math.inf
 
     def feed(self, pcm16: bytes) -> float:
-        """Return how probable speech is: a half at a set distance above the noise."""
+        """Return the probability of speech: a half at ``_DECIBELS_ABOVE_NOISE`` above the noise."""
         if not pcm16:
             return 0.0
         loudness = _decibels(pcm16)
@@ -63,19 +63,19 @@ def _decibels(pcm16: bytes) -> float:
     return 10 * math.log10(power / _FULL_SCALE**2 + 1e-10)
 
 
-class HonestRecognizer:
-    """Cannot make out words, and says for how long it heard some."""
+class DurationRecognizer:
+    """Recognizes no words; its transcript is the duration of the speech."""
 
     def transcribe(self, pcm16: bytes) -> str:
-        """Return the length of what was said, in parentheses."""
+        """Return the duration of the audio, in parentheses."""
         return f"({len(pcm16) / audio.BYTES_PER_SECOND:.1f} seconds of speech)"
 
 
-class ToneVoice:
-    """Speaks in tones: a pitch for each vowel, a short low one for each consonant."""
+class ToneSynthesizer:
+    """Makes a tone for each letter: each vowel has its pitch, consonants are lower."""
 
-    def speak(self, text: str, *, voice: str, speed: float) -> Iterator[bytes]:
-        """Yield a sound for each word."""
+    def synthesize(self, text: str, *, voice: str, speed: float) -> Iterator[bytes]:
+        """Yield the audio of each word."""
         pitch = _PITCHES.get(voice, _OTHER_PITCH)
         for word in text.split():
             letters = (letter for letter in word.lower() if letter.isalnum())
@@ -91,7 +91,7 @@ def _note(letter: str, pitch: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _tone(frequency: int, seconds: float) -> bytes:
-    """Return a tone with two overtones that comes and goes softly, so that it does not click."""
+    """Return a tone with two overtones; it starts and ends softly, so that it does not click."""
     length = int(seconds * audio.SAMPLE_RATE)
     step = 2 * math.pi * frequency / audio.SAMPLE_RATE
     return audio.pcm(
@@ -113,4 +113,6 @@ def _tone(frequency: int, seconds: float) -> bytes:
     )
 
 
-SENSES = Senses(new_vad=EnergyVad, recognizer=HonestRecognizer(), voice=ToneVoice())
+ENGINES = SpeechEngines(
+    new_vad=EnergyVad, recognizer=DurationRecognizer(), synthesizer=ToneSynthesizer()
+)
