@@ -1,7 +1,8 @@
-"""The relay without the relay: the same server, the same transports, and nothing decided.
+"""A relay that only forwards: the relay's server and transports, without its decisions.
 
-``python bench/bare.py CONFIG`` with a configuration of the relay's. What it costs less is what
-policy, metering, the ledger and the metrics cost. It dials and opens a session as the relay does.
+``python bench/bare.py CONFIG`` takes a configuration of the relay. The difference to the relay is
+the cost of policy, metering, the ledger and the metrics. It dials and opens a session as the relay
+does.
 """
 
 import asyncio
@@ -25,8 +26,8 @@ from relay.wire.loop import Loop
 from relay.wire.peer import Peer
 
 
-class Bare:
-    """Passes on what each side says until one of them has closed."""
+class BareRelay:
+    """Forwards the messages of both sides until one side closes."""
 
     def __init__(self, config: Config, dialler: Dialler) -> None:
         self._config = config
@@ -48,15 +49,15 @@ class Bare:
 async def _relay(client: Peer, upstream: Peer) -> None:
     ended = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_pass_on(client, upstream, ended))
-        tasks.create_task(_pass_on(upstream, client, ended))
+        tasks.create_task(_forward(client, upstream, ended))
+        tasks.create_task(_forward(upstream, client, ended))
         await ended.wait()
         tasks.create_task(upstream.close(CloseCode.NORMAL_CLOSURE, ""))
         tasks.create_task(client.close(CloseCode.NORMAL_CLOSURE, ""))
 
 
-async def _pass_on(source: Peer, sink: Peer, ended: asyncio.Event) -> None:
-    await source.listen(lambda said: None if sink.send_at_once(said) else sink.send(said))
+async def _forward(source: Peer, sink: Peer, ended: asyncio.Event) -> None:
+    await source.listen(lambda message: None if sink.send_at_once(message) else sink.send(message))
     ended.set()
 
 
@@ -64,7 +65,7 @@ async def _serve(config: Config) -> None:
     async with connections() as http:
         means = Means(http, Entra(), lambda _upstream, _outcome: None, log.create(sys.stderr))
         app = web.Application()
-        app.add_routes([web.get("/v1/realtime", Bare(config, Dialler(means, config)).handle)])
+        app.add_routes([web.get("/v1/realtime", BareRelay(config, Dialler(means, config)).handle)])
         runner = create_runner(app)
         await runner.setup()
         await web.TCPSite(runner, config.server.host, config.server.port).start()

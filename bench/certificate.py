@@ -1,4 +1,4 @@
-"""A certificate for the upstream of the bench, made at the start and gone with it."""
+"""A temporary certificate for the upstream of the benchmarks."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -12,7 +12,7 @@ from machine import HOST
 
 
 def write_certificate(cert_file: Path, key_file: Path) -> None:
-    """Write a self-signed certificate of this machine, which is its own authority, and its key."""
+    """Write a self-signed certificate for this machine, which is its own authority, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bench")])
     names = x509.SubjectAlternativeName(

@@ -1,8 +1,8 @@
-"""What is compared, and how each is configured.
+"""The contenders of the benchmarks, and their configurations.
 
-All get the same work on one core, and verify the certificate of an upstream that speaks TLS. The
-transparent ones pass on what they do not read. The relay is what ``relay serve`` is, and ``bare``
-the same without a decision.
+All do the same work on one core, and verify the certificate of an upstream with TLS. Transparent
+contenders forward messages without reading them. ``relay`` is ``relay serve``; ``bare`` is the same
+server without policy, metering, ledger and metrics.
 """
 
 import os
@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from machine import HOST, Cores, Server, free_port, serving
+from machine import HOST, Cores, ServerProcess, free_port, serving
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 KEY = "sk-bench"
 DEBIAN_PROGRAMS = "/usr/sbin"
-"""Not on everybody's path."""
+"""Not on the path of every user."""
 
 NGINX = """
 worker_processes 1;
@@ -75,7 +75,7 @@ backend realtime
 """
 HAPROXY_TLS = "ssl verify required ca-file {ca_file}"
 
-# Its limits are for clients who take too much: the whole load is one client's.
+# The whole load is one client here, so its limits are high.
 RELAY = """
 server: {{host: {host}, port: {port}}}
 upstreams:
@@ -102,8 +102,8 @@ LITELLM_TLS = "litellm_settings: {{ssl_verify: {ca_file}}}"
 
 
 @dataclass(frozen=True)
-class Upstream:
-    """Where the upstream listens; ``ca_file`` is None when it speaks without TLS."""
+class UpstreamAddress:
+    """The address of the upstream; without TLS, ``ca_file`` is None."""
 
     port: int
     ca_file: Path | None
@@ -115,21 +115,23 @@ class Upstream:
 
     @property
     def origin(self) -> str:
-        """Its address in HTTP."""
+        """Scheme, host and port."""
         return f"{'https' if self.ca_file else 'http'}://{self.authority}"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A relay in the widest sense.
+    """A server that relays between clients and the upstream.
 
     Attributes:
-        program: its name or path.
-        arguments: start it; ``{config}`` and ``{port}`` are filled in.
-        version_arguments: make it tell its version.
-        config: the text of its configuration, and of what it needs besides for TLS.
-        configures: it gives the session its persona, so that the client need not.
-        tells: it serves the relay's metrics.
+        name: Its name in the table.
+        program: The name or the path of the program.
+        arguments: Its arguments; ``{config}`` and ``{port}`` are filled in.
+        version_arguments: The arguments that print its version.
+        config: The text of its configuration, and the part of it that is only for TLS.
+        configures: It configures the session, so the client does not.
+        has_metrics: It serves the relay's metrics.
+        environment: Additional environment variables.
     """
 
     name: str
@@ -138,29 +140,31 @@ class Contender:
     version_arguments: tuple[str, ...]
     config: tuple[str, str]
     configures: bool = False
-    tells: bool = False
+    has_metrics: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> str | None:
-        """Which version is installed; None when there is none."""
+        """The installed version; None if it is not installed."""
         program = self._path()
         if program is None:
             return None
-        asked = [program, *self.version_arguments]
+        command = [program, *self.version_arguments]
         environment = os.environ | self.environment
-        told = subprocess.run(asked, capture_output=True, text=True, check=True, env=environment)
-        found = re.search(r"\d+\.\d+\.\d+", told.stdout + told.stderr)
+        printed = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environment
+        )
+        found = re.search(r"\d+\.\d+\.\d+", printed.stdout + printed.stderr)
         return found and found[0]
 
     @contextmanager
-    def running(self, folder: Path, upstream: Upstream) -> Iterator[Server]:
-        """Run it in front of an upstream, with a folder of its own."""
+    def running(self, folder: Path, upstream: UpstreamAddress) -> Iterator[ServerProcess]:
+        """Run it in front of an upstream; it writes to the folder."""
         port = free_port()
         config = folder / f"{self.name}.conf"
         config.write_text(self._configuration(folder, port, upstream))
-        filled = [part.format(config=config, port=port) for part in self.arguments]
-        command = [str(self._path()), *filled]
+        arguments = [part.format(config=config, port=port) for part in self.arguments]
+        command = [str(self._path()), *arguments]
         log = folder / f"{self.name}.log"
         core = Cores.available().relay
         with serving(command, port, log, core, os.environ | self.environment) as server:
@@ -169,7 +173,7 @@ class Contender:
     def _path(self) -> str | None:
         return shutil.which(self.program) or shutil.which(self.program, path=DEBIAN_PROGRAMS)
 
-    def _configuration(self, folder: Path, port: int, upstream: Upstream) -> str:
+    def _configuration(self, folder: Path, port: int, upstream: UpstreamAddress) -> str:
         text, tls = self.config
         return text.format(
             folder=folder,
@@ -213,7 +217,7 @@ CONTENDERS = (
         version_arguments=("-m", "relay", "--version"),
         config=(RELAY, RELAY_TLS),
         configures=True,
-        tells=True,
+        has_metrics=True,
     ),
     Contender(
         "LiteLLM",
@@ -221,7 +225,7 @@ CONTENDERS = (
         arguments=("--config", "{config}", "--host", HOST, "--port", "{port}"),
         version_arguments=("--version",),
         config=(LITELLM, LITELLM_TLS),
-        # Else it asks the network for its list of prices before it listens.
+        # Otherwise it downloads its list of prices before it listens.
         environment={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
     ),
 )

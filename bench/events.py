@@ -1,8 +1,8 @@
-"""The events of the bench: audio with a stamp in it, so that each end can tell what became of it.
+"""The events of the benchmarks: their audio contains a stamp, so that each end can check it.
 
-The first bytes of the audio say when it was sent, by which session, as which message; the rest is
-noise that both ends know. A relay that looks into audio finds nothing but audio, and one that
-loses, swaps, repeats or changes a byte is found out.
+The first bytes of the audio are the stamp: the time of sending, the session, the number of the
+message. The other bytes are noise that both ends know. The payload is valid audio, and each end
+detects lost, reordered, repeated and changed bytes.
 """
 
 import binascii
@@ -18,32 +18,32 @@ BYTES_PER_MS = CLOCK_RATE * 2 // 1000
 APPEND_MS, DELTA_MS = 20, 100
 APPENDS_PER_DELTA = DELTA_MS // APPEND_MS
 APPENDS_PER_RESPONSE = 250
-"""A response begins and ends every five seconds, with a report of its usage."""
+"""A response takes five seconds, and ends with its usage."""
 
 NOISES = 16
-"""What follows the stamp differs from one message to the next."""
+"""The number of different noises: successive messages have different ones."""
 
 MODEL = "gpt-realtime-2.1"
 PATH = f"/v1/realtime?model={MODEL}"
 
 Stamp = tuple[int, int, int]
-"""When a message was sent, in ns of CLOCK_MONOTONIC, by which session, and as which of its own."""
+"""The time of sending in ns of CLOCK_MONOTONIC, the session, the number of the message in it."""
 
 _STAMP = struct.Struct(">QII2x")  # 18 bytes are 24 characters of base64, without padding
 _STAMP_CHARS = 24
 
 
 class WrongAudio(Exception):
-    """A message does not carry the audio that was sent."""
+    """A message does not contain the audio that was sent."""
 
 
 class AudioEvent:
-    """A kind of event that carries audio."""
+    """A type of event with audio."""
 
     def __init__(self, kind: str, key: str, duration_ms: int) -> None:
-        """Name the event, the key of its audio, and how much of it there is."""
+        """Make the type from its name, the key of its audio, and the duration of the audio."""
         self._kind, self._key = kind, key
-        noise = random.Random(kind)  # noqa: S311  # both ends make the same
+        noise = random.Random(kind)  # noqa: S311  # both ends make the same noise
         noise_bytes = duration_ms * BYTES_PER_MS - _STAMP.size
         self._ends = [
             binascii.b2a_base64(noise.randbytes(noise_bytes), newline=False) + b'"}'
@@ -52,16 +52,16 @@ class AudioEvent:
         self._chars = _STAMP_CHARS + len(self._ends[0])
 
     def encode(self, head: bytes, stamp: Stamp) -> bytes:
-        """Return a message: what stands before the audio, then the audio."""
+        """Return a message: the head before the audio, then the audio."""
         _, session, sequence = stamp
         encoded = binascii.b2a_base64(_STAMP.pack(*stamp), newline=False)
         return b"".join((head, encoded, self._ends[(session + sequence) % NOISES]))
 
     def stamp(self, message: bytes, head: bytes) -> Stamp:
-        """Return which message this is, when every byte of its audio is right.
+        """Return the stamp of a message, after a check of each byte of its audio.
 
         Raises:
-            WrongAudio: it is something else.
+            WrongAudio: It is another event, or other audio.
         """
         if not message.startswith(head):
             head, message = b"", self._audio(message)
@@ -70,14 +70,14 @@ class AudioEvent:
             stamped = binascii.a2b_base64(message[audio_at : audio_at + _STAMP_CHARS])
             sent_ns, session, sequence = _STAMP.unpack(stamped)
         except (binascii.Error, struct.error):
-            raise WrongAudio("a stamp that is none") from None
+            raise WrongAudio("no valid stamp") from None
         end = self._ends[(session + sequence) % NOISES]
         if len(message) != audio_at + self._chars or not message.endswith(end):
             raise WrongAudio(f"other audio than message {sequence} of session {session} had")
         return sent_ns, session, sequence
 
     def _audio(self, message: bytes) -> bytes:
-        """Return the audio of a message that a relay wrote anew, with the end that it had."""
+        """Return the audio of a message that a relay encoded again, with the original end."""
         event = json.loads(message)
         if event["type"] != self._kind:
             raise WrongAudio(f"{event['type']} instead of {self._kind}")
@@ -88,11 +88,11 @@ APPEND = AudioEvent("input_audio_buffer.append", "audio", APPEND_MS)
 DELTA = AudioEvent("response.output_audio.delta", "delta", DELTA_MS)
 
 APPEND_HEAD = b'{"type": "input_audio_buffer.append", "audio": "'
-"""As the ``openai`` package writes it: ``json.dumps`` with its usual separators."""
+"""As the ``openai`` package writes it: ``json.dumps`` with its default separators."""
 
 
 def delta_head(session: int, response: int) -> bytes:
-    """Return what stands before the audio of the deltas of a response, as the API writes it."""
+    """Return the bytes before the audio in the deltas of a response, as the API writes them."""
     ids = {
         "type": "response.output_audio.delta",
         "event_id": _id("event", session, response),
@@ -106,18 +106,18 @@ def delta_head(session: int, response: int) -> bytes:
 
 
 def is_answered(session: int, sequence: int) -> bool:
-    """Tell whether a delta answers this append: every fifth, at another time in each session."""
+    """Return whether a delta answers this append: each fifth one, different for each session."""
     return (session + sequence) % APPENDS_PER_DELTA == 0
 
 
 def ends_response(session: int, sequence: int) -> bool:
-    """Tell whether a response ends with the delta that answers this append, and another begins."""
+    """Return whether a response ends, and the next begins, after the delta for this append."""
     spread = session * 7 * APPENDS_PER_DELTA + session
     return (spread + sequence) % APPENDS_PER_RESPONSE == 0
 
 
 def session_event(kind: str, **fields: Any) -> bytes:
-    """Return ``session.created`` or ``session.updated`` with some fields of the session set."""
+    """Return ``session.created`` or ``session.updated``; ``fields`` override the session's."""
     session = {
         "type": "realtime",
         "object": "realtime.session",
@@ -151,18 +151,18 @@ def session_event(kind: str, **fields: Any) -> bytes:
 
 
 def speech_stopped(session: int, response: int) -> bytes:
-    """Return the event with which the user's turn is over; the next audio answers it."""
+    """Return the event at the end of the user's turn; the next audio answers it."""
     ids = {"event_id": _id("event", session, response), "item_id": _id("item", session, response)}
     return _compact({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 5000, **ids})
 
 
 def response_created(session: int, response: int) -> bytes:
-    """Return the event with which a response begins."""
+    """Return the event at the beginning of a response."""
     return _response_event("response.created", session, response, status="in_progress", output=[])
 
 
 def response_done(session: int, response: int) -> bytes:
-    """Return the event with which a response ends, and what it used."""
+    """Return the event at the end of a response, with its usage."""
     item = {
         "id": _id("item", session, response),
         "object": "realtime.item",
@@ -189,7 +189,7 @@ def response_done(session: int, response: int) -> bytes:
 
 
 def _response_event(kind: str, session: int, response: int, **fields: Any) -> bytes:
-    told = {
+    defaults = {
         "object": "realtime.response",
         "id": _id("resp", session, response),
         "status_details": None,
@@ -200,11 +200,11 @@ def _response_event(kind: str, session: int, response: int, **fields: Any) -> by
         "usage": None,
     }
     event_id = _id("event", session, response)
-    return _compact({"type": kind, "event_id": event_id, "response": told | fields})
+    return _compact({"type": kind, "event_id": event_id, "response": defaults | fields})
 
 
 def _id(kind: str, session: int, number: int) -> str:
-    """Return an id as long as the API's, whichever its numbers are."""
+    """Return an id with the length of the API's ids."""
     return f"{kind}_{session:010d}x{number:010d}"
 
 

@@ -1,4 +1,4 @@
-"""The machine: its cores, and the processes that run on them, from their start to their end."""
+"""The cores of the machine, and the server processes that run on them."""
 
 import os
 import resource
@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import tree
+from process_stats import tree
 
 HOST = "127.0.0.1"
 PRIORITY = 10
 FILES = 20_000
 """A relay with a thousand sessions has two thousand sockets."""
 
-LOOK_SECONDS = 0.01
+PROBE_SECONDS = 0.01
 START_SECONDS = 120
 STOP_SECONDS = 15
 
@@ -28,7 +28,7 @@ class DidNotStart(Exception):
 
 @dataclass(frozen=True)
 class Cores:
-    """Where each runs; with two cores, the upstream and the load share one."""
+    """The core of each process; with two cores, the upstream and the load share one."""
 
     relay: int
     upstream: int
@@ -36,14 +36,15 @@ class Cores:
 
     @classmethod
     def available(cls) -> "Cores":
-        """Take the first ones that this process may use."""
-        mine = sorted(os.sched_getaffinity(0))
-        return cls(mine[0], mine[min(1, len(mine) - 1)], mine[min(2, len(mine) - 1)])
+        """Return the first cores that this process may use."""
+        cores = sorted(os.sched_getaffinity(0))
+        last = len(cores) - 1
+        return cls(cores[0], cores[min(1, last)], cores[min(2, last)])
 
 
 @dataclass(frozen=True)
-class Server:
-    """A process that listens, and how long it took until it did."""
+class ServerProcess:
+    """A process that listens; ``start_seconds`` is the time from its start until it listened."""
 
     pid: int
     port: int
@@ -51,14 +52,14 @@ class Server:
 
 
 def allow_many_files() -> None:
-    """Let this process and those that it starts have the open files that they need, if it may."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    """Raise the limit of open files for this process and its children, as far as allowed."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    soft = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def has_realtime() -> bool:
-    """Tell whether processes may be scheduled in real time, ahead of all other work."""
+    """Return whether this process may use real-time scheduling."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
     except PermissionError:
@@ -68,8 +69,8 @@ def has_realtime() -> bool:
 
 
 @contextmanager
-def placed(core: int) -> Iterator[None]:
-    """Let what is started meanwhile run on this core alone, in real time if it may."""
+def pinned(core: int) -> Iterator[None]:
+    """Start child processes on this core only, with real-time scheduling if it is allowed."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     with suppress(PermissionError):
@@ -82,7 +83,7 @@ def placed(core: int) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a free port."""
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -95,21 +96,21 @@ def serving(
     log: Path,
     core: int,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[Server]:
-    """Run a server on one core until the end of the block; what it prints goes to ``log``.
+) -> Iterator[ServerProcess]:
+    """Run a server on one core until the end of the block; ``log`` receives its output.
 
     Raises:
-        DidNotStart: it does not listen on this port.
+        DidNotStart: The server does not listen on this port.
     """
     started = time.monotonic()
-    with log.open("wb") as out, placed(core):
+    with log.open("wb") as out, pinned(core):
         process = subprocess.Popen(
             command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment
         )
     try:
         while not _listens(port):
-            _wait_a_little(process, started, log)
-        yield Server(process.pid, port, time.monotonic() - started)
+            _wait_for_start(process, started, log)
+        yield ServerProcess(process.pid, port, time.monotonic() - started)
     finally:
         _stop(process)
 
@@ -119,9 +120,9 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def _wait_a_little(process: subprocess.Popen[bytes], started: float, log: Path) -> None:
+def _wait_for_start(process: subprocess.Popen[bytes], started: float, log: Path) -> None:
     with suppress(subprocess.TimeoutExpired):
-        status = process.wait(LOOK_SECONDS)
+        status = process.wait(PROBE_SECONDS)
         raise DidNotStart(f"{process.args!r} ended with {status}: {log.read_text()[-2000:]}")
     if time.monotonic() - started > START_SECONDS:
         raise DidNotStart(f"{process.args!r} does not listen: {log.read_text()[-2000:]}")

@@ -1,9 +1,10 @@
-"""One session of the load: it says what a client says, and checks everything that comes back."""
+"""One session of the load: it sends client events, and checks all messages that it receives."""
 
 import asyncio
 import json
 import time
 from collections.abc import Callable
+from enum import Enum, auto
 
 from events import (
     APPEND,
@@ -24,15 +25,17 @@ CONFIGURE = json.dumps(
 ).encode()
 
 
-class Record:
-    """What all sessions saw.
+class Measurements:
+    """The measurements of all sessions.
 
     Attributes:
-        received: messages that came from the relay.
-        answered: deltas among them; each proves that all appends before it arrived, in order.
-        latencies_ns: from an append to its delta, of appends sent since ``since_ns``.
-        upgrades_ns: of connections, how long each took until the 101.
-        faults: what was lost, late, out of order or changed, and who was cut off.
+        received: Messages from the relay.
+        answered: Deltas among them; each proves that all appends before it arrived, in order.
+        since_ns: The beginning of the window, in ns of CLOCK_MONOTONIC.
+        until_ns: The end of the window.
+        latencies_ns: From an append to its delta, for the appends in the window.
+        upgrades_ns: Of connections, the time until the 101.
+        faults: Lost, late, reordered and changed messages, and lost connections.
     """
 
     def __init__(self) -> None:
@@ -44,44 +47,81 @@ class Record:
 
     @property
     def relayed(self) -> int:
-        """Messages of both directions that are known to have been relayed."""
+        """The number of messages of both directions that were certainly relayed."""
         return self.received + APPENDS_PER_DELTA * self.answered
 
 
-class Session(WSListener):
+class ExpectedDelta:
+    """The next delta of a session.
+
+    Attributes:
+        head: Its bytes before the audio.
+        sequence: The number of the append that it answers.
+    """
+
+    def __init__(self, session: int) -> None:
+        self._session = session
+        self._response = 0
+        self.head = delta_head(session, 0)
+        self.sequence = next(n for n in range(APPENDS_PER_DELTA) if is_answered(session, n))
+
+    def accept(self, message: bytes) -> int:
+        """Return the time at which the append was sent, and expect the delta after this one.
+
+        Raises:
+            WrongAudio: The message is not the expected delta.
+        """
+        sent_ns, session, sequence = DELTA.stamp(message, self.head)
+        if session != self._session or sequence != self.sequence:
+            raise WrongAudio(f"the answer to {sequence} of {session}, not to {self.sequence}")
+        self.sequence += APPENDS_PER_DELTA
+        if ends_response(session, sequence):
+            self._response += 1
+            self.head = delta_head(session, self._response)
+        return sent_ns
+
+
+class Phase(Enum):
+    """The life of a session, in this order."""
+
+    TALKING = auto()
+    FINISHING = auto()  # sends no more appends, and waits for the last answers
+    LEAVING = auto()  # closes the connection, or has lost it
+
+
+class LoadSession(WSListener):
     """A client.
 
     Attributes:
-        upgraded_ns: when the 101 came.
-        ready: done when the upstream has confirmed a configuration.
-        finished: done when all that was said is answered, after ``finish``.
-        gone: done when the connection is no more.
-        on_answer: called with the session for each delta.
+        number: The number of the session in its stamps.
+        upgraded_ns: The time of the 101.
+        ready: Done when the upstream has confirmed the configuration.
+        finished: Done when all appends are answered, after ``finish``.
+        closed: Done when the connection has ended.
+        on_answer: Called with the session for each delta.
     """
 
-    def __init__(self, number: int, record: Record, *, configures: bool) -> None:
-        """Number a session; it ``configures`` itself where the relay does not."""
+    def __init__(self, number: int, measurements: Measurements, *, configures: bool) -> None:
+        """Make a session; with ``configures`` it sends a ``session.update``."""
         loop = asyncio.get_running_loop()
         self.number = number
+        self.upgraded_ns = 0
         self.ready: asyncio.Future[None] = loop.create_future()
         self.finished: asyncio.Future[None] = loop.create_future()
-        self.gone: asyncio.Future[None] = loop.create_future()
-        self.on_answer: Callable[[Session], None] = Session.be_quiet
-        self._record = record
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self.on_answer: Callable[[LoadSession], None] = LoadSession.ignore_answer
+        self._measurements = measurements
         self._configures = configures
-        self.upgraded_ns = 0
         self._transport: WSTransport
         self._next = 0
-        self._awaited = next(n for n in range(APPENDS_PER_DELTA) if is_answered(number, n))
-        self._response = 0
-        self._delta_head = delta_head(number, 0)
-        self._finishing = self._leaving = False
+        self._expected = ExpectedDelta(number)
+        self._phase = Phase.TALKING
 
-    # What the client says.
+    # Sending.
 
     def append(self) -> bool:
-        """Send 20 ms of audio; tell whether it will be answered."""
-        if self._leaving:
+        """Send 20 ms of audio; return whether a delta will answer it."""
+        if self._phase is Phase.LEAVING:
             return True
         sequence = self._next
         self._next += 1
@@ -90,57 +130,58 @@ class Session(WSListener):
         return is_answered(self.number, sequence)
 
     def ask(self) -> None:
-        """Send audio until it will be answered."""
+        """Send audio up to the next append that a delta will answer."""
         while not self.append():
             pass
 
-    def be_quiet(self) -> None:
-        """Say nothing more to an answer."""
+    def ignore_answer(self) -> None:
+        """Send nothing after an answer."""
 
     def finish(self) -> None:
-        """Say what is missing for a last answer, and no more."""
+        """Send the appends that are missing for a last answer, and no more."""
         if self._next and not is_answered(self.number, self._next - 1):
             self.ask()
-        self._finishing = True
-        self._note_finished()
+        if self._phase is Phase.TALKING:
+            self._phase = Phase.FINISHING
+        self._check_finished()
 
     async def leave(self, seconds: float) -> None:
-        """Close, and wait so long until the relay has closed too."""
-        self._leaving = True
+        """Close the connection; wait at most ``seconds`` for the close of the relay."""
+        self._phase = Phase.LEAVING
         if not self._transport.is_disconnected:
             self._transport.send_close(WSCloseCode.OK)
-        await asyncio.wait({self.gone}, timeout=seconds)
+        await asyncio.wait({self.closed}, timeout=seconds)
         self._transport.disconnect(graceful=False)
 
-    # What it hears.
+    # Receiving.
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Begin."""
+        """Keep the transport, and the time."""
         self._transport = transport
         self.upgraded_ns = time.monotonic_ns()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Check a message."""
         if frame.msg_type == CLOSE:
-            self._closed(f"closed with {frame.get_close_code()} {frame.get_close_reason()}")
+            self._lose(f"closed with {frame.get_close_code()} {frame.get_close_reason()}")
             transport.disconnect()
             return
         message = frame.get_payload_as_bytes()
-        self._record.received += 1
+        self._measurements.received += 1
         try:
-            if message.startswith(self._delta_head):
-                self._hear(message)
+            if message.startswith(self._expected.head):
+                self._receive_delta(message)
             else:
-                self._hear_other(message)
+                self._receive_event(message)
         except (WrongAudio, ValueError, KeyError) as wrong:
             self._fault(str(wrong))
 
     def on_ws_disconnected(self, _transport: WSTransport) -> None:
-        """Note that it is over."""
-        self._closed("the connection was lost")
-        self.gone.set_result(None)
+        """Resolve ``closed``; the end of the connection is a fault before ``leave``."""
+        self._lose("the connection was lost")
+        self.closed.set_result(None)
 
-    def _hear_other(self, message: bytes) -> None:
+    def _receive_event(self, message: bytes) -> None:
         event = json.loads(message)
         match event["type"]:
             case "session.created" if self._configures:
@@ -149,38 +190,33 @@ class Session(WSListener):
                 if not self.ready.done():
                     self.ready.set_result(None)
             case "response.output_audio.delta":
-                self._hear(message)
+                self._receive_delta(message)
             case "error":
                 self._fault(str(event["error"]))
 
-    def _hear(self, message: bytes) -> None:
+    def _receive_delta(self, message: bytes) -> None:
         now_ns = time.monotonic_ns()
-        sent_ns, session, sequence = DELTA.stamp(message, self._delta_head)
-        if session != self.number or sequence != self._awaited:
-            raise WrongAudio(f"the answer to {sequence} of {session}, not to {self._awaited}")
-        self._awaited += APPENDS_PER_DELTA
-        record = self._record
-        record.answered += 1
-        if record.since_ns <= sent_ns < record.until_ns:
-            record.latencies_ns.append(now_ns - sent_ns)
-        if ends_response(session, sequence):
-            self._response += 1
-            self._delta_head = delta_head(self.number, self._response)
+        sent_ns = self._expected.accept(message)
+        measurements = self._measurements
+        measurements.answered += 1
+        if measurements.since_ns <= sent_ns < measurements.until_ns:
+            measurements.latencies_ns.append(now_ns - sent_ns)
         self.on_answer(self)
-        self._note_finished()
+        self._check_finished()
 
-    def _note_finished(self) -> None:
-        if self._finishing and self._awaited > self._next and not self.finished.done():
+    def _check_finished(self) -> None:
+        is_answered_completely = self._expected.sequence > self._next
+        if self._phase is Phase.FINISHING and is_answered_completely and not self.finished.done():
             self.finished.set_result(None)
 
-    def _closed(self, how: str) -> None:
-        if self._leaving:
+    def _lose(self, fault: str) -> None:
+        if self._phase is Phase.LEAVING:
             return
-        self._leaving = True
-        self._fault(how)
+        self._phase = Phase.LEAVING
+        self._fault(fault)
         for future in (self.ready, self.finished):
             if not future.done():
                 future.set_result(None)
 
-    def _fault(self, what: str) -> None:
-        self._record.faults.append(f"session {self.number}: {what}")
+    def _fault(self, description: str) -> None:
+        self._measurements.faults.append(f"session {self.number}: {description}")

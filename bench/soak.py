@@ -1,8 +1,8 @@
-"""The soak: sessions that come, talk and go, and what the memory of the relay does meanwhile.
+"""The soak test: many short sessions, and the memory of the relay over time.
 
-``python bench/soak.py [--minutes 60] [--sessions 200] [--write]`` prints a table, and with
-``--write`` puts it into docs/performance.md, with a plot beside it. Sessions are short, so that
-many come and go: what each leaves behind would show.
+``python bench/soak.py [--minutes 60] [--sessions 200] [--write]`` prints a table; ``--write`` also
+writes it to docs/performance.md, and a plot beside it. Sessions are short, so that there are many:
+a leak of each session becomes visible.
 """
 
 import argparse
@@ -16,32 +16,35 @@ from dataclasses import dataclass, field
 from statistics import mean
 
 import uvloop
-from conductor import Conductor, conducting
 from contenders import CONTENDERS, ROOT
-from load import Job, Load
+from job import Job
+from load_generator import LoadGenerator
 from machine import allow_many_files
-from measure import memory_bytes, tree
-from session import Session
+from process_stats import memory_bytes, tree
+from runner import Runner, start_runner
+from session import LoadSession
 
 PAGE, PLOT = ROOT / "docs/performance.md", ROOT / "docs/soak.svg"
 PLACE = re.compile(r"(?<=<!-- soak -->\n).*(?=<!-- /soak -->)", re.DOTALL)
 MIB = 1024 * 1024
 
 LIFE_SECONDS = 30, 120
-"""How long a session talks: at random between these."""
+"""The duration of a session: at random between these."""
 
 TURN_SECONDS = 2.0
-"""As often each session says 100 ms, and is answered: the soak is about memory, not about CPU."""
+"""Each session sends 100 ms of audio this often, and gets an answer: this tests memory, not CPU."""
 
-LOOK_SECONDS = 10.0
+SAMPLE_SECONDS = 10.0
 
 
 @dataclass
-class Soak:
-    """What was seen.
+class SoakResult:
+    """The result of a soak test.
 
     Attributes:
-        memory_mib: of the relay, each with the minute in which it was read.
+        memory_mib: The memory of the relay; each value follows the minute of its reading.
+        sessions: The number of sessions.
+        faults: A description of each fault.
     """
 
     memory_mib: list[tuple[float, float]] = field(default_factory=list)
@@ -49,44 +52,44 @@ class Soak:
     faults: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[str]:
-        """Yield a table of the mean of each sixth of the time."""
+        """Yield the rows of a table: the mean memory in each sixth of the time."""
         minutes = self.memory_mib[-1][0]
         yield "| minutes | memory of the relay, MiB |"
         yield "|---|---|"
         for part in range(6):
             first, last = minutes * part / 6, minutes * (part + 1) / 6
-            seen = [mib for minute, mib in self.memory_mib if first <= minute <= last]
-            if seen:
-                yield f"| {first:.0f} to {last:.0f} | {mean(seen):.1f} |"
+            values = [mib for minute, mib in self.memory_mib if first <= minute <= last]
+            if values:
+                yield f"| {first:.0f} to {last:.0f} | {mean(values):.1f} |"
 
 
-async def soak(load: Load, pid: int, minutes: float) -> Soak:
-    """Keep as many sessions as the job wants, each for a while, until the time is over."""
-    seen, began = Soak(), time.monotonic()
+async def soak(load: LoadGenerator, pid: int, minutes: float) -> SoakResult:
+    """Keep the job's number of sessions open for ``minutes``; each ended one is replaced."""
+    result, began = SoakResult(), time.monotonic()
     until = began + 60 * minutes
     lives = random.Random(1)  # noqa: S311  # the same in each run
 
-    async def keep_coming() -> None:
+    async def keep_connecting() -> None:
         while time.monotonic() < until:
             if session := await load.connect():
-                seen.sessions += 1
+                result.sessions += 1
                 await _talk(session, min(until, time.monotonic() + lives.uniform(*LIFE_SECONDS)))
 
-    async def watch() -> None:
+    async def sample() -> None:
         while (now := time.monotonic()) < until:
             mib = memory_bytes(tree(pid)) / MIB
-            seen.memory_mib.append(((now - began) / 60, mib))
-            await asyncio.sleep(LOOK_SECONDS)
+            result.memory_mib.append(((now - began) / 60, mib))
+            await asyncio.sleep(SAMPLE_SECONDS)
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(watch())
+        tasks.create_task(sample())
         for _ in range(load.job.sessions):
-            tasks.create_task(keep_coming())
-    seen.faults = load.record.faults
-    return seen
+            tasks.create_task(keep_connecting())
+    result.faults = load.measurements.faults
+    return result
 
 
-async def _talk(session: Session, until: float) -> None:
+async def _talk(session: LoadSession, until: float) -> None:
     while time.monotonic() < until:
         session.ask()
         await asyncio.sleep(TURN_SECONDS)
@@ -96,7 +99,7 @@ async def _talk(session: Session, until: float) -> None:
 
 
 def plot(points: Sequence[tuple[float, float]]) -> str:
-    """Return a line of memory by the minute, from zero, as SVG."""
+    """Return a line chart of memory over minutes as SVG; the axis begins at zero."""
     width, height, left, bottom = 640, 240, 48, 28
     minutes, top = points[-1][0], 1.25 * max(mib for _, mib in points)
     xs = (left + (width - left - 8) * minute / minutes for minute, _ in points)
@@ -117,10 +120,10 @@ font-family="sans-serif" font-size="12">
 """
 
 
-def _run(conductor: Conductor, sessions: int, minutes: float) -> Soak:
+def _run(runner: Runner, sessions: int, minutes: float) -> SoakResult:
     relay = next(contender for contender in CONTENDERS if contender.name == "relay")
-    with relay.running(conductor.folder, conductor.upstream(tls=True)) as server:
-        # It has time: others shall have the core first.
+    with relay.running(runner.folder, runner.upstream(tls=True)) as server:
+        # The relay has little to do here: other processes have the core first.
         os.sched_setscheduler(server.pid, os.SCHED_OTHER, os.sched_param(0))
         job = Job(
             work="soak",
@@ -132,31 +135,33 @@ def _run(conductor: Conductor, sessions: int, minutes: float) -> Soak:
             pids={"relay": server.pid},
         )
 
-        async def work() -> Soak:
-            return await soak(Load(job), server.pid, minutes)
+        async def work() -> SoakResult:
+            return await soak(LoadGenerator(job), server.pid, minutes)
 
         return uvloop.run(work())
 
 
 def main() -> int:
-    """Soak; return 1 when anything was lost."""
+    """Run the soak test; return 1 if there was a fault."""
     parser = argparse.ArgumentParser(prog="soak")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     allow_many_files()
-    with conducting() as conductor:
-        seen = _run(conductor, given.sessions, given.minutes)
-    told = "\n".join(seen.rows())
-    told += f"\n\n{seen.sessions:,} sessions, {given.sessions} at a time, with TLS to the upstream;"
-    told += f" faults: {len(seen.faults)}.\n"
-    print(told, *seen.faults[:3], sep="\n")
+    with start_runner() as runner:
+        result = _run(runner, given.sessions, given.minutes)
+    summary = "\n".join(result.rows())
+    summary += (
+        f"\n\n{result.sessions:,} sessions, {given.sessions} at a time, with TLS to the upstream;"
+    )
+    summary += f" faults: {len(result.faults)}.\n"
+    print(summary, *result.faults[:3], sep="\n")
     if given.write:
-        PLOT.write_text(plot(seen.memory_mib))
-        shown = f"\n{told}\n![Memory of the relay](soak.svg)\n\n"
-        PAGE.write_text(PLACE.sub(lambda _: shown, PAGE.read_text()))
-    return 1 if seen.faults else 0
+        PLOT.write_text(plot(result.memory_mib))
+        section = f"\n{summary}\n![Memory of the relay](soak.svg)\n\n"
+        PAGE.write_text(PLACE.sub(lambda _: section, PAGE.read_text()))
+    return 1 if result.faults else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The upstream of the bench: as much of the Realtime API as a conversation needs, and no more.
+"""The upstream of the benchmarks: the part of the Realtime API that the load needs.
 
 ``python bench/upstream.py PORT [CERTIFICATE KEY]``. It confirms a session, answers every fifth
-append with a delta, ends a response every five seconds with its usage, and begins the next. It
-checks that each append is the one after the last, byte for byte, and closes on whoever lost one.
+append with a delta, and ends a response with its usage every five seconds. It checks the order and
+each byte of the appends, and closes the connection at the first wrong one.
 """
 
 import gc
@@ -39,8 +39,8 @@ from picows import (
 TEXT, CLOSE = WSMsgType.TEXT, WSMsgType.CLOSE
 
 
-class Conversation(WSListener):
-    """One session, as the upstream sees it."""
+class UpstreamSession(WSListener):
+    """One session on the side of the upstream."""
 
     def __init__(self) -> None:
         self._transport: WSTransport
@@ -50,12 +50,12 @@ class Conversation(WSListener):
         self._delta_head = b""
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Greet, as the API does."""
+        """Send ``session.created``, as the API does."""
         self._transport = transport
         self._send(session_event("session.created"))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Answer one message."""
+        """Answer a message."""
         if frame.msg_type == CLOSE:
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
@@ -63,21 +63,21 @@ class Conversation(WSListener):
         message = frame.get_payload_as_bytes()
         try:
             if message.startswith(APPEND_HEAD):
-                self._hear(message)
+                self._receive_append(message)
             else:
-                self._hear_other(message)
+                self._receive_event(message)
         except (WrongAudio, ValueError, KeyError) as wrong:
             transport.send_close(WSCloseCode.POLICY_VIOLATION, str(wrong)[:100].encode())
             transport.disconnect()
 
-    def _hear_other(self, message: bytes) -> None:
+    def _receive_event(self, message: bytes) -> None:
         event = json.loads(message)
         if event["type"] == "session.update":
             self._send(session_event("session.updated", **event["session"]))
         else:
-            self._hear(message)
+            self._receive_append(message)
 
-    def _hear(self, message: bytes) -> None:
+    def _receive_append(self, message: bytes) -> None:
         stamp = _, session, sequence = APPEND.stamp(message, APPEND_HEAD)
         if self._session is None:
             self._session = session
@@ -97,7 +97,7 @@ class Conversation(WSListener):
             self._begin_response()
 
     def _begin_response(self) -> None:
-        assert self._session is not None, "it has spoken"  # noqa: S101
+        assert self._session is not None, "an append names the session"  # noqa: S101
         self._delta_head = delta_head(self._session, self._response)
         self._send(speech_stopped(self._session, self._response))
         self._send(response_created(self._session, self._response))
@@ -106,19 +106,19 @@ class Conversation(WSListener):
         self._transport.send(TEXT, message)
 
 
-def _converse(_request: WSUpgradeRequest) -> Conversation:
-    return Conversation()
+def _new_session(_request: WSUpgradeRequest) -> UpstreamSession:
+    return UpstreamSession()
 
 
 async def _serve(port: int, *certificate: str) -> None:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
     if tls:
         tls.load_cert_chain(*certificate)
-    server = await ws_create_server(_converse, HOST, port, ssl=tls, backlog=4096)
+    server = await ws_create_server(_new_session, HOST, port, ssl=tls, backlog=4096)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    # A pause of the upstream would be taken for one of the relay.
+    # A garbage collection of the upstream would look like a delay of the relay.
     gc.disable()
     uvloop.run(_serve(int(sys.argv[1]), *sys.argv[2:]))

@@ -1,4 +1,4 @@
-"""The benchmarks run, and notice what a relay does wrong: else their figures are worth nothing."""
+"""The benchmarks run, and detect the faults of a relay: otherwise their results mean nothing."""
 
 import asyncio
 import json
@@ -7,32 +7,33 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import load
+import load_generator
 import pytest
-from conductor import DIRECT, Results, Run
 from events import APPEND, APPEND_HEAD, DELTA, WrongAudio, delta_head, ends_response, is_answered
-from load import Job, Load, Report
+from job import Job, LoadReport
+from load_generator import LoadGenerator
 from paths import ROOT
 from picows import WSMsgType, ws_connect, ws_create_server
-from session import Record, Session
+from runner import DIRECT, Results, Workload
+from session import LoadSession, Measurements
 from table import table
-from upstream import Conversation
+from upstream import UpstreamSession
 
 from relay.core.events import read_append
 
 HOST = "127.0.0.1"
 SECONDS = 5.0
 
-Spoil = Callable[[bytes], list[bytes]]
+Corrupt = Callable[[bytes], list[bytes]]
 
 
 def lengthened(message: bytes) -> bytes:
-    """Return a message with more audio behind the stamp."""
+    """Return a message with more audio after the stamp."""
     noise_at = message.rindex(b'"', 0, -2) + 1 + 24
     return message[:noise_at] + b"AAAA" + message[noise_at:]
 
 
-SPOILED: dict[str, Spoil] = {
+CORRUPTED: dict[str, Corrupt] = {
     "lost": lambda _message: [],
     "twice": lambda message: [message, message],
     "changed": lambda message: [message[:-9] + b"AAAAAAA" + message[-2:]],
@@ -43,24 +44,24 @@ SPOILED: dict[str, Spoil] = {
 }
 
 
-class Spoiling(Conversation):
-    """An upstream, or a relay before it, that spoils the second delta."""
+class CorruptingSession(UpstreamSession):
+    """An upstream, or a relay before it, that corrupts the second delta."""
 
-    def __init__(self, spoil: Spoil) -> None:
+    def __init__(self, corrupt: Corrupt) -> None:
         super().__init__()
-        self._spoil = spoil
+        self._corrupt = corrupt
         self._deltas = 0
 
     def _send(self, message: bytes) -> None:
         is_delta = message.startswith(b'{"type":"response.output_audio.delta"')
         self._deltas += is_delta
-        for sent in self._spoil(message) if is_delta and self._deltas == 2 else [message]:
+        for sent in self._corrupt(message) if is_delta and self._deltas == 2 else [message]:
             super()._send(sent)
 
 
 @asynccontextmanager
-async def serving(conversation: Callable[[], Conversation]) -> AsyncIterator[int]:
-    server = await ws_create_server(lambda _request: conversation(), HOST, 0)
+async def serving(new_session: Callable[[], UpstreamSession]) -> AsyncIterator[int]:
+    server = await ws_create_server(lambda _request: new_session(), HOST, 0)
     port: int = server.sockets[0].getsockname()[1]
     try:
         yield port
@@ -68,35 +69,35 @@ async def serving(conversation: Callable[[], Conversation]) -> AsyncIterator[int
         server.close()
 
 
-async def connected(port: int) -> tuple[Session, Record]:
-    record = Record()
-    session = Session(0, record, configures=True)
+async def connected(port: int) -> tuple[LoadSession, Measurements]:
+    measurements = Measurements()
+    session = LoadSession(0, measurements, configures=True)
     await ws_connect(lambda: session, f"ws://{HOST}:{port}/")
     await session.ready
-    return session, record
+    return session, measurements
 
 
-def appends(spoil: Spoil) -> list[bytes]:
-    """Return eight appends of which the fourth is spoiled."""
+def appends(corrupt: Corrupt) -> list[bytes]:
+    """Return eight appends; the fourth one is corrupted."""
     messages = [APPEND.encode(APPEND_HEAD, (1, 0, number)) for number in range(8)]
-    return [*messages[:3], *spoil(messages[3]), *messages[4:]]
+    return [*messages[:3], *corrupt(messages[3]), *messages[4:]]
 
 
 def test_the_bench_runs_and_the_relay_loses_nothing() -> None:
     command = ["bench", "--quick", "--only", "relay", "--sessions", "4", "--seconds", "1"]
 
-    told = subprocess.check_output(
+    printed = subprocess.check_output(
         [sys.executable, *command, "--work", "paced"], cwd=ROOT, text=True, stderr=subprocess.PIPE
     )
 
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in told.splitlines()]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in printed.splitlines()]
     cells = {row[1]: row[2:] for row in rows if len(row) == 4}
     assert cells["faults"] == ["0", "0"]
     assert float(cells["CPU per message, us"][1]) > 0
     assert float(cells["added latency p50, ms"][1])
 
 
-def test_an_append_is_written_as_the_sdk_writes_it_and_passes_the_relay_untouched() -> None:
+def test_an_append_has_the_form_of_the_sdk_and_is_an_append_for_the_relay() -> None:
     message = APPEND.encode(APPEND_HEAD, (1, 2, 3))
     audio = read_append(message)
 
@@ -113,71 +114,73 @@ def test_a_response_ends_with_a_delta_every_five_seconds(session: int) -> None:
     assert all(is_answered(session, n) for n in ends)
 
 
-def test_audio_that_a_relay_wrote_anew_is_the_same_audio() -> None:
+def test_audio_that_a_relay_encoded_again_is_the_same_audio() -> None:
     head, stamp = delta_head(7, 0), (1, 7, 3)
     message = DELTA.encode(head, stamp)
-    anew = json.dumps(json.loads(message), indent=1).encode()
+    encoded_again = json.dumps(json.loads(message), indent=1).encode()
 
-    assert DELTA.stamp(message, head) == DELTA.stamp(anew, head) == stamp
+    assert DELTA.stamp(message, head) == DELTA.stamp(encoded_again, head) == stamp
     with pytest.raises(WrongAudio):
-        APPEND.stamp(anew, APPEND_HEAD)
+        APPEND.stamp(encoded_again, APPEND_HEAD)
 
 
-async def test_a_faithful_conversation_has_no_faults() -> None:
-    async with serving(Conversation) as port:
-        session, record = await connected(port)
+async def test_a_correct_session_has_no_faults() -> None:
+    async with serving(UpstreamSession) as port:
+        session, measurements = await connected(port)
         for _ in range(60):
             session.ask()
         await session.leave(SECONDS)
 
-    assert record.faults == []
-    assert record.answered == 60
+    assert measurements.faults == []
+    assert measurements.answered == 60
 
 
-@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-async def test_a_delta_that_is_not_what_was_sent_is_a_fault(spoil: Spoil) -> None:
-    async with serving(lambda: Spoiling(spoil)) as port:
-        session, record = await connected(port)
+@pytest.mark.parametrize("corrupt", CORRUPTED.values(), ids=CORRUPTED)
+async def test_a_delta_that_was_changed_is_a_fault(corrupt: Corrupt) -> None:
+    async with serving(lambda: CorruptingSession(corrupt)) as port:
+        session, measurements = await connected(port)
         for _ in range(3):
             session.ask()
         await session.leave(SECONDS)
 
-    assert record.faults
+    assert measurements.faults
 
 
-@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-async def test_an_append_that_is_not_what_was_sent_is_a_fault(spoil: Spoil) -> None:
-    async with serving(Conversation) as port:
-        session, record = await connected(port)
-        for message in appends(spoil):
+@pytest.mark.parametrize("corrupt", CORRUPTED.values(), ids=CORRUPTED)
+async def test_an_append_that_was_changed_is_a_fault(corrupt: Corrupt) -> None:
+    async with serving(UpstreamSession) as port:
+        session, measurements = await connected(port)
+        for message in appends(corrupt):
             session._transport.send(WSMsgType.TEXT, message)
         async with asyncio.timeout(SECONDS):
-            await session.gone
+            await session.closed
 
-    assert "closed with" in record.faults[0]
+    assert "closed with" in measurements.faults[0]
 
 
 async def test_an_answer_that_does_not_come_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "ANSWER_SECONDS", 0.05)
-    async with serving(lambda: Spoiling(SPOILED["lost"])) as port:
-        work = Load(Job("paced", port, None, configures=True, sessions=2, seconds=0, pids={}))
-        async with work.sessions() as sessions:
+    monkeypatch.setattr(load_generator, "ANSWER_SECONDS", 0.05)
+    async with serving(lambda: CorruptingSession(CORRUPTED["lost"])) as port:
+        load = LoadGenerator(
+            Job("paced", port, None, configures=True, sessions=2, seconds=0, pids={})
+        )
+        async with load.sessions() as sessions:
             for session in sessions:
                 session.ask()
                 session.ask()
-            await work.hear_out(sessions)
+            await load.finish(sessions)
 
-    assert [fault.partition(": ")[2] for fault in work.record.faults] == ["unanswered"] * 2
+    assert [fault.partition(": ")[2] for fault in load.measurements.faults] == ["unanswered"] * 2
 
 
-def test_the_table_compares_medians_and_adds_up_faults() -> None:
-    results, run = Results(), Run("paced", 50, 2)
+def test_the_table_compares_medians_and_adds_faults() -> None:
+    results, workload = Results(), Workload("paced", 50, 2)
     for latency_ms, faults in ((1.0, 0), (9.0, 2), (2.0, 1)):
-        results.add(run, DIRECT, Report(seconds=2, latency_ms={"99": 0.5}))
+        results.add(workload, DIRECT, LoadReport(seconds=2, latency_ms={"99": 0.5}))
         results.add(
-            run,
+            workload,
             "relay",
-            Report(
+            LoadReport(
                 messages=1000,
                 seconds=2,
                 cpu_ns={"relay": 30_000_000},

@@ -1,4 +1,4 @@
-"""What the kernel knows of processes, and what is made of many numbers."""
+"""The kernel's counters of processes, and percentiles."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def tree(pid: int) -> list[int]:
-    """Return a process and all that come from it."""
+    """Return the ids of a process and of all its descendants."""
     pids = [pid]
     for parent in pids:
         for task in Path(f"/proc/{parent}/task").iterdir():
@@ -15,7 +15,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_ns(pids: Sequence[int]) -> int:
-    """Return how long all threads of these processes were on a CPU, kernel time included."""
+    """Return the CPU time of all threads of these processes, kernel time included."""
     return sum(
         int((task / "schedstat").read_text().split()[0])
         for pid in pids
@@ -24,7 +24,7 @@ def cpu_ns(pids: Sequence[int]) -> int:
 
 
 def memory_bytes(pids: Sequence[int]) -> int:
-    """Return the memory of these processes, of what they share their share (PSS)."""
+    """Return the memory of these processes; shared memory is counted by share (PSS)."""
     return sum(_pss_kib(pid) for pid in pids) * 1024
 
 
@@ -34,5 +34,5 @@ def _pss_kib(pid: int) -> int:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return a percentile of numbers in their order, as one of them (nearest rank)."""
+    """Return a percentile of sorted numbers by the nearest-rank method."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

@@ -1,4 +1,4 @@
-"""Wakes an event loop more often than its own timers can, which count in milliseconds."""
+"""A timer finer than the timers of an event loop, which count in milliseconds."""
 
 import asyncio
 import ctypes
@@ -22,7 +22,7 @@ class _Timer(ctypes.Structure):
 
 @contextmanager
 def ticking(every_ns: int, tick: Callable[[], None]) -> Iterator[None]:
-    """Call ``tick`` so often until the end of the block; what was missed is made up for."""
+    """Call ``tick`` every ``every_ns`` until the end of the block; late calls are made up for."""
     loop = asyncio.get_running_loop()
     file = _LIBC.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK)
     timer = _Timer(*divmod(every_ns, _NS_PER_SECOND), *divmod(every_ns, _NS_PER_SECOND))
