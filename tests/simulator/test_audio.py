@@ -1,4 +1,4 @@
-"""Audio is converted without a library, and to the standard."""
+"""Audio is converted without a library, by the G.711 standard."""
 
 import math
 from array import array
@@ -32,7 +32,7 @@ def _decoded(byte: int, law: str) -> int:
         ("audio/pcma", 0xC5, 264),
     ],
 )
-def test_g711_is_decoded_as_the_standard_says(law: str, byte: int, value: int) -> None:
+def test_g711_is_decoded_by_the_standard(law: str, byte: int, value: int) -> None:
     assert _decoded(byte, law) == value
 
 
@@ -52,17 +52,17 @@ def test_the_code_is_the_nearest_one(law: str, value: int) -> None:
     (encoded,) = audio.encode(array("h", [value] * 3).tobytes(), {"type": law})
 
     nearest = min(abs(_decoded(byte, law) - value) for byte in range(256))
-    # the lower two of the sixteen bits are more than the codes can tell apart
+    # the codes cannot represent the lower two of the sixteen bits
     assert abs(_decoded(encoded, law) - value) <= nearest + 4
 
 
 @given(st.binary(max_size=999))
-def test_pcm_passes_as_it_is(data: bytes) -> None:
+def test_pcm_is_not_changed(data: bytes) -> None:
     assert audio.decode(data, PCM) == audio.encode(data, PCM) == data
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_a_telephone_makes_a_third_as_many_samples(law: str) -> None:
+def test_g711_has_a_third_of_the_samples(law: str) -> None:
     second = bytes(audio.BYTES_PER_SECOND)
 
     telephone = audio.encode(second, {"type": law})
@@ -73,17 +73,17 @@ def test_a_telephone_makes_a_third_as_many_samples(law: str) -> None:
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_a_voice_survives_the_telephone(law: str) -> None:
+def test_a_tone_survives_g711(law: str) -> None:
     """A tone of 440 Hz comes back with little noise."""
     wave = [int(8000 * math.sin(2 * math.pi * 440 * n / 24_000)) for n in range(24_000)]
     there = audio.encode(array("h", wave).tobytes(), {"type": law})
     back = audio.samples(audio.decode(there, {"type": law}))
 
-    shifted = zip(wave[1:], back, strict=False)  # three samples became the one in their middle
+    shifted = zip(wave[1:], back, strict=False)  # one sample, in the middle, replaces three samples
     noise = sum((a - b) ** 2 for a, b in shifted) / len(back)
     assert 10 * math.log10(8000**2 / 2 / noise) > 25
 
 
-def test_durations_are_those_of_24_khz() -> None:
+def test_durations_are_computed_for_24_khz() -> None:
     assert audio.pcm_bytes(20) == 960
     assert audio.milliseconds(48_000) == 1000

@@ -1,4 +1,4 @@
-"""Stock clients have their turns with the local upstream, and many at once."""
+"""Stock clients have conversations with the local upstream, also many at once."""
 
 import asyncio
 import base64
@@ -52,22 +52,22 @@ async def test_the_async_client_has_a_text_turn(upstream: Upstream) -> None:
 
 async def test_the_async_client_has_a_voice_turn(upstream: Upstream) -> None:
     client = openai.AsyncOpenAI(api_key="x", base_url=upstream.base_url)
-    heard: list[RealtimeServerEvent] = []
+    received: list[RealtimeServerEvent] = []
     async with client, client.realtime.connect(model=MODEL) as connection:
         for chunk in _chunks(clip("cards-001.wav") + SILENCE):
             await connection.input_audio_buffer.append(audio=chunk)
         async for event in connection:
-            heard.append(event)
+            received.append(event)
             if event.type == "response.done":
                 break
 
-    audio = [event for event in heard if event.type == "response.output_audio.delta"]
+    audio = [event for event in received if event.type == "response.output_audio.delta"]
     assert sum(len(base64.b64decode(event.delta)) for event in audio) > 48_000
-    (done,) = (e for e in heard if e.type == "response.output_audio_transcript.done")
+    (done,) = (e for e in received if e.type == "response.output_audio_transcript.done")
     assert done.transcript.endswith("You said: ten of clubs")
 
 
-def _have_turns(base_url: str) -> tuple[str, int]:
+def _take_turns(base_url: str) -> tuple[str, int]:
     """Have a text turn and a voice turn; return the text and the length of the audio."""
     with (
         openai.OpenAI(api_key="x", base_url=base_url) as client,
@@ -95,14 +95,14 @@ def _have_turns(base_url: str) -> tuple[str, int]:
 # The client of openai 3.54 calls websockets in a way that version 17 deprecates.
 @pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")
 async def test_the_sync_client_has_a_text_turn_and_a_voice_turn(upstream: Upstream) -> None:
-    text, audio_bytes = await asyncio.to_thread(_have_turns, upstream.base_url)
+    text, audio_bytes = await asyncio.to_thread(_take_turns, upstream.base_url)
 
     assert text.endswith("You said: Hello")
     assert audio_bytes > 48_000
 
 
 async def test_the_audio_begins_soon_after_the_turn_is_over() -> None:
-    """On the server: from the last audio that it needed to the first that it gives."""
+    """Measured on the server: from the end of the turn to the first audio delta."""
     times: dict[str, float] = {}
 
     def observe(observation: object) -> None:
@@ -118,13 +118,13 @@ async def test_the_audio_begins_soon_after_the_turn_is_over() -> None:
     assert times["output_audio.delta"] - times["speech_stopped"] < 0.3
 
 
-async def test_a_hundred_idle_and_ten_talking_sessions_do_not_stall() -> None:
+async def test_a_hundred_idle_and_ten_active_sessions_do_not_stall() -> None:
     replies = [ScriptedReply.of("", "This takes a few seconds to say. " * 4)]
     pcm = clip("cards-001.wav") + SILENCE
 
     async def talk(upstream: Upstream) -> list[str]:
         async with upstream.connect() as client:
-            await client.hear()
+            await client.receive()
             for _ in range(2):
                 await client.append(pcm)
                 await client.until("response.done")
@@ -132,10 +132,10 @@ async def test_a_hundred_idle_and_ten_talking_sessions_do_not_stall() -> None:
 
     async def idle(upstream: Upstream, settled: asyncio.Barrier) -> bool:
         async with upstream.connect() as client:
-            await client.hear()
+            await client.receive()
             await settled.wait()
             await settled.wait()  # until the others have talked
-            response = await client.say("Hello", output_modalities=["text"])
+            response = await client.exchange("Hello", output_modalities=["text"])
             return bool(response["status"] == "completed")
 
     settled = asyncio.Barrier(101)
@@ -153,7 +153,7 @@ async def test_a_hundred_idle_and_ten_talking_sessions_do_not_stall() -> None:
 
 
 @pytest.mark.speech
-async def test_real_speech_is_heard_right_and_heard_again_in_the_answer() -> None:
+async def test_real_speech_is_recognized_and_repeated_in_the_answer() -> None:
     speech = pytest.importorskip("relay.simulator.speech")
     if not speech.is_installed():
         pytest.skip('pip install ".[speech]" to run this')
@@ -161,13 +161,13 @@ async def test_real_speech_is_heard_right_and_heard_again_in_the_answer() -> Non
     async with simulated(engines=engines) as upstream, upstream.connect() as client:
         transcription = {"model": "gpt-4o-transcribe"}
         detection = {"type": "server_vad", "silence_duration_ms": 500}
-        hearing = {"transcription": transcription, "turn_detection": detection}
-        await client.update(audio={"input": hearing})
+        audio_input = {"transcription": transcription, "turn_detection": detection}
+        await client.update(audio={"input": audio_input})
         await client.append(clip("goforward.wav") + SILENCE)
         spoken = await client.until("response.output_audio_transcript.done")
-        (heard,) = client.all("conversation.item.input_audio_transcription.completed")
-        heard_again = await asyncio.to_thread(engines.recognizer.transcribe, client.audio())
+        (transcribed,) = client.all("conversation.item.input_audio_transcription.completed")
+        recognized_again = await asyncio.to_thread(engines.recognizer.transcribe, client.audio())
 
-    assert heard["transcript"] == "Go forward ten meters."
+    assert transcribed["transcript"] == "Go forward ten meters."
     assert spoken["transcript"].endswith("You said: Go forward ten meters.")
-    assert "go forward" in heard_again.lower()
+    assert "go forward" in recognized_again.lower()

@@ -1,4 +1,4 @@
-"""Every event that the local upstream can send is one that the API's own types know."""
+"""Each event of the local upstream conforms to the API's types."""
 
 import copy
 from collections.abc import AsyncIterator
@@ -35,8 +35,8 @@ async def upstream() -> AsyncIterator[Upstream]:
         yield running
 
 
-async def _everything(client: Client) -> None:
-    """Say everything that a client can say, and hear everything that follows."""
+async def _send_everything(client: Client) -> None:
+    """Send each client event, and receive all events that follow."""
     mcp = {"type": "mcp", "server_label": "wiki", "server_url": "https://wiki.example"}
     transcription = {"model": "gpt-4o-transcribe"}
     await client.update(audio={"input": {"transcription": transcription}}, tools=[*TOOLS, mcp])
@@ -52,8 +52,8 @@ async def _everything(client: Client) -> None:
     )
     await client.send("conversation.item.delete", item_id=spoken["id"])
     await client.until("conversation.item.deleted")
-    await client.say("Hello", output_modalities=["text"])
-    await client.say("Hello", conversation="none", metadata={"a": "b"})
+    await client.exchange("Hello", output_modalities=["text"])
+    await client.exchange("Hello", conversation="none", metadata={"a": "b"})
     await client.send("response.cancel")
     await client.send("input_audio_buffer.clear")
     await client.update(audio={"input": {"turn_detection": None}})
@@ -62,26 +62,26 @@ async def _everything(client: Client) -> None:
     await client.until("conversation.item.input_audio_transcription.completed")
 
 
-async def test_everything_that_is_sent_is_as_the_api_says_it(upstream: Upstream) -> None:
+async def test_each_server_event_conforms_to_the_api(upstream: Upstream) -> None:
     async with upstream.connect() as client:
-        await _everything(client)
+        await _send_everything(client)
         while client.types().count("rate_limits.updated") < client.types().count("response.done"):
-            await client.hear()
+            await client.receive()
 
-    told = set(client.types())
-    untold = set(SERVER_EVENTS) - told
-    assert untold == {
+    sent = set(client.types())
+    unsent = set(SERVER_EVENTS) - sent
+    assert unsent == {
         # these have tests of their own
         "input_audio_buffer.timeout_triggered",
         "conversation.item.input_audio_transcription.failed",
     }
 
 
-async def test_the_check_sees_what_is_wrong(upstream: Upstream) -> None:
-    """The check would be worthless if it took everything."""
+async def test_the_check_detects_wrong_fields(upstream: Upstream) -> None:
+    """A check that accepts everything would be worthless."""
     async with upstream.connect() as client:
-        await _everything(client)
-    for event in client.heard:
+        await _send_everything(client)
+    for event in client.received:
         check_event(event)
         with pytest.raises(AssertionError):
             check_event({**event, "invented": 1})
@@ -93,13 +93,13 @@ async def test_the_check_sees_what_is_wrong(upstream: Upstream) -> None:
         check_event(deep)
 
 
-async def test_the_check_sees_a_wrong_order(upstream: Upstream) -> None:
+async def test_the_check_detects_a_wrong_order(upstream: Upstream) -> None:
     async with upstream.connect() as client:
-        await client.say("Hello")
-    for index, event in enumerate(client.heard):
+        await client.exchange("Hello")
+    for index, event in enumerate(client.received):
         if event["type"].endswith(".done") and event["type"] != "conversation.item.done":
-            missing = client.heard[:index] + client.heard[index + 1 :]
-            swapped = [*client.heard]
+            missing = client.received[:index] + client.received[index + 1 :]
+            swapped = [*client.received]
             swapped[index - 1 : index + 1] = [event, swapped[index - 1]]
             for wrong in (missing, swapped):
                 if event["type"] != "response.done":

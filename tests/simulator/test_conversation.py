@@ -1,4 +1,4 @@
-"""Items are made, placed, shown, cut and forgotten as the API does it."""
+"""Items are created, placed, retrieved, truncated and deleted as in the API."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -11,11 +11,11 @@ from simulated import SILENCE, Client, clip, simulated, tone
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     async with simulated() as upstream, upstream.connect() as connected:
-        await connected.hear()
+        await connected.receive()
         yield connected
 
 
-def _said(text: str, **fields: object) -> dict[str, Any]:
+def _message(text: str, **fields: object) -> dict[str, Any]:
     content = [{"type": "input_text", "text": text}]
     return {"type": "message", "role": "user", "content": content, **fields}
 
@@ -26,17 +26,17 @@ async def _add(client: Client, item: dict[str, Any], **fields: object) -> dict[s
 
 
 async def test_items_follow_each_other(client: Client) -> None:
-    first = await _add(client, _said("one"))
-    second = await _add(client, _said("two"))
+    first = await _add(client, _message("one"))
+    second = await _add(client, _message("two"))
 
     assert first["previous_item_id"] is None
     assert second["previous_item_id"] == first["item"]["id"]
 
 
-async def test_an_item_goes_where_the_client_wants_it(client: Client) -> None:
-    last = await _add(client, _said("three", id="item_last"))
-    first = await _add(client, _said("one"), previous_item_id="root")
-    middle = await _add(client, _said("two"), previous_item_id=first["item"]["id"])
+async def test_an_item_is_added_at_the_requested_position(client: Client) -> None:
+    last = await _add(client, _message("three", id="item_last"))
+    first = await _add(client, _message("one"), previous_item_id="root")
+    middle = await _add(client, _message("two"), previous_item_id=first["item"]["id"])
 
     assert first["previous_item_id"] is None
     assert middle["previous_item_id"] == first["item"]["id"]
@@ -46,14 +46,14 @@ async def test_an_item_goes_where_the_client_wants_it(client: Client) -> None:
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
-        ({"item": _said("x", id="mine")}, "item_already_exists"),
-        ({"item": _said("x"), "previous_item_id": "nowhere"}, "item_not_found"),
+        ({"item": _message("x", id="mine")}, "item_already_exists"),
+        ({"item": _message("x"), "previous_item_id": "nowhere"}, "item_not_found"),
         ({"item": {"type": "message", "role": "user"}}, "missing_required_parameter"),
         ({"item": {"type": "song"}}, "invalid_value"),
-        ({"item": {**_said("x"), "mood": "good"}}, "unknown_parameter"),
-        ({"item": {**_said("x"), "role": "narrator"}}, "invalid_value"),
+        ({"item": {**_message("x"), "mood": "good"}}, "unknown_parameter"),
+        ({"item": {**_message("x"), "role": "narrator"}}, "invalid_value"),
         (
-            {"item": {**_said("x"), "role": "system", "content": [{"type": "input_audio"}]}},
+            {"item": {**_message("x"), "role": "system", "content": [{"type": "input_audio"}]}},
             "invalid_value",
         ),
         (
@@ -71,28 +71,28 @@ async def test_an_item_goes_where_the_client_wants_it(client: Client) -> None:
             "invalid_tool_call_id",
         ),
         (
-            {"item": {**_said("x"), "content": [{"type": "input_audio", "audio": "%"}]}},
+            {"item": {**_message("x"), "content": [{"type": "input_audio", "audio": "%"}]}},
             "invalid_value",
         ),
         ({}, "missing_required_parameter"),
     ],
 )
-async def test_what_cannot_be_an_item_is_refused(
+async def test_an_invalid_item_is_refused(
     client: Client, fields: dict[str, Any], code: str
 ) -> None:
-    await _add(client, _said("first", id="mine"))
+    await _add(client, _message("first", id="mine"))
 
     error = await client.refused("conversation.item.create", **fields)
 
     assert error["code"] == code
-    assert (await _add(client, _said("next")))["previous_item_id"] == "mine"
+    assert (await _add(client, _message("next")))["previous_item_id"] == "mine"
 
 
 @pytest.mark.parametrize(
     "item",
     [
-        _said("hello"),
-        {**_said("hello"), "role": "system"},
+        _message("hello"),
+        {**_message("hello"), "role": "system"},
         {
             "type": "message",
             "role": "assistant",
@@ -100,21 +100,21 @@ async def test_what_cannot_be_an_item_is_refused(
         },
         {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "call_1"},
         {
-            **_said(""),
+            **_message(""),
             "content": [{"type": "input_image", "image_url": "data:image/png;base64,AA=="}],
         },
     ],
 )
-async def test_an_item_comes_back_as_it_was_made(client: Client, item: dict[str, Any]) -> None:
+async def test_an_item_is_returned_unchanged(client: Client, item: dict[str, Any]) -> None:
     made = (await _add(client, item))["item"]
 
     assert made == {**item, "id": made["id"], "status": "completed"}
 
 
-async def test_an_item_is_shown_without_audio_and_retrieved_with_it(client: Client) -> None:
+async def test_only_a_retrieved_item_has_its_audio(client: Client) -> None:
     audio = base64.b64encode(tone(0.2)).decode()
     content = [{"type": "input_audio", "audio": audio, "transcript": "la"}]
-    made = (await _add(client, {**_said(""), "content": content}))["item"]
+    made = (await _add(client, {**_message(""), "content": content}))["item"]
     await client.send("conversation.item.retrieve", item_id=made["id"])
     retrieved = (await client.until("conversation.item.retrieved"))["item"]
 
@@ -122,8 +122,8 @@ async def test_an_item_is_shown_without_audio_and_retrieved_with_it(client: Clie
     assert retrieved["content"] == content
 
 
-async def test_what_was_spoken_is_retrieved_as_it_was_heard(client: Client) -> None:
-    response = await client.say("Hello")
+async def test_a_retrieved_answer_has_the_audio_that_was_sent(client: Client) -> None:
+    response = await client.exchange("Hello")
     item_id = response["output"][0]["id"]
     await client.send("conversation.item.retrieve", item_id=item_id)
     retrieved = (await client.until("conversation.item.retrieved"))["item"]
@@ -131,8 +131,8 @@ async def test_what_was_spoken_is_retrieved_as_it_was_heard(client: Client) -> N
     assert base64.b64decode(retrieved["content"][0]["audio"]) == client.audio()
 
 
-async def test_truncating_cuts_the_audio_and_takes_the_transcript(client: Client) -> None:
-    item_id = (await client.say("Hello"))["output"][0]["id"]
+async def test_truncating_cuts_the_audio_and_removes_the_transcript(client: Client) -> None:
+    item_id = (await client.exchange("Hello"))["output"][0]["id"]
     cut = {"item_id": item_id, "content_index": 0, "audio_end_ms": 250}
     await client.send("conversation.item.truncate", **cut)
     truncated = await client.until("conversation.item.truncated")
@@ -155,11 +155,11 @@ async def test_truncating_cuts_the_audio_and_takes_the_transcript(client: Client
         ({"content_index": 1}, "invalid_value"),
     ],
 )
-async def test_only_what_was_spoken_is_truncated(
+async def test_only_assistant_audio_can_be_truncated(
     client: Client, wrong: dict[str, Any], code: str
 ) -> None:
-    await _add(client, _said("not audio", id="mine"))
-    item_id = (await client.say("Hello"))["output"][0]["id"]
+    await _add(client, _message("not audio", id="mine"))
+    item_id = (await client.exchange("Hello"))["output"][0]["id"]
     cut = {"item_id": item_id, "content_index": 0, "audio_end_ms": 250}
 
     error = await client.refused("conversation.item.truncate", **{**cut, **wrong})
@@ -167,8 +167,8 @@ async def test_only_what_was_spoken_is_truncated(
     assert error["code"] == code
 
 
-async def test_a_deleted_item_is_gone(client: Client) -> None:
-    await _add(client, _said("x", id="mine"))
+async def test_a_deleted_item_is_not_found(client: Client) -> None:
+    await _add(client, _message("x", id="mine"))
     await client.send("conversation.item.delete", item_id="mine")
 
     assert (await client.until("conversation.item.deleted"))["item_id"] == "mine"
@@ -177,7 +177,7 @@ async def test_a_deleted_item_is_gone(client: Client) -> None:
         assert error["code"] == f"item_{action}_invalid_item_id"
 
 
-async def test_what_is_committed_by_hand_becomes_an_item_but_not_a_response(
+async def test_a_commit_by_the_client_makes_an_item_but_no_response(
     client: Client,
 ) -> None:
     await client.update(audio={"input": {"turn_detection": None}})
@@ -203,7 +203,7 @@ async def test_less_than_100_ms_cannot_be_committed(client: Client, silence_ms: 
     assert f"{silence_ms}.00ms" in error["message"]
 
 
-async def test_what_is_cleared_cannot_be_committed(client: Client) -> None:
+async def test_cleared_audio_cannot_be_committed(client: Client) -> None:
     await client.update(audio={"input": {"turn_detection": None}})
     await client.append(SILENCE)
     await client.send("input_audio_buffer.clear")
@@ -232,11 +232,11 @@ async def test_what_is_cleared_cannot_be_committed(client: Client) -> None:
         (b"{}", "invalid_event", None),
     ],
 )
-async def test_what_is_no_event_is_answered_and_the_session_goes_on(
+async def test_an_invalid_message_is_answered_and_the_session_goes_on(
     client: Client, message: str | bytes, code: str, param: str | None
 ) -> None:
     await client.socket.send(message)
     error = (await client.until("error"))["error"]
 
     assert (error["code"], error["param"]) == (code, param)
-    assert (await client.say("still here"))["status"] == "completed"
+    assert (await client.exchange("still here"))["status"] == "completed"

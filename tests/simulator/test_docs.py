@@ -1,4 +1,4 @@
-"""The page about the local upstream says what there is."""
+"""The page about the local upstream documents all errors and actions."""
 
 import re
 
@@ -14,12 +14,12 @@ RULES = re.findall(r"^- (\{on: .*\})$|`(\{on: .*\})`", PAGE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("code", ERRORS)
-def test_every_error_is_told(code: str) -> None:
+def test_each_error_is_documented(code: str) -> None:
     assert f"`{code}`" in PAGE
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_action_is_told_with_its_keys(action: str) -> None:
+def test_each_action_is_documented_with_its_keys(action: str) -> None:
     row = re.search(rf"^\| `{action}` \|.*$", PAGE, re.MULTILINE)
 
     assert row is not None
@@ -28,9 +28,9 @@ def test_every_action_is_told_with_its_keys(action: str) -> None:
 
 
 @pytest.mark.parametrize("rule", ["".join(rule) for rule in RULES])
-def test_every_rule_that_is_shown_can_be_read(rule: str) -> None:
+def test_each_documented_rule_can_be_loaded(rule: str) -> None:
     assert not Script.load(f"[{rule}]").is_empty
 
 
-def test_rules_are_shown() -> None:
+def test_rules_are_documented() -> None:
     assert len(RULES) > 10

@@ -1,4 +1,4 @@
-"""What waits for a client is kept in order, and says when it is too much."""
+"""The outbox keeps its entries in order, and has a limit."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from relay.simulator.outbox import BinaryFrame, CloseFrame, Entry, Outbox, PingFrame, TextFrame
 
 
-async def test_what_goes_in_first_comes_out_first() -> None:
+async def test_entries_keep_their_order() -> None:
     outbox = Outbox(max_bytes=100)
     entries: list[Entry] = [
         TextFrame("a"),
@@ -20,7 +20,7 @@ async def test_what_goes_in_first_comes_out_first() -> None:
     assert [await outbox.take() for _ in entries] == entries
 
 
-async def test_an_empty_outbox_is_waited_for() -> None:
+async def test_take_waits_for_an_entry() -> None:
     outbox = Outbox(max_bytes=100)
     async with asyncio.TaskGroup() as tasks:
         taken = tasks.create_task(outbox.take())
@@ -30,7 +30,7 @@ async def test_an_empty_outbox_is_waited_for() -> None:
     assert taken.result() == TextFrame("late")
 
 
-async def test_a_full_outbox_has_no_room_until_it_is_emptied() -> None:
+async def test_a_full_outbox_has_no_room_until_an_entry_is_taken() -> None:
     outbox = Outbox(max_bytes=10)
     outbox.put(TextFrame("x" * 6), BinaryFrame(b"y" * 6))
     with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""Responses begin, stream, stop and end as the API's do."""
+"""Responses begin, stream, stop and end as in the API."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 @pytest.fixture
 async def client(upstream: Upstream) -> AsyncIterator[Client]:
     async with upstream.connect() as connected:
-        await connected.hear()
+        await connected.receive()
         yield connected
 
 
@@ -51,8 +51,8 @@ async def _begin_long(client: Client, **response: object) -> str:
     return str((await client.until("response.created"))["response"]["id"])
 
 
-async def test_a_response_is_spoken_and_written_alike(client: Client) -> None:
-    response = await client.say("Hello")
+async def test_the_transcript_deltas_and_the_final_transcript_are_equal(client: Client) -> None:
+    response = await client.exchange("Hello")
 
     transcript = "".join(
         event["delta"] for event in client.all("response.output_audio_transcript.delta")
@@ -62,13 +62,13 @@ async def test_a_response_is_spoken_and_written_alike(client: Client) -> None:
     assert len(client.audio()) > 48_000
 
 
-async def test_the_transcript_runs_ahead_of_the_audio(client: Client) -> None:
-    response = await client.say("something long")
+async def test_the_transcript_is_ahead_of_the_audio(client: Client) -> None:
+    response = await client.exchange("something long")
 
     transcript = response["output"][0]["content"][0]["transcript"]
     audio_bytes = len(client.audio())
     written = spoken = 0
-    for event in client.heard:
+    for event in client.received:
         if event["type"] == "response.output_audio_transcript.delta":
             written += len(event["delta"])
         if event["type"] == "response.output_audio.delta":
@@ -76,8 +76,8 @@ async def test_the_transcript_runs_ahead_of_the_audio(client: Client) -> None:
             spoken += len(base64.b64decode(event["delta"]))
 
 
-async def test_audio_comes_in_pieces_of_at_most_200_ms(client: Client) -> None:
-    await client.say("something long")
+async def test_audio_deltas_have_at_most_200_ms(client: Client) -> None:
+    await client.exchange("something long")
 
     sizes = [
         len(base64.b64decode(event["delta"])) for event in client.all("response.output_audio.delta")
@@ -87,18 +87,18 @@ async def test_audio_comes_in_pieces_of_at_most_200_ms(client: Client) -> None:
 
 
 async def test_a_text_response_has_no_audio(client: Client) -> None:
-    response = await client.say("Hello", output_modalities=["text"])
+    response = await client.exchange("Hello", output_modalities=["text"])
 
     assert response["output"][0]["content"][0]["type"] == "output_text"
     assert response["usage"]["output_token_details"]["audio_tokens"] == 0
     assert "response.output_audio.delta" not in client.types()
 
 
-async def test_what_a_response_asks_for_is_for_it_alone(client: Client) -> None:
+async def test_settings_of_a_response_apply_to_it_alone(client: Client) -> None:
     before = await client.update()
     asked = {"metadata": {"topic": "a"}, "max_output_tokens": 4000}
-    first = await client.say("Hello", output_modalities=["text"], **asked)
-    second = await client.say("Hello")
+    first = await client.exchange("Hello", output_modalities=["text"], **asked)
+    second = await client.exchange("Hello")
 
     assert asked.items() <= first.items()
     assert first["output_modalities"] == ["text"]
@@ -108,7 +108,7 @@ async def test_what_a_response_asks_for_is_for_it_alone(client: Client) -> None:
 
 
 async def test_the_response_echoes_metadata_from_its_first_event(client: Client) -> None:
-    await client.say("Hello", metadata={"topic": "a"})
+    await client.exchange("Hello", metadata={"topic": "a"})
 
     assert next(client.all("response.created"))["response"]["metadata"] == {"topic": "a"}
 
@@ -125,7 +125,7 @@ async def test_the_response_echoes_metadata_from_its_first_event(client: Client)
         ({"max_output_tokens": 0}, "invalid_value"),
     ],
 )
-async def test_a_wrong_response_is_not_begun(
+async def test_an_invalid_response_is_not_created(
     client: Client, response: dict[str, Any], code: str
 ) -> None:
     error = await client.refused("response.create", response=response)
@@ -134,7 +134,7 @@ async def test_a_wrong_response_is_not_begun(
     assert "response.created" not in client.types()
 
 
-async def test_only_one_response_writes_to_the_conversation(client: Client) -> None:
+async def test_the_conversation_has_one_active_response(client: Client) -> None:
     response_id = await _begin_long(client)
 
     error = await client.refused("response.create")
@@ -144,7 +144,7 @@ async def test_only_one_response_writes_to_the_conversation(client: Client) -> N
     assert response_id in error["message"]
 
 
-async def test_a_response_out_of_band_runs_beside_and_leaves_no_trace(client: Client) -> None:
+async def test_a_response_out_of_band_runs_in_parallel_and_adds_no_items(client: Client) -> None:
     await _begin_long(client)
     aside = {"conversation": "none", "output_modalities": ["text"], "metadata": {"side": "1"}}
     content = [{"type": "input_text", "text": "only this"}]
@@ -161,22 +161,24 @@ async def test_a_response_out_of_band_runs_beside_and_leaves_no_trace(client: Cl
     assert first["output"][0]["id"] not in items
 
 
-async def test_a_response_can_be_told_what_to_answer_to(client: Client) -> None:
-    first = await client.say("the first thing", output_modalities=["text"])
+async def test_a_response_can_have_its_own_input(client: Client) -> None:
+    first = await client.exchange("the first thing", output_modalities=["text"])
     item_id = next(client.all("conversation.item.added"))["item"]["id"]
-    await client.say("the second thing", output_modalities=["text"])
+    await client.exchange("the second thing", output_modalities=["text"])
     reference = {"type": "item_reference", "id": item_id}
-    response = await client.say(
+    response = await client.exchange(
         "ignored", output_modalities=["text"], input=[reference], conversation="none"
     )
-    empty = await client.say("ignored", output_modalities=["text"], input=[], conversation="none")
+    empty = await client.exchange(
+        "ignored", output_modalities=["text"], input=[], conversation="none"
+    )
 
     assert "the first thing" in response["output"][0]["content"][0]["text"]
     assert "ignored" not in empty["output"][0]["content"][0]["text"]
     assert "the first thing" in first["output"][0]["content"][0]["text"]
 
 
-async def test_a_cancelled_response_ends_at_once_and_says_why(client: Client) -> None:
+async def test_a_cancelled_response_ends_at_once_with_a_reason(client: Client) -> None:
     response_id = await _begin_long(client)
     await client.until("response.output_audio.delta")
     await client.send("response.cancel")
@@ -199,7 +201,7 @@ async def test_nothing_follows_a_cancelled_response(
     await client.until("response.output_audio.delta")
     await client.send("response.cancel")
     await client.until("rate_limits.updated")
-    await client.say("Hello", output_modalities=["text"])
+    await client.exchange("Hello", output_modalities=["text"])
 
     done = client.types().index("response.done")
     assert "response.output_audio.delta" not in client.types()[done:]
@@ -218,7 +220,7 @@ async def test_a_response_out_of_band_is_cancelled_by_its_id(client: Client) -> 
 
 
 @pytest.mark.parametrize("fields", [{}, {"response_id": "resp_nobody"}])
-async def test_what_does_not_run_cannot_be_cancelled(
+async def test_only_a_running_response_can_be_cancelled(
     client: Client, fields: dict[str, str]
 ) -> None:
     error = await client.refused("response.cancel", **fields)
@@ -228,7 +230,7 @@ async def test_what_does_not_run_cannot_be_cancelled(
 
 @pytest.mark.parametrize("modality", ["text", "audio"])
 async def test_a_response_ends_when_its_tokens_are_used_up(client: Client, modality: str) -> None:
-    response = await client.say(
+    response = await client.exchange(
         "something long", output_modalities=[modality], max_output_tokens=40
     )
 
@@ -239,7 +241,7 @@ async def test_a_response_ends_when_its_tokens_are_used_up(client: Client, modal
 
 
 async def test_the_rate_limits_follow(client: Client) -> None:
-    await client.say("Hello")
+    await client.exchange("Hello")
     limits = await client.until("rate_limits.updated")
 
     assert [limit["name"] for limit in limits["rate_limits"]] == ["tokens"]
@@ -257,9 +259,9 @@ async def test_a_long_answer_keeps_pace_with_the_clock() -> None:
     assert 0.5 < took_seconds < 2
 
 
-async def test_functions_are_called_with_what_was_said(client: Client) -> None:
+async def test_functions_are_called_with_arguments_from_the_utterance(client: Client) -> None:
     await client.update(tools=TOOLS, output_modalities=["text"])
-    response = await client.say("Please book a table for four guests outside")
+    response = await client.exchange("Please book a table for four guests outside")
 
     (call,) = response["output"]
     assert (call["type"], call["name"], call["status"]) == (
@@ -274,9 +276,9 @@ async def test_functions_are_called_with_what_was_said(client: Client) -> None:
     assert "".join(event["delta"] for event in deltas) == done["arguments"]
 
 
-async def test_what_a_function_gives_back_is_spoken(client: Client) -> None:
+async def test_the_output_of_a_function_is_spoken(client: Client) -> None:
     await client.update(tools=TOOLS, output_modalities=["text"])
-    called = await client.say("Please book a table for four guests")
+    called = await client.exchange("Please book a table for four guests")
     output = {"confirmed": True, "table_number": 7}
     item = {
         "type": "function_call_output",
@@ -290,11 +292,11 @@ async def test_what_a_function_gives_back_is_spoken(client: Client) -> None:
     assert "confirmed: yes, table number: 7" in response["output"][0]["content"][0]["text"]
 
 
-async def test_it_introduces_itself_when_it_first_says_something(client: Client) -> None:
+async def test_the_first_message_has_the_introduction(client: Client) -> None:
     await client.update(tools=TOOLS, output_modalities=["text"])
-    await client.say("Please book a table for four guests")
-    first = await client.say("Hello")
-    second = await client.say("Hello")
+    await client.exchange("Please book a table for four guests")
+    first = await client.exchange("Hello")
+    second = await client.exchange("Hello")
 
     assert "local stand-in" in first["output"][0]["content"][0]["text"]
     assert "local stand-in" not in second["output"][0]["content"][0]["text"]
@@ -302,7 +304,7 @@ async def test_it_introduces_itself_when_it_first_says_something(client: Client)
 
 async def test_two_functions_are_called_in_one_response(client: Client) -> None:
     await client.update(tools=TOOLS)
-    response = await client.say("Book a table for two and order a taxi")
+    response = await client.exchange("Book a table for two and order a taxi")
 
     assert {call["name"] for call in response["output"]} == {"book_table", "order_taxi"}
     assert len({call["call_id"] for call in response["output"]}) == 2
@@ -311,7 +313,7 @@ async def test_two_functions_are_called_in_one_response(client: Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["audio/pcmu", "audio/pcma"])
-async def test_a_telephone_hears_and_is_heard(kind: str) -> None:
+async def test_g711_works_in_both_directions(kind: str) -> None:
     engines = knowing("hello")
     telephone = {"format": {"type": kind}}
     async with simulated(engines=engines) as upstream, upstream.connect() as client:
@@ -320,8 +322,8 @@ async def test_a_telephone_hears_and_is_heard(kind: str) -> None:
         response = (await client.until("response.done"))["response"]
 
     assert response["audio"]["output"]["format"] == {"type": kind}
-    heard_seconds = response["usage"]["output_token_details"]["audio_tokens"] / 20
-    assert len(client.audio()) / 8_000 == pytest.approx(heard_seconds, abs=0.05)
+    output_seconds = response["usage"]["output_token_details"]["audio_tokens"] / 20
+    assert len(client.audio()) / 8_000 == pytest.approx(output_seconds, abs=0.05)
     (stopped,) = client.all("input_audio_buffer.speech_stopped")
     assert 2_500 < stopped["audio_end_ms"] < 4_500
 
@@ -331,14 +333,14 @@ class _BrokenSynthesizer:
         raise RuntimeError(text, voice, speed)
 
 
-async def test_a_voice_that_breaks_fails_the_response_and_not_the_session(
+async def test_a_failing_synthesizer_fails_the_response_and_not_the_session(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     engines = knowing("x")
     broken = type(engines)(engines.new_vad, engines.recognizer, _BrokenSynthesizer())
     async with simulated(engines=broken) as upstream, upstream.connect() as client:
-        spoken = await client.say("Hello")
-        written = await client.say("Hello", output_modalities=["text"])
+        spoken = await client.exchange("Hello")
+        written = await client.exchange("Hello", output_modalities=["text"])
 
     assert spoken["status"] == "failed"
     assert spoken["status_details"]["error"]["code"] == "server_error"

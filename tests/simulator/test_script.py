@@ -1,4 +1,4 @@
-"""What is to go wrong goes wrong, where and as often as the script says."""
+"""The faults of a script happen at the right point, the right number of times."""
 
 import asyncio
 import json
@@ -19,8 +19,8 @@ LONG = ScriptedReply.of("", "This goes on. " * 40)
 
 
 @asynccontextmanager
-async def troubled(script: str, **options: Any) -> AsyncIterator[Client]:
-    """Run a server with a script, and a client that has connected."""
+async def with_script(script: str, **options: Any) -> AsyncIterator[Client]:
+    """Run a server with a script, and connect a client."""
     async with (
         simulated(script=Script.load(script), **options) as upstream,
         connect(upstream.url(), max_size=None) as socket,
@@ -28,26 +28,26 @@ async def troubled(script: str, **options: Any) -> AsyncIterator[Client]:
         yield Client(socket)
 
 
-async def test_a_confirmation_comes_late() -> None:
-    async with troubled("[{on: session.updated, do: delay, seconds: 0.2}]") as client:
-        await client.hear()
+async def test_a_confirmation_can_be_delayed() -> None:
+    async with with_script("[{on: session.updated, do: delay, seconds: 0.2}]") as client:
+        await client.receive()
         sent_at = asyncio.get_running_loop().time()
         await client.update()
 
     assert asyncio.get_running_loop().time() - sent_at >= 0.2
 
 
-async def test_the_first_word_comes_late() -> None:
+async def test_the_first_event_can_be_delayed() -> None:
     began_at = asyncio.get_running_loop().time()
-    async with troubled("[{on: session.created, do: delay, seconds: 0.2}]") as client:
-        await client.hear()
+    async with with_script("[{on: session.created, do: delay, seconds: 0.2}]") as client:
+        await client.receive()
 
     assert asyncio.get_running_loop().time() - began_at >= 0.2
 
 
-async def test_a_client_event_is_handled_late() -> None:
-    async with troubled("[{on: session.update, do: delay, seconds: 0.2}]") as client:
-        await client.hear()
+async def test_the_handling_of_a_client_event_can_be_delayed() -> None:
+    async with with_script("[{on: session.update, do: delay, seconds: 0.2}]") as client:
+        await client.receive()
         sent_at = asyncio.get_running_loop().time()
         await client.update()
 
@@ -55,13 +55,13 @@ async def test_a_client_event_is_handled_late() -> None:
 
 
 @pytest.mark.parametrize("on", ["session.updated", "session.update"])
-async def test_a_stalled_server_keeps_the_connection_and_says_nothing(on: str) -> None:
-    async with troubled(f"[{{on: {on}, do: stall}}]") as client:
-        await client.hear()
+async def test_a_stalled_server_keeps_the_connection_and_sends_nothing(on: str) -> None:
+    async with with_script(f"[{{on: {on}, do: stall}}]") as client:
+        await client.receive()
         await client.send("session.update", session={"type": "realtime"})
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await client.hear()
+                await client.receive()
         assert client.socket.close_code is None
 
 
@@ -72,7 +72,7 @@ async def test_a_connection_is_refused_over_http() -> None:
         with pytest.raises(InvalidStatus) as refused:
             await connect(upstream.url())
         async with upstream.connect() as client:
-            assert (await client.hear())["type"] == "session.created"
+            assert (await client.receive())["type"] == "session.created"
 
     assert refused.value.response.status_code == 429
     assert json.loads(refused.value.response.body) == {
@@ -100,29 +100,29 @@ async def test_a_connection_is_never_answered() -> None:
             await upstream.runner.cleanup()
 
 
-async def test_a_connection_is_answered_late() -> None:
+async def test_the_handshake_can_be_delayed() -> None:
     began_at = asyncio.get_running_loop().time()
-    async with troubled("[{on: connect, do: delay, seconds: 0.2}]") as client:
-        await client.hear()
+    async with with_script("[{on: connect, do: delay, seconds: 0.2}]") as client:
+        await client.receive()
 
     assert asyncio.get_running_loop().time() - began_at >= 0.2
 
 
 async def test_the_model_is_refused_in_band_as_the_api_does() -> None:
     words = "code: invalid_model, type: invalid_request_error, param: model, close: 4000"
-    async with troubled(f"[{{on: session.created, do: error, {words}}}]") as client:
-        error = (await client.hear())["error"]
+    async with with_script(f"[{{on: session.created, do: error, {words}}}]") as client:
+        error = (await client.receive())["error"]
         with pytest.raises(ConnectionClosed):
-            await client.hear()
+            await client.receive()
 
     assert (error["code"], error["param"]) == ("invalid_model", "model")
     assert client.socket.close_code == 4000
     assert client.socket.close_reason == "invalid_request_error.invalid_model"
 
 
-async def test_an_update_is_refused_and_the_error_carries_the_clients_id() -> None:
+async def test_a_refused_update_returns_the_clients_event_id() -> None:
     words = "code: unknown_parameter, type: invalid_request_error, param: session.x, message: No"
-    async with troubled(f"[{{on: session.update, do: error, {words}}}]") as client:
+    async with with_script(f"[{{on: session.update, do: error, {words}}}]") as client:
         error = await client.refused("session.update", session={"type": "realtime"})
 
     assert error == {
@@ -136,8 +136,8 @@ async def test_an_update_is_refused_and_the_error_carries_the_clients_id() -> No
 
 
 @pytest.mark.parametrize("on", ["session.update", "session.updated"])
-async def test_what_is_ignored_is_not_answered(on: str) -> None:
-    async with troubled(f"[{{on: {on}, do: ignore, times: 1}}]") as client:
+async def test_an_ignored_event_has_no_answer(on: str) -> None:
+    async with with_script(f"[{{on: {on}, do: ignore, times: 1}}]") as client:
         await client.send("session.update", session={"type": "realtime", "instructions": "x"})
         await client.send("input_audio_buffer.clear")
         await client.until("input_audio_buffer.cleared")
@@ -147,7 +147,7 @@ async def test_what_is_ignored_is_not_answered(on: str) -> None:
 
 async def test_the_connection_is_closed_in_mid_audio() -> None:
     rule = "{on: response.output_audio.delta, skip: 3, do: close, code: 1011, reason: keepalive}"
-    async with troubled(f"[{rule}]", replies=[LONG]) as client:
+    async with with_script(f"[{rule}]", replies=[LONG]) as client:
         await client.send("response.create")
         with pytest.raises(ConnectionClosed):
             await client.until("response.done")
@@ -158,7 +158,7 @@ async def test_the_connection_is_closed_in_mid_audio() -> None:
 
 async def test_the_connection_is_dropped_in_mid_audio() -> None:
     rule = "{on: response.output_audio.delta, skip: 3, do: drop}"
-    async with troubled(f"[{rule}]", replies=[LONG]) as client:
+    async with with_script(f"[{rule}]", replies=[LONG]) as client:
         await client.send("response.create")
         with pytest.raises(ConnectionClosed):
             await client.until("response.done")
@@ -179,10 +179,10 @@ async def test_the_connection_is_dropped_in_mid_audio() -> None:
 async def test_a_response_fails(on: str, skip: int) -> None:
     words = "code: rate_limit_exceeded, type: tokens, message: Too many tokens"
     rule = f"{{on: {on}, skip: {skip}, do: fail, {words}, times: 1}}"
-    async with troubled(f"[{rule}]", replies=[LONG]) as client:
-        failed = await client.say("Hello")
-        next_one = await client.say("Hello", output_modalities=["text"])
-        check_events(client.heard)
+    async with with_script(f"[{rule}]", replies=[LONG]) as client:
+        failed = await client.exchange("Hello")
+        next_one = await client.exchange("Hello", output_modalities=["text"])
+        check_events(client.received)
 
     assert failed["status"] == "failed"
     assert failed["status_details"] == {
@@ -197,21 +197,21 @@ async def test_a_response_fails(on: str, skip: int) -> None:
     assert next_one["status"] == "completed"
 
 
-async def test_an_event_comes_that_nobody_knows() -> None:
+async def test_an_unknown_event_can_be_sent() -> None:
     rule = "{on: session.created, do: send, event: {type: weather.changed, sunny: true}}"
-    async with troubled(f"[{rule}]") as client:
-        unknown = await client.hear()
-        created = await client.hear()
+    async with with_script(f"[{rule}]") as client:
+        unknown = await client.receive()
+        created = await client.receive()
 
     assert (unknown["type"], unknown["sunny"]) == ("weather.changed", True)
     assert unknown["event_id"].startswith("event_")
     assert created["type"] == "session.created"
 
 
-async def test_an_event_comes_that_is_huge() -> None:
+async def test_a_huge_event_can_be_sent() -> None:
     rule = "{on: session.created, do: send, pad_bytes: 3000000}"
-    async with troubled(f"[{rule}]") as client:
-        huge = await client.hear()
+    async with with_script(f"[{rule}]") as client:
+        huge = await client.receive()
 
     assert len(huge["padding"]) == 3_000_000
 
@@ -220,12 +220,12 @@ async def test_an_event_comes_that_is_huge() -> None:
     ("words", "message"),
     [('text: "not json"', "not json"), ("binary: AAEC", b"\x00\x01\x02")],
 )
-async def test_garbage_comes(words: str, message: str | bytes) -> None:
-    async with troubled(f"[{{on: session.created, do: send, {words}}}]") as client:
+async def test_garbage_can_be_sent(words: str, message: str | bytes) -> None:
+    async with with_script(f"[{{on: session.created, do: send, {words}}}]") as client:
         assert await client.socket.recv() == message
 
 
-async def test_a_script_may_come_with_the_address() -> None:
+async def test_a_script_can_be_in_the_address() -> None:
     script = "[{on: session.created, do: close, code: 1013, reason: later}]"
     async with simulated() as upstream, aiohttp.ClientSession() as http:
         params = {"model": "local-demo", "script": script}
@@ -263,12 +263,12 @@ async def test_a_rule_counts_its_times_over_all_sessions_and_its_skips_in_each()
         ("[", "not YAML"),
     ],
 )
-def test_a_script_that_cannot_be_read_says_where(script: str, problem: str) -> None:
+def test_the_error_of_a_script_names_the_place(script: str, problem: str) -> None:
     with pytest.raises(InvalidScript) as refused:
         Script.load(script)
 
     assert problem in str(refused.value)
 
 
-def test_an_empty_script_is_none() -> None:
+def test_an_empty_text_is_an_empty_script() -> None:
     assert Script.load("").begin().is_empty

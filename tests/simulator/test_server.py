@@ -1,4 +1,4 @@
-"""The local upstream lets in, refuses and closes as the API was seen to do."""
+"""The local upstream accepts, refuses and closes connections as observed on the API."""
 
 import asyncio
 import base64
@@ -25,8 +25,8 @@ async def upstream() -> AsyncIterator[Upstream]:
         yield running
 
 
-async def _told_and_closed(url: str, **options: Any) -> tuple[str, int | None, str]:
-    """Return the code of the error that came first, and the close code and reason."""
+async def _error_and_close(url: str, **options: Any) -> tuple[str, int | None, str]:
+    """Return the code of the first error, the close code and the reason."""
     async with connect(url, compression=None, **options) as socket:
         event = json.loads(await socket.recv())
         with pytest.raises(ConnectionClosed):
@@ -36,11 +36,9 @@ async def _told_and_closed(url: str, **options: Any) -> tuple[str, int | None, s
 
 
 @pytest.mark.parametrize("model", ["gpt-realtime-2.1", "gpt-realtime", "local-demo"])
-async def test_the_first_word_is_session_created_and_comes_unasked(
-    upstream: Upstream, model: str
-) -> None:
+async def test_the_first_event_is_session_created(upstream: Upstream, model: str) -> None:
     async with upstream.connect(f"model={model}") as client:
-        created = await client.hear()
+        created = await client.receive()
 
     assert created["type"] == "session.created"
     session = created["session"]
@@ -67,7 +65,7 @@ async def test_a_wrong_model_is_refused_in_band_after_101(
 ) -> None:
     expected = (code, 4000, f"invalid_request_error.{code}")
 
-    assert await _told_and_closed(upstream.url(query)) == expected
+    assert await _error_and_close(upstream.url(query)) == expected
 
 
 @pytest.mark.parametrize(
@@ -82,9 +80,9 @@ async def test_a_beta_client_is_refused_in_band_after_101(
 ) -> None:
     code = "beta_api_shape_disabled"
 
-    told = await _told_and_closed(upstream.url(), **options)
+    error_and_close = await _error_and_close(upstream.url(), **options)
 
-    assert told == (code, 4000, f"invalid_request_error.{code}")
+    assert error_and_close == (code, 4000, f"invalid_request_error.{code}")
 
 
 @pytest.mark.parametrize(
@@ -100,28 +98,28 @@ async def test_a_beta_client_is_refused_in_band_after_101(
         },
     ],
 )
-async def test_the_right_key_is_taken_wherever_it_is_carried(options: dict[str, Any]) -> None:
+async def test_the_right_key_is_accepted_in_each_place(options: dict[str, Any]) -> None:
     async with simulated(api_key=KEY) as upstream, upstream.connect(**options) as client:
-        assert (await client.hear())["type"] == "session.created"
+        assert (await client.receive())["type"] == "session.created"
         assert client.socket.subprotocol in (None, "realtime")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer sk-another"}])
 async def test_a_wrong_key_is_refused_in_band_after_101(headers: dict[str, str]) -> None:
     async with simulated(api_key=KEY) as upstream:
-        told = await _told_and_closed(upstream.url(), additional_headers=headers)
+        error_and_close = await _error_and_close(upstream.url(), additional_headers=headers)
 
-    assert told == ("invalid_api_key", 3000, "invalid_request_error.invalid_api_key")
+    assert error_and_close == ("invalid_api_key", 3000, "invalid_request_error.invalid_api_key")
 
 
-async def test_what_a_refused_client_says_is_not_answered() -> None:
+async def test_events_of_a_refused_client_are_not_answered() -> None:
     async with simulated(api_key=KEY) as upstream, connect(upstream.url()) as socket:
         await socket.send(json.dumps({"type": "response.create"}))
-        heard = [json.loads(await socket.recv())]
+        received = [json.loads(await socket.recv())]
         with pytest.raises(ConnectionClosed):
             await socket.recv()
 
-    assert [event["type"] for event in heard] == ["error"]
+    assert [event["type"] for event in received] == ["error"]
 
 
 async def test_an_unknown_call_is_refused_over_http(upstream: Upstream) -> None:
@@ -133,11 +131,11 @@ async def test_an_unknown_call_is_refused_over_http(upstream: Upstream) -> None:
 
 
 async def test_there_is_no_compression(upstream: Upstream) -> None:
-    async with connect(upstream.url()) as socket:  # which offers it
+    async with connect(upstream.url()) as socket:  # this client offers it
         assert socket.protocol.extensions == []
 
 
-async def test_at_the_limit_the_session_is_closed_with_the_words_of_the_api() -> None:
+async def test_at_the_limit_the_session_is_closed_with_the_reason_of_the_api() -> None:
     async with simulated(session_seconds=0.05) as upstream, upstream.connect() as client:
         with pytest.raises(ConnectionClosed):
             await client.until("never")
@@ -161,7 +159,7 @@ async def test_the_server_pings(upstream: Upstream, monkeypatch: pytest.MonkeyPa
     assert len(message.data) == 4
 
 
-async def test_a_client_that_answers_nothing_is_given_up(
+async def test_a_client_without_pongs_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection, "PING_SECONDS", 0.01)
@@ -196,24 +194,24 @@ async def test_fifteen_mebibytes_of_audio_fit_into_one_event(upstream: Upstream)
     assert committed["item"]["role"] == "user"
 
 
-async def test_stopping_tells_everybody(upstream: Upstream) -> None:
+async def test_stopping_closes_each_connection(upstream: Upstream) -> None:
     async with upstream.connect() as client:
-        await client.hear()
+        await client.receive()
         await upstream.runner.cleanup()
         with pytest.raises(ConnectionClosed):
-            await client.hear()
+            await client.receive()
 
     assert client.socket.close_code == 1001
 
 
-async def test_the_observer_sees_the_first_thing_that_came_and_all_that_went() -> None:
+async def test_the_observer_sees_each_connection_and_each_message() -> None:
     seen: list[Observation] = []
     async with simulated(observer=seen.append) as upstream:
         headers = {"X-Test": "1"}
         async with upstream.connect(MODEL, additional_headers=headers) as client:
-            await client.hear()
+            await client.receive()
             await client.send("input_audio_buffer.clear")
-            await client.hear()
+            await client.receive()
 
     connected, *rest = seen
     assert isinstance(connected, Connected)
@@ -221,7 +219,7 @@ async def test_the_observer_sees_the_first_thing_that_came_and_all_that_went() -
     assert connected.headers["x-test"] == "1"
     assert [type(observation) for observation in rest] == [Sent, Received, Sent, Disconnected]
     assert {observation.session_id for observation in seen} == {
-        client.heard[0]["session"]["id"] if client.heard else None
+        client.received[0]["session"]["id"] if client.received else None
     }
     received = rest[1]
     assert isinstance(received, Received)
@@ -266,12 +264,12 @@ def _long_message() -> dict[str, object]:
     return {"type": "message", "role": "user", "content": content}
 
 
-async def test_a_client_that_does_not_read_is_not_waited_for_at_the_end() -> None:
+async def test_stopping_does_not_wait_for_a_client_that_does_not_read() -> None:
     stuck, gone = asyncio.Event(), asyncio.Event()
 
     def observe(observation: Observation) -> None:
         if isinstance(observation, Sent) and "output_item.done" in str(observation.message):
-            stuck.set()  # what is sent next is more than any buffer holds
+            stuck.set()  # the next message is larger than all buffers
         if isinstance(observation, Disconnected):
             gone.set()
 

@@ -1,4 +1,4 @@
-"""The session as a machine: told something twice, or too late, it stays as it is."""
+"""The session as a state machine: repeated and late inputs change nothing."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_a_response_ends_once() -> None:
     assert session.fail(response.id, {}) == []
 
 
-def test_a_cancelled_response_is_halted_after_the_client_was_told() -> None:
+def test_a_cancelled_response_is_stopped_after_its_response_done() -> None:
     session = _session()
     response = _begun(session)
     commands = _receive(session, "response.cancel")
@@ -46,7 +46,7 @@ def test_a_cancelled_response_is_halted_after_the_client_was_told() -> None:
     assert commands[-1] == StopResponse(response)
 
 
-def test_an_answer_waits_until_what_was_said_is_made_out() -> None:
+def test_a_response_waits_for_the_transcript_of_its_input() -> None:
     session = _session()
     content = [{"type": "input_audio", "audio": "AAAA"}]
     item = {"type": "message", "role": "user", "content": content}
@@ -61,7 +61,7 @@ def test_an_answer_waits_until_what_was_said_is_made_out() -> None:
     ]
 
 
-def test_a_response_that_was_cancelled_while_it_waited_is_not_given() -> None:
+def test_a_response_that_is_cancelled_while_it_waits_is_not_started() -> None:
     session = _session()
     content = [{"type": "input_audio", "audio": "AAAA"}]
     item = {"type": "message", "role": "user", "content": content}
@@ -73,5 +73,5 @@ def test_a_response_that_was_cancelled_while_it_waited_is_not_given() -> None:
     assert session.item_transcribed(listen.item, listen.index, "hello") == []
 
 
-def test_words_of_another_turn_end_none() -> None:
+def test_the_transcript_of_an_earlier_turn_ends_no_turn() -> None:
     assert _session().turn_transcribed("item_of_long_ago", "done.") == []

@@ -1,4 +1,4 @@
-"""Real speech: heard right, spoken so that it is heard right, soon, and by many at once."""
+"""Real speech engines: recognition, synthesis, delays, and many sessions at once."""
 
 import json
 import math
@@ -74,18 +74,20 @@ def words(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
 
 
-def errors(expected: list[str], heard: list[str]) -> int:
+def errors(expected: list[str], recognized: list[str]) -> int:
     """Count the words to insert, to delete or to replace (Levenshtein)."""
-    row = list(range(len(heard) + 1))
+    row = list(range(len(recognized) + 1))
     for i, word in enumerate(expected, 1):
         previous, row = row, [i]
-        for j, other in enumerate(heard, 1):
+        for j, other in enumerate(recognized, 1):
             row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (word != other)))
     return row[-1]
 
 
 def word_error_rate(pairs: Iterable[tuple[str, str]]) -> float:
-    counted = [(errors(words(said), words(heard)), len(words(said))) for said, heard in pairs]
+    counted = [
+        (errors(words(text), words(recognized)), len(words(text))) for text, recognized in pairs
+    ]
     return sum(wrong for wrong, _ in counted) / sum(total for _, total in counted)
 
 
@@ -97,7 +99,7 @@ def spoken(engines: SpeechEngines, text: str, voice: str = "marin", speed: float
     return b"".join(engines.synthesizer.synthesize(text, voice=voice, speed=speed))
 
 
-def test_asking_whether_it_is_installed_imports_none_of_it() -> None:
+def test_is_installed_imports_no_package() -> None:
     program = (
         "import sys; from relay.simulator.speech import is_installed; is_installed();"
         "sys.exit(any(name in sys.modules for name in ('numpy', 'onnxruntime', 'hibari')))"
@@ -119,7 +121,7 @@ def test_asking_whether_it_is_installed_imports_none_of_it() -> None:
         ("See https://www.example.com, 24/7.", "See example.com, twenty-four seven."),
     ],
 )
-def test_what_the_voice_would_misread_is_spelled_out(written: str, read: str) -> None:
+def test_text_that_hibari_misreads_is_spelled_out(written: str, read: str) -> None:
     assert spell_out(written) == read
 
 
@@ -135,7 +137,7 @@ def test_a_long_sentence_is_cut_at_its_pauses_and_the_first_piece_is_short() -> 
 
 
 @pytest.mark.parametrize("sentence", ["word " * 100, "x" * 450, "a\n" * 300, ""])
-def test_whatever_has_no_pauses_is_cut_all_the_same_and_nothing_is_lost(sentence: str) -> None:
+def test_a_sentence_without_pauses_is_cut_too_and_nothing_is_lost(sentence: str) -> None:
     pieces = list(in_pieces([sentence]))
 
     assert "".join("".join(pieces).split()) == "".join(sentence.split())
@@ -145,7 +147,7 @@ def test_whatever_has_no_pauses_is_cut_all_the_same_and_nothing_is_lost(sentence
 @pytest.mark.speech
 @pytest.mark.usefixtures("engines")
 @pytest.mark.parametrize(("hertz", "gain"), [(300, 1.0), (6_000, 1.0), (9_500, 0.0), (11_000, 0.0)])
-def test_resampling_keeps_what_fits_into_16_khz_and_removes_the_rest(
+def test_resampling_keeps_frequencies_below_8_khz_and_removes_others(
     hertz: float, gain: float
 ) -> None:
     from relay.simulator.speech.resampling import Resampler
@@ -160,7 +162,7 @@ def test_resampling_keeps_what_fits_into_16_khz_and_removes_the_rest(
 @pytest.mark.speech
 @pytest.mark.usefixtures("engines")
 @pytest.mark.parametrize("size", [1, 7, 960, 4_801])
-def test_resampling_in_pieces_is_resampling_at_once(size: int) -> None:
+def test_the_size_of_the_pieces_does_not_change_the_resampled_audio(size: int) -> None:
     from relay.simulator.speech.resampling import Resampler
 
     pcm16, resampler = clip("cards-001.wav")[:9_600], Resampler()
@@ -171,7 +173,7 @@ def test_resampling_in_pieces_is_resampling_at_once(size: int) -> None:
 
 
 @pytest.mark.speech
-def test_speech_is_told_from_the_silence_around_it(engines: SpeechEngines) -> None:
+def test_speech_is_distinguished_from_silence(engines: SpeechEngines) -> None:
     vad = engines.new_vad()
 
     before = max(vad.feed(frame) for frame in frames(silence(0.5)))
@@ -185,7 +187,7 @@ def test_speech_is_told_from_the_silence_around_it(engines: SpeechEngines) -> No
 
 @pytest.mark.speech
 @pytest.mark.parametrize("sound", [noise(), tone(50), tone(440), silence(2)])
-def test_what_is_not_speech_is_not_taken_for_speech(engines: SpeechEngines, sound: bytes) -> None:
+def test_noise_tones_and_silence_are_not_speech(engines: SpeechEngines, sound: bytes) -> None:
     vad = engines.new_vad()
 
     assert max(vad.feed(frame) for frame in frames(sound)) < 0.5
@@ -193,17 +195,17 @@ def test_what_is_not_speech_is_not_taken_for_speech(engines: SpeechEngines, soun
 
 
 @pytest.mark.speech
-def test_each_session_hears_for_itself(engines: SpeechEngines) -> None:
+def test_sessions_have_independent_detectors(engines: SpeechEngines) -> None:
     speech, quiet = clip("cards-005.wav"), noise(3.0)
     alone, crowded, other = engines.new_vad(), engines.new_vad(), engines.new_vad()
 
     expected = [alone.feed(frame) for frame in frames(speech)]
-    heard = []
+    probabilities = []
     for frame, rustle in zip(frames(speech), frames(quiet) * 2, strict=False):
-        heard.append(crowded.feed(frame))
+        probabilities.append(crowded.feed(frame))
         other.feed(rustle)
 
-    assert heard == expected
+    assert probabilities == expected
 
 
 @pytest.mark.speech
@@ -221,16 +223,16 @@ def test_a_hundred_sessions_share_one_model(engines: SpeechEngines) -> None:
 
 
 @pytest.mark.speech
-def test_people_are_understood(engines: SpeechEngines) -> None:
+def test_human_speech_is_recognized(engines: SpeechEngines) -> None:
     pairs = [
-        (said, engines.recognizer.transcribe(clip(name))) for name, said in TRANSCRIPTS.items()
+        (text, engines.recognizer.transcribe(clip(name))) for name, text in TRANSCRIPTS.items()
     ]
 
     assert word_error_rate(pairs) < 0.15, pairs
 
 
 @pytest.mark.speech
-def test_silence_around_speech_does_not_change_what_was_said(engines: SpeechEngines) -> None:
+def test_silence_around_speech_does_not_change_the_transcript(engines: SpeechEngines) -> None:
     padded = silence(0.7) + clip("goforward.wav") + silence(1.5)
 
     assert words(engines.recognizer.transcribe(padded)) == words(TRANSCRIPTS["goforward.wav"])
@@ -238,27 +240,27 @@ def test_silence_around_speech_does_not_change_what_was_said(engines: SpeechEngi
 
 @pytest.mark.speech
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.25])
-def test_too_little_speech_says_nothing(engines: SpeechEngines, seconds: float) -> None:
+def test_very_short_speech_has_no_transcript(engines: SpeechEngines, seconds: float) -> None:
     speech = clip("goforward.wav")[BYTES_PER_SECOND:]
 
     assert engines.recognizer.transcribe(speech[: int(seconds * 24_000) * 2]) == ""
 
 
 @pytest.mark.speech
-def test_a_long_speech_is_understood_to_its_end(engines: SpeechEngines) -> None:
+def test_a_long_speech_is_recognized_to_its_end(engines: SpeechEngines) -> None:
     """The model takes half a minute at a time."""
-    said = SAYINGS * 2
-    speech = b"".join(spoken(engines, saying) for saying in said)
+    text = SAYINGS * 2
+    speech = b"".join(spoken(engines, saying) for saying in text)
     assert len(speech) > 30 * BYTES_PER_SECOND
 
-    heard = engines.recognizer.transcribe(speech)
+    recognized = engines.recognizer.transcribe(speech)
 
-    assert word_error_rate([(" ".join(said), heard)]) < 0.05, heard
+    assert word_error_rate([(" ".join(text), recognized)]) < 0.05, recognized
 
 
 @pytest.mark.speech
 @pytest.mark.usefixtures("engines")
-def test_no_piece_of_a_long_speech_is_too_long_and_it_is_cut_where_it_is_empty() -> None:
+def test_a_long_speech_is_cut_where_it_is_quiet() -> None:
     import numpy as np
 
     from relay.simulator.speech.moonshine import _pieces
@@ -275,9 +277,9 @@ def test_no_piece_of_a_long_speech_is_too_long_and_it_is_cut_where_it_is_empty()
 
 @pytest.mark.speech
 @pytest.mark.parametrize("voice", ["marin", "cedar", "shimmer", "no such voice"])
-def test_what_the_voice_says_is_heard_as_it_is_written(engines: SpeechEngines, voice: str) -> None:
+def test_synthesized_speech_is_recognized_as_written(engines: SpeechEngines, voice: str) -> None:
     pairs = [
-        (said, engines.recognizer.transcribe(spoken(engines, said, voice))) for said in SAYINGS
+        (text, engines.recognizer.transcribe(spoken(engines, text, voice))) for text in SAYINGS
     ]
 
     assert word_error_rate(pairs) < 0.05, pairs
@@ -285,7 +287,7 @@ def test_what_the_voice_says_is_heard_as_it_is_written(engines: SpeechEngines, v
 
 @pytest.mark.speech
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "text"),
     [
         ("The table is free at 8:30.", "The table is free at eight thirty."),
         ("It costs 12,50 €.", "It costs twelve euros and fifty cents."),
@@ -294,13 +296,15 @@ def test_what_the_voice_says_is_heard_as_it_is_written(engines: SpeechEngines, v
         ("Hello there. 😀", "Hello there."),
     ],
 )
-def test_figures_and_signs_are_read_out(engines: SpeechEngines, written: str, said: str) -> None:
-    assert spoken(engines, written) == spoken(engines, said)
+def test_numbers_and_signs_are_read_correctly(
+    engines: SpeechEngines, written: str, text: str
+) -> None:
+    assert spoken(engines, written) == spoken(engines, text)
 
 
 @pytest.mark.speech
 @pytest.mark.parametrize("text", ["", " \n ", "😀", "日本語", "--", "…"])
-def test_what_cannot_be_said_is_a_little_silence(engines: SpeechEngines, text: str) -> None:
+def test_a_text_without_sound_gives_a_short_silence(engines: SpeechEngines, text: str) -> None:
     speech = spoken(engines, text)
 
     assert 0.1 < len(speech) / BYTES_PER_SECOND < 0.5
@@ -308,12 +312,12 @@ def test_what_cannot_be_said_is_a_little_silence(engines: SpeechEngines, text: s
 
 
 @pytest.mark.speech
-def test_the_same_text_always_sounds_the_same(engines: SpeechEngines) -> None:
+def test_the_same_text_gives_the_same_audio(engines: SpeechEngines) -> None:
     assert spoken(engines, SAYINGS[0]) == spoken(engines, SAYINGS[0])
 
 
 @pytest.mark.speech
-def test_voices_differ_and_speed_is_speed(engines: SpeechEngines) -> None:
+def test_voices_differ_and_the_speed_is_applied(engines: SpeechEngines) -> None:
     usual, deep, fast = (
         spoken(engines, SAYINGS[0], voice, speed)
         for voice, speed in [("marin", 1.0), ("cedar", 1.0), ("marin", 1.5)]
@@ -325,7 +329,7 @@ def test_voices_differ_and_speed_is_speed(engines: SpeechEngines) -> None:
 
 
 @pytest.mark.speech
-def test_speech_comes_sentence_by_sentence_and_starts_at_once(engines: SpeechEngines) -> None:
+def test_speech_is_synthesized_by_sentence_and_starts_at_once(engines: SpeechEngines) -> None:
     pieces = list(engines.synthesizer.synthesize(" ".join(SAYINGS), voice="marin", speed=1.0))
 
     assert len(pieces) >= len(SAYINGS)
@@ -334,7 +338,7 @@ def test_speech_comes_sentence_by_sentence_and_starts_at_once(engines: SpeechEng
 
 @pytest.mark.speech
 def test_an_answer_starts_within_300_ms_of_the_question(engines: SpeechEngines) -> None:
-    """By the time that this thread computes: on an idle machine that is the time that passes."""
+    """Measured in CPU time of this thread: on an idle machine it is the elapsed time."""
     question, answer = clip("goforward.wav"), " ".join(SAYINGS)
     began = time.thread_time()
 
@@ -346,7 +350,7 @@ def test_an_answer_starts_within_300_ms_of_the_question(engines: SpeechEngines) 
 
 @pytest.mark.speech
 def test_the_models_compute_in_the_calling_thread_alone(engines: SpeechEngines) -> None:
-    """With threads of their own, the models of many sessions would fight over the cores."""
+    """With threads of their own, the models of many sessions would compete for the cores."""
     question = clip("cards-005.wav")
     process, thread = time.process_time(), time.thread_time()
 
@@ -359,8 +363,8 @@ def test_the_models_compute_in_the_calling_thread_alone(engines: SpeechEngines) 
 @pytest.mark.speech
 def test_sessions_do_not_disturb_each_other(engines: SpeechEngines) -> None:
     def turn(name: str) -> tuple[str, bytes]:
-        heard = engines.recognizer.transcribe(clip(name))
-        return heard, spoken(engines, f"I heard {heard}")
+        recognized = engines.recognizer.transcribe(clip(name))
+        return recognized, spoken(engines, f"I heard {recognized}")
 
     names = list(TRANSCRIPTS)
     alone = [turn(name) for name in names]
@@ -373,7 +377,7 @@ def test_sessions_do_not_disturb_each_other(engines: SpeechEngines) -> None:
 
 @pytest.mark.speech
 @pytest.mark.usefixtures("engines")
-def test_no_network_and_no_file_is_touched_once_it_speaks() -> None:
+def test_loaded_engines_use_no_network_and_no_files() -> None:
     """Audit hooks see what Python opens; the models' own code has no downloads."""
     program = """
 import sys

@@ -1,4 +1,4 @@
-"""Turns begin and end where the user speaks, in the audio's own time."""
+"""Turn detection; all times are positions in the audio."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -32,14 +32,14 @@ SERVER_VAD = {
 LONG = ScriptedReply.of("long", "This goes on. " * 40)
 
 
-def _hear(buffer: InputAudio, *spans: tuple[float, int]) -> list[TurnEvent]:
-    """Return what happens when sound of these probabilities is heard for so many ms."""
-    heard = [
+def _add(buffer: InputAudio, *spans: tuple[float, int]) -> list[TurnEvent]:
+    """Add frames for each pair of probability and duration in ms; return the turn events."""
+    turn_events = [
         buffer.add_frame(FRAME, probability)
         for probability, duration_ms in spans
         for _ in range(duration_ms // 20)
     ]
-    return [happened for happened in heard if happened is not None]
+    return [turn_event for turn_event in turn_events if turn_event is not None]
 
 
 def _buffer(**settings: Any) -> InputAudio:
@@ -49,42 +49,42 @@ def _buffer(**settings: Any) -> InputAudio:
 def test_a_turn_includes_the_padding_before_and_the_silence_after() -> None:
     buffer = _buffer()
 
-    events = _hear(buffer, (0.0, 1000), (0.9, 500), (0.0, 1000))
+    events = _add(buffer, (0.0, 1000), (0.9, 500), (0.0, 1000))
 
     assert events == [SpeechStarted(700), SpeechStopped(1700)]
 
 
 def test_the_padding_does_not_reach_before_the_beginning() -> None:
-    assert _hear(_buffer(), (0.9, 20)) == [SpeechStarted(0)]
+    assert _add(_buffer(), (0.9, 20)) == [SpeechStarted(0)]
 
 
 def test_a_pause_that_is_short_does_not_end_a_turn() -> None:
     buffer = _buffer(silence_duration_ms=500)
 
-    events = _hear(buffer, (0.9, 200), (0.0, 480), (0.9, 200), (0.0, 500))
+    events = _add(buffer, (0.9, 200), (0.0, 480), (0.9, 200), (0.0, 500))
 
     assert events == [SpeechStarted(0), SpeechStopped(1380)]
 
 
 def test_speech_that_fades_a_little_goes_on() -> None:
     """Without hysteresis the turn would end in the middle of a word."""
-    assert _hear(_buffer(), (0.9, 100), (0.4, 1000)) == [SpeechStarted(0)]
+    assert _add(_buffer(), (0.9, 100), (0.4, 1000)) == [SpeechStarted(0)]
 
 
-def test_the_threshold_is_what_the_client_says() -> None:
-    assert _hear(_buffer(threshold=0.95), (0.9, 500)) == []
+def test_the_threshold_is_the_clients() -> None:
+    assert _add(_buffer(threshold=0.95), (0.9, 500)) == []
 
 
-def test_what_is_taken_is_the_turn_and_nothing_else() -> None:
+def test_the_committed_audio_is_exactly_the_turn() -> None:
     buffer = _buffer(prefix_padding_ms=100)
-    _hear(buffer, (0.0, 3000), (0.9, 500), (0.0, 200))
+    _add(buffer, (0.0, 3000), (0.9, 500), (0.0, 200))
 
     assert len(buffer.take()) == (100 + 500 + 200) * 48
 
 
-def test_silence_is_not_kept_for_ever() -> None:
+def test_only_a_limited_amount_of_silence_is_kept() -> None:
     buffer = _buffer()
-    _hear(buffer, (0.0, 60_000))
+    _add(buffer, (0.0, 60_000))
 
     assert len(buffer.peek()) == 30_000 * 48
 
@@ -98,26 +98,26 @@ def test_semantic_detection_waits_according_to_its_eagerness(
 ) -> None:
     buffer = InputAudio(TurnDetection.of({"type": "semantic_vad", "eagerness": eagerness}))
 
-    assert _hear(buffer, (0.9, 1000), (0.0, pause_ms - 20)) == [SpeechStarted(0)]
-    assert _hear(buffer, (0.0, 20)) == [SpeechPaused()]
-    assert _hear(buffer, (0.0, max_ms - pause_ms)) == [SpeechStopped(1000 + max_ms)]
+    assert _add(buffer, (0.9, 1000), (0.0, pause_ms - 20)) == [SpeechStarted(0)]
+    assert _add(buffer, (0.0, 20)) == [SpeechPaused()]
+    assert _add(buffer, (0.0, max_ms - pause_ms)) == [SpeechStopped(1000 + max_ms)]
 
 
-def test_nobody_speaks_for_too_long() -> None:
+def test_long_silence_triggers_the_idle_timeout() -> None:
     buffer = _buffer(idle_timeout_ms=5000)
-    _hear(buffer, (0.0, 6000))
+    _add(buffer, (0.0, 6000))
     buffer.start_idle_timer(playback_bytes=48_000)
 
-    assert _hear(buffer, (0.0, 5980)) == []
-    assert _hear(buffer, (0.0, 6000)) == [IdleTimeout(7000, 12_000)]
+    assert _add(buffer, (0.0, 5980)) == []
+    assert _add(buffer, (0.0, 6000)) == [IdleTimeout(7000, 12_000)]
 
 
-def test_whoever_speaks_is_not_idle() -> None:
+def test_speech_stops_the_idle_timeout() -> None:
     buffer = _buffer(idle_timeout_ms=5000)
     buffer.start_idle_timer(playback_bytes=0)
-    _hear(buffer, (0.0, 4000), (0.9, 1000))
+    _add(buffer, (0.0, 4000), (0.9, 1000))
 
-    assert IdleTimeout not in map(type, _hear(buffer, (0.0, 20_000)))
+    assert IdleTimeout not in map(type, _add(buffer, (0.0, 20_000)))
 
 
 # -- on the wire
@@ -132,7 +132,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 @pytest.fixture
 async def client(upstream: Upstream) -> AsyncIterator[Client]:
     async with upstream.connect() as connected:
-        await connected.hear()
+        await connected.receive()
         yield connected
 
 
@@ -154,12 +154,12 @@ async def test_human_speech_is_one_turn_and_is_answered(client: Client, name: st
 
 
 @pytest.mark.parametrize("chunk_bytes", [100, 960, 4_801, 1_000_000])
-async def test_it_does_not_matter_how_audio_is_cut(client: Client, chunk_bytes: int) -> None:
+async def test_the_size_of_appends_does_not_matter(client: Client, chunk_bytes: int) -> None:
     await client.append(clip("cards-001.wav") + SILENCE, chunk_bytes=chunk_bytes)
     await client.until("response.done")
     times = [
         (event["type"], event.get("audio_start_ms"), event.get("audio_end_ms"))
-        for event in client.heard
+        for event in client.received
         if "speech" in event["type"]
     ]
 
@@ -170,9 +170,9 @@ async def test_it_does_not_matter_how_audio_is_cut(client: Client, chunk_bytes: 
 
 
 @pytest.mark.parametrize("noise", [bytes(3 * 48_000), tone(3, loudness=30)])
-async def test_quiet_is_not_speech(client: Client, noise: bytes) -> None:
+async def test_quiet_audio_is_not_speech(client: Client, noise: bytes) -> None:
     await client.append(noise)
-    await client.say("Hello", output_modalities=["text"])
+    await client.exchange("Hello", output_modalities=["text"])
 
     assert "input_audio_buffer.speech_started" not in client.types()
 
@@ -185,7 +185,7 @@ async def _begin_long(client: Client) -> None:
     await client.until("response.output_audio.delta")
 
 
-async def test_speech_cancels_the_response_that_is_running(client: Client) -> None:
+async def test_speech_cancels_the_running_response(client: Client) -> None:
     await _begin_long(client)
     await client.append(tone(0.3))
     response = (await client.until("response.done"))["response"]
@@ -195,7 +195,7 @@ async def test_speech_cancels_the_response_that_is_running(client: Client) -> No
     assert "input_audio_buffer.speech_started" in client.types()
 
 
-async def test_speech_does_not_interrupt_where_it_must_not(client: Client) -> None:
+async def test_speech_does_not_interrupt_without_interrupt_response(client: Client) -> None:
     detection = {"type": "server_vad", "interrupt_response": False}
     await client.update(audio={"input": {"turn_detection": detection}})
     await _begin_long(client)
@@ -207,7 +207,7 @@ async def test_speech_does_not_interrupt_where_it_must_not(client: Client) -> No
     assert response["status"] == "completed"
 
 
-async def test_a_turn_is_not_answered_where_the_client_answers(client: Client) -> None:
+async def test_a_turn_is_not_answered_without_create_response(client: Client) -> None:
     detection = {"type": "server_vad", "create_response": False}
     await client.update(audio={"input": {"turn_detection": detection}})
     await client.append(clip("cards-001.wav") + SILENCE)
@@ -217,7 +217,7 @@ async def test_a_turn_is_not_answered_where_the_client_answers(client: Client) -
     assert "response.created" not in client.types()
 
 
-async def test_push_to_talk_finds_no_turns(client: Client) -> None:
+async def test_push_to_talk_detects_no_turns(client: Client) -> None:
     await client.update(audio={"input": {"turn_detection": None}})
     await client.append(clip("cards-001.wav") + SILENCE)
     await client.send("input_audio_buffer.commit")
@@ -228,7 +228,7 @@ async def test_push_to_talk_finds_no_turns(client: Client) -> None:
     assert "input_audio_buffer.speech_started" not in client.types()
 
 
-async def test_a_commit_in_the_middle_of_a_turn_takes_it(client: Client) -> None:
+async def test_a_commit_by_the_client_ends_the_open_turn(client: Client) -> None:
     await client.append(tone(0.5))
     started = await client.until("input_audio_buffer.speech_started")
     await client.send("input_audio_buffer.commit")
@@ -241,10 +241,10 @@ async def test_a_commit_in_the_middle_of_a_turn_takes_it(client: Client) -> None
     assert "input_audio_buffer.speech_stopped" not in client.types()
 
 
-async def test_silence_after_a_response_asks_the_user(client: Client) -> None:
+async def test_silence_after_a_response_starts_another_response(client: Client) -> None:
     detection = {"type": "server_vad", "idle_timeout_ms": 5000}
     await client.update(audio={"input": {"turn_detection": detection}})
-    first = await client.say("Hello")
+    first = await client.exchange("Hello")
     playback_ms = first["usage"]["output_token_details"]["audio_tokens"] * 50
     await client.append(bytes(48 * (playback_ms + 5_200)))
     timeout = await client.until("input_audio_buffer.timeout_triggered")
@@ -258,7 +258,9 @@ async def test_silence_after_a_response_asks_the_user(client: Client) -> None:
 @pytest.mark.parametrize(
     ("words", "silence_ms"), [("book a table for two", 300), ("book a table for um", 2000)]
 )
-async def test_semantic_detection_waits_for_who_is_not_done(words: str, silence_ms: int) -> None:
+async def test_semantic_detection_waits_for_the_end_of_a_sentence(
+    words: str, silence_ms: int
+) -> None:
     detection = {"type": "semantic_vad", "eagerness": "high"}
     async with simulated(engines=knowing(words)) as upstream, upstream.connect() as client:
         await client.update(audio={"input": {"turn_detection": detection}})
@@ -270,7 +272,7 @@ async def test_semantic_detection_waits_for_who_is_not_done(words: str, silence_
     assert 500 + silence_ms <= stopped["audio_end_ms"] < 500 + silence_ms + 300
 
 
-async def test_what_was_said_is_transcribed_once_the_client_asks() -> None:
+async def test_speech_is_transcribed_if_the_client_requests_it() -> None:
     engines = knowing("ten of clubs")
     async with simulated(engines=engines) as upstream, upstream.connect() as client:
         transcription = {"model": "gpt-4o-transcribe"}
@@ -288,7 +290,7 @@ async def test_what_was_said_is_transcribed_once_the_client_asks() -> None:
     assert "ten of clubs" in response["output"][0]["content"][0]["transcript"]
 
 
-async def test_what_was_said_is_not_told_unasked() -> None:
+async def test_transcripts_are_not_sent_without_a_request() -> None:
     engines = knowing("ten of clubs")
     async with simulated(engines=engines) as upstream, upstream.connect() as client:
         await client.append(clip("cards-001.wav") + SILENCE)
@@ -297,7 +299,7 @@ async def test_what_was_said_is_not_told_unasked() -> None:
     assert not [type_ for type_ in client.types() if "transcription" in type_]
 
 
-async def test_the_recognizer_hears_what_was_committed() -> None:
+async def test_the_recognizer_receives_the_committed_audio() -> None:
     recognizer = KnownWords(["x"])
     engines = SpeechEngines(
         new_vad=EnergyVad, recognizer=recognizer, synthesizer=ENGINES.synthesizer
@@ -309,18 +311,20 @@ async def test_the_recognizer_hears_what_was_committed() -> None:
         await client.send("conversation.item.retrieve", item_id=item["id"])
         content = (await client.until("conversation.item.retrieved"))["item"]["content"][0]
 
-    assert recognizer.heard == [base64.b64decode(content["audio"])]
+    assert recognizer.received == [base64.b64decode(content["audio"])]
 
 
-class _Deaf:
+class _BrokenRecognizer:
     def transcribe(self, pcm16: bytes) -> str:
         raise RuntimeError(len(pcm16))
 
 
-async def test_what_cannot_be_made_out_fails_and_the_session_goes_on(
+async def test_a_failing_recognizer_fails_the_transcription_and_not_the_session(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    engines = SpeechEngines(new_vad=EnergyVad, recognizer=_Deaf(), synthesizer=ENGINES.synthesizer)
+    engines = SpeechEngines(
+        new_vad=EnergyVad, recognizer=_BrokenRecognizer(), synthesizer=ENGINES.synthesizer
+    )
     async with simulated(engines=engines) as upstream, upstream.connect() as client:
         transcription = {"model": "gpt-4o-transcribe"}
         await client.update(audio={"input": {"transcription": transcription}})

@@ -1,4 +1,4 @@
-"""A ``session.update`` applies as a whole or not at all, and the error names what was wrong."""
+"""A ``session.update`` applies completely or not at all; the error names the wrong field."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,12 +18,12 @@ async def upstream() -> AsyncIterator[Upstream]:
 @pytest.fixture
 async def client(upstream: Upstream) -> AsyncIterator[Client]:
     async with upstream.connect() as connected:
-        await connected.hear()
+        await connected.receive()
         yield connected
 
 
-async def test_only_what_is_there_changes_and_nested_objects_merge(client: Client) -> None:
-    before = client.heard[0]["session"]
+async def test_only_given_fields_change_and_nested_objects_merge(client: Client) -> None:
+    before = client.received[0]["session"]
 
     after = await client.update(
         instructions="Be brief.", audio={"output": {"voice": "marin"}}, tools=[TOOL]
@@ -34,15 +34,15 @@ async def test_only_what_is_there_changes_and_nested_objects_merge(client: Clien
     assert after == expected
 
 
-async def test_what_is_empty_or_null_clears(client: Client) -> None:
+async def test_empty_and_null_values_clear_fields(client: Client) -> None:
     await client.update(instructions="Be brief.", tools=[TOOL])
 
-    hearing = {"turn_detection": None, "transcription": None, "noise_reduction": None}
-    after = await client.update(instructions="", tools=[], audio={"input": hearing})
+    audio_input = {"turn_detection": None, "transcription": None, "noise_reduction": None}
+    after = await client.update(instructions="", tools=[], audio={"input": audio_input})
 
     assert after["instructions"] == ""
     assert after["tools"] == []
-    assert {name: after["audio"]["input"][name] for name in hearing} == hearing
+    assert {name: after["audio"]["input"][name] for name in audio_input} == audio_input
 
 
 async def test_another_kind_of_turn_detection_starts_from_its_defaults(client: Client) -> None:
@@ -57,7 +57,7 @@ async def test_another_kind_of_turn_detection_starts_from_its_defaults(client: C
     }
 
 
-async def test_the_same_kind_of_turn_detection_keeps_what_is_not_said(client: Client) -> None:
+async def test_the_same_kind_of_turn_detection_keeps_missing_fields(client: Client) -> None:
     first = {"type": "server_vad", "threshold": 0.7}
     await client.update(audio={"input": {"turn_detection": first}})
     second = {"type": "server_vad", "silence_duration_ms": 900}
@@ -68,7 +68,7 @@ async def test_the_same_kind_of_turn_detection_keeps_what_is_not_said(client: Cl
 
 
 @pytest.mark.parametrize("format_", ["audio/pcmu", "audio/pcma", "audio/pcm"])
-async def test_a_format_is_told_completely(client: Client, format_: str) -> None:
+async def test_a_format_is_completed(client: Client, format_: str) -> None:
     after = await client.update(audio={"output": {"format": {"type": format_}}})
 
     rate = {"rate": 24000} if format_ == "audio/pcm" else {}
@@ -130,7 +130,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 async def test_one_wrong_member_discards_the_whole_update(
     client: Client, wrong: dict[str, Any], code: str, param: str
 ) -> None:
-    before = client.heard[0]["session"]
+    before = client.received[0]["session"]
     session = {"type": "realtime", "instructions": "lost", "tools": [TOOL], **wrong}
 
     error = await client.refused("session.update", session=session)
@@ -140,16 +140,16 @@ async def test_one_wrong_member_discards_the_whole_update(
     assert await client.update() == before
 
 
-async def test_the_type_is_needed_even_for_one_field(client: Client) -> None:
+async def test_the_type_is_required_even_for_one_field(client: Client) -> None:
     error = await client.refused("session.update", session={"instructions": "x"})
 
     assert error["code"] == "missing_required_parameter"
     assert error["param"] == "session.type"
 
 
-async def test_the_voice_is_fixed_once_it_was_heard(client: Client) -> None:
+async def test_the_voice_is_fixed_after_the_first_audio(client: Client) -> None:
     await client.update(audio={"output": {"voice": "marin"}})
-    await client.say("Hello")
+    await client.exchange("Hello")
 
     other = {"type": "realtime", "instructions": "x", "audio": {"output": {"voice": "cedar"}}}
     error = await client.refused("session.update", session=other)
@@ -161,7 +161,7 @@ async def test_the_voice_is_fixed_once_it_was_heard(client: Client) -> None:
 
 async def test_text_does_not_fix_the_voice(client: Client) -> None:
     await client.update(output_modalities=["text"])
-    await client.say("Hello")
+    await client.exchange("Hello")
 
     after = await client.update(audio={"output": {"voice": "cedar"}})
 
@@ -169,7 +169,7 @@ async def test_text_does_not_fix_the_voice(client: Client) -> None:
 
 
 async def test_a_response_cannot_have_another_voice_either(client: Client) -> None:
-    await client.say("Hello")
+    await client.exchange("Hello")
 
     response = {"audio": {"output": {"voice": "cedar"}}}
     error = await client.refused("response.create", response=response)
@@ -193,7 +193,7 @@ async def test_reasoning_is_for_models_that_reason(
     assert option.items() <= after.items()
 
 
-async def test_tracing_cannot_be_changed_once_it_is_on(client: Client) -> None:
+async def test_tracing_cannot_be_changed_after_it_is_enabled(client: Client) -> None:
     await client.update(tracing="auto")
 
     error = await client.refused("session.update", session={"type": "realtime", "tracing": None})
@@ -202,9 +202,9 @@ async def test_tracing_cannot_be_changed_once_it_is_on(client: Client) -> None:
     assert (await client.update(tracing="auto"))["tracing"] == "auto"
 
 
-async def test_a_transcription_session_is_of_its_own_kind(upstream: Upstream) -> None:
+async def test_a_transcription_session_keeps_its_type(upstream: Upstream) -> None:
     async with upstream.connect("intent=transcription") as client:
-        created = (await client.hear())["session"]
+        created = (await client.receive())["session"]
         error = await client.refused("session.update", session={"type": "realtime"})
         unanswered = await client.refused("response.create")
 
@@ -215,7 +215,7 @@ async def test_a_transcription_session_is_of_its_own_kind(upstream: Upstream) ->
     assert unanswered["code"] == "invalid_value"
 
 
-async def test_a_model_without_turns_takes_no_turn_detection(upstream: Upstream) -> None:
+async def test_a_model_without_turns_accepts_no_turn_detection(upstream: Upstream) -> None:
     transcription = {"model": "gpt-realtime-whisper"}
     async with upstream.connect("intent=transcription") as client:
         session = {"type": "transcription", "audio": {"input": {"transcription": transcription}}}

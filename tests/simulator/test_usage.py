@@ -1,4 +1,4 @@
-"""Tokens are counted as the API counts them."""
+"""Tokens are counted by the rules of the API."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -48,14 +48,16 @@ async def test_a_second_of_the_user_is_ten_tokens(client: Client) -> None:
 
 
 async def test_a_second_of_the_assistant_is_twenty_tokens(client: Client) -> None:
-    response = await client.say("Hello")
+    response = await client.exchange("Hello")
 
     tokens = response["usage"]["output_token_details"]["audio_tokens"]
     assert tokens == pytest.approx(len(client.audio()) / BYTES_PER_SECOND * 20, abs=1)
     assert response["usage"]["output_token_details"]["text_tokens"] > 0
 
 
-async def test_history_is_billed_again_and_what_is_unchanged_is_cached(client: Client) -> None:
+async def test_history_is_billed_again_and_its_unchanged_beginning_is_cached(
+    client: Client,
+) -> None:
     first = await _speak(client, 1)
     second = await _speak(client, 2)
 
@@ -73,34 +75,34 @@ async def test_history_is_billed_again_and_what_is_unchanged_is_cached(client: C
     assert _consistent(second)
 
 
-async def test_other_instructions_spoil_the_cache(client: Client) -> None:
-    await client.say("Hello", **TEXT_ONLY)
+async def test_other_instructions_invalidate_the_cache(client: Client) -> None:
+    await client.exchange("Hello", **TEXT_ONLY)
     await client.update(instructions="Be long.")
-    usage = (await client.say("Hello", **TEXT_ONLY))["usage"]
+    usage = (await client.exchange("Hello", **TEXT_ONLY))["usage"]
 
     assert usage["input_token_details"]["cached_tokens"] == 0
 
 
-async def test_what_the_assistant_said_is_read_the_next_time(client: Client) -> None:
-    first = (await client.say("Hello"))["usage"]
-    second = (await client.say("Hello", **TEXT_ONLY))["usage"]
+async def test_the_assistants_audio_is_input_of_the_next_response(client: Client) -> None:
+    first = (await client.exchange("Hello"))["usage"]
+    second = (await client.exchange("Hello", **TEXT_ONLY))["usage"]
 
     spoken = first["output_token_details"]["audio_tokens"]
     assert second["input_token_details"]["audio_tokens"] == spoken
 
 
-async def test_what_was_truncated_is_not_read_again(client: Client) -> None:
-    item_id = (await client.say("Hello"))["output"][0]["id"]
+async def test_truncated_audio_is_not_billed_again(client: Client) -> None:
+    item_id = (await client.exchange("Hello"))["output"][0]["id"]
     await client.send(
         "conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=500
     )
-    usage = (await client.say("Hello", **TEXT_ONLY))["usage"]
+    usage = (await client.exchange("Hello", **TEXT_ONLY))["usage"]
 
     assert usage["input_token_details"]["audio_tokens"] == 10
 
 
-async def test_a_response_out_of_band_is_billed_too(client: Client) -> None:
-    usage = (await client.say("Hello", conversation="none", **TEXT_ONLY))["usage"]
+async def test_a_response_out_of_band_has_usage_too(client: Client) -> None:
+    usage = (await client.exchange("Hello", conversation="none", **TEXT_ONLY))["usage"]
 
     assert usage["input_tokens"] > 0
     assert _consistent(usage)
@@ -110,14 +112,14 @@ async def test_an_image_has_its_own_count(client: Client) -> None:
     content = [{"type": "input_image", "image_url": "data:image/png;base64,AA=="}]
     item = {"type": "message", "role": "user", "content": content}
     await client.send("conversation.item.create", item=item)
-    usage = (await client.say("What is it?", **TEXT_ONLY))["usage"]
+    usage = (await client.exchange("What is it?", **TEXT_ONLY))["usage"]
 
     assert usage["input_token_details"]["image_tokens"] > 0
     assert _consistent(usage)
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("four", 1), ("fours", 2)])
-def test_text_is_a_token_for_each_four_bytes(text: str, tokens: int) -> None:
+def test_text_has_a_token_for_each_four_bytes(text: str, tokens: int) -> None:
     assert text_tokens(text) == tokens
 
 

@@ -1,4 +1,4 @@
-"""What the Realtime API may say: each event by the types of ``openai``, their order by a table."""
+"""The events of the Realtime API: the types of ``openai`` check each event, a table their order."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 Json = dict[str, Any]
 
-# What the API sends and the types do not have.
+# Fields that the API sends and that the types do not have.
 _UNTYPED: Mapping[str, frozenset[str]] = {
     "RealtimeSessionCreateRequest": frozenset({"id", "object", "expires_at"}),
     "RealtimeTranscriptionSessionCreateRequest": frozenset({"id", "object", "expires_at"}),
@@ -53,16 +53,16 @@ _ORDER = {
 
 
 def check_events(events: Iterable[Json]) -> None:
-    """Check everything that one client heard, from ``session.created`` on."""
-    heard = list(events)
-    for event in heard:
+    """Check all events that one client received, from ``session.created`` on."""
+    received = list(events)
+    for event in received:
         check_event(event)
-    assert len({event["event_id"] for event in heard}) == len(heard), "event ids differ"
-    check_order(heard)
+    assert len({event["event_id"] for event in received}) == len(received), "event ids differ"
+    check_order(received)
 
 
 def check_event(event: Json) -> None:
-    """Check one event: nothing that is required is missing, nothing unknown is there."""
+    """Check that an event has all required fields and no unknown field."""
     assert list(event)[:2] == ["type", "event_id"]
     assert _ID.fullmatch(event["event_id"])
     check_type(event, _MODELS[event["type"]], allowed=_UNTYPED)
@@ -71,25 +71,25 @@ def check_event(event: Json) -> None:
 def check_type(
     value: Json, model: type[BaseModel], *, allowed: Mapping[str, frozenset[str]] | None = None
 ) -> None:
-    """Check that a value is what a type says, and has no field more but those allowed."""
+    """Check that a value has the type, and no other fields except those in ``allowed``."""
     unknown = sorted(_unknown(model.model_validate(value, strict=True), "", allowed or {}))
     assert not unknown, f"unknown fields: {unknown}"
 
 
-def check_order(heard: list[Json]) -> None:
-    """Check that what belongs together came in the order of the table."""
-    if heard and heard[0]["type"] != "error":
-        assert heard[0]["type"] == "session.created"
-    for name, sequence in _sequences(heard):
+def check_order(received: list[Json]) -> None:
+    """Check that the events of each response and each item have the order of the table."""
+    if received and received[0]["type"] != "error":
+        assert received[0]["type"] == "session.created"
+    for name, sequence in _sequences(received):
         types = "".join(f"{event['type']} " for event in sequence)
         assert re.fullmatch(_ORDER[name], types), f"{name}: {types}"
-    done = [event for event in heard if event["type"] == "response.done"]
-    limits = [event for event in heard if event["type"] == "rate_limits.updated"]
+    done = [event for event in received if event["type"] == "response.done"]
+    limits = [event for event in received if event["type"] == "rate_limits.updated"]
     assert len(limits) <= len(done), "rate limits come after a response"
 
 
 def events_of(annotation: Any) -> Mapping[str, type[BaseModel]]:
-    """Return the types of a union of events, each by what its ``type`` says."""
+    """Return the models of a union of events by the value of their ``type``."""
     models: tuple[type[BaseModel], ...] = get_args(get_args(annotation)[0])
     return {get_args(model.model_fields["type"].annotation)[0]: model for model in models}
 
@@ -109,19 +109,19 @@ def _unknown(value: object, path: str, allowed: Mapping[str, frozenset[str]]) ->
             yield from _unknown(member, f"{path}[{index}]", allowed)
 
 
-def _sequences(heard: list[Json]) -> Iterator[tuple[str, list[Json]]]:
-    """Yield what belongs to each response that is over, and to each item of the client's."""
+def _sequences(received: list[Json]) -> Iterator[tuple[str, list[Json]]]:
+    """Yield the events of each ended response, and of each item that is not a response's."""
     written: set[str] = set()
-    for done in (event for event in heard if event["type"] == "response.done"):
+    for done in (event for event in received if event["type"] == "response.done"):
         response = done["response"]
         items = {item["id"] for item in response["output"]}
         written |= items
-        yield "response", [e for e in heard if _belongs_to(e, response["id"], items)]
-    unfinished = {e["item"]["id"] for e in heard if e["type"] == "response.output_item.added"}
-    added = [e["item"] for e in heard if e["type"] == "conversation.item.added"]
+        yield "response", [e for e in received if _belongs_to(e, response["id"], items)]
+    unfinished = {e["item"]["id"] for e in received if e["type"] == "response.output_item.added"}
+    added = [e["item"] for e in received if e["type"] == "conversation.item.added"]
     for item in added:
         if item["id"] not in written | unfinished:
-            sequence = [e for e in heard if _is_about(e, item["id"])]
+            sequence = [e for e in received if _is_about(e, item["id"])]
             is_spoken = any(e["type"] == "input_audio_buffer.committed" for e in sequence)
             yield "spoken item" if is_spoken else "created item", sequence
 

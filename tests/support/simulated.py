@@ -1,4 +1,4 @@
-"""Starts the local upstream for tests, and a raw client of it that remembers what it heard."""
+"""Runs the local upstream for tests, with a raw client that keeps all received events."""
 
 import asyncio
 import base64
@@ -41,7 +41,7 @@ def clip(name: str) -> bytes:
 
 
 def tone(seconds: float, *, loudness: int = 8000) -> bytes:
-    """Return a sound that counts as speech for the stand-in's ears."""
+    """Return a tone that the fallback engine detects as speech."""
     return array(
         "h", (int(loudness * math.sin(n / 12)) for n in range(int(seconds * 24_000)))
     ).tobytes()
@@ -49,19 +49,19 @@ def tone(seconds: float, *, loudness: int = 8000) -> bytes:
 
 @dataclass
 class KnownWords:
-    """A recognizer that knows beforehand what is said, turn by turn."""
+    """A recognizer with fixed results, one for each call; the last one repeats."""
 
     words: Sequence[str]
-    heard: list[bytes] = field(default_factory=list)
+    received: list[bytes] = field(default_factory=list)
 
     def transcribe(self, pcm16: bytes) -> str:
-        """Return the next words."""
-        self.heard.append(pcm16)
-        return self.words[min(len(self.heard), len(self.words)) - 1]
+        """Return the next result."""
+        self.received.append(pcm16)
+        return self.words[min(len(self.received), len(self.words)) - 1]
 
 
 def knowing(*words: str) -> SpeechEngines:
-    """Return engines that make out these words, one for each turn."""
+    """Return engines that recognize these texts, one for each call."""
     return SpeechEngines(
         new_vad=EnergyVad, recognizer=KnownWords(words), synthesizer=ToneSynthesizer()
     )
@@ -72,42 +72,42 @@ class Client:
     """A raw client.
 
     Attributes:
-        heard: Every event that came, in order.
+        received: All received events, in order.
     """
 
     socket: ClientConnection
-    heard: list[Json] = field(default_factory=list)
+    received: list[Json] = field(default_factory=list)
 
     async def send(self, type_: str, **fields: object) -> None:
         """Send an event."""
         await self.socket.send(json.dumps({"type": type_, **fields}))
 
-    async def hear(self) -> Json:
+    async def receive(self) -> Json:
         """Return the next event."""
         async with asyncio.timeout(TEST_SECONDS):
             event: Json = json.loads(await self.socket.recv())
-        self.heard.append(event)
+        self.received.append(event)
         return event
 
     async def until(self, type_: str) -> Json:
         """Return the next event of this type."""
-        while (event := await self.hear())["type"] != type_:
+        while (event := await self.receive())["type"] != type_:
             pass
         return event
 
     async def update(self, **session: object) -> Json:
-        """Set the session, and return what it is set to now."""
+        """Update the session, and return its new configuration."""
         await self.send("session.update", session={"type": "realtime", **session})
         return dict((await self.until("session.updated"))["session"])
 
     async def append(self, pcm: bytes, *, chunk_bytes: int = 9_600) -> None:
-        """Send audio as a microphone would, but at once."""
+        """Send audio in appends, without pauses."""
         for start in range(0, len(pcm), chunk_bytes):
             audio = base64.b64encode(pcm[start : start + chunk_bytes]).decode()
             await self.send("input_audio_buffer.append", audio=audio)
 
-    async def say(self, text: str, **response: object) -> Json:
-        """Write something, ask for a response, and return it when it is over."""
+    async def exchange(self, text: str, **response: object) -> Json:
+        """Send a text message, request a response, and return it when it is done."""
         content = [{"type": "input_text", "text": text}]
         item = {"type": "message", "role": "user", "content": content}
         await self.send("conversation.item.create", item=item)
@@ -115,63 +115,63 @@ class Client:
         return dict((await self.until("response.done"))["response"])
 
     async def refused(self, type_: str, **fields: object) -> Json:
-        """Send an event that is refused, and return the error."""
+        """Send an event, and return the error that answers it."""
         await self.send(type_, event_id="mine", **fields)
         error: Json = (await self.until("error"))["error"]
         assert error["event_id"] == "mine"
         return error
 
     def types(self) -> list[str]:
-        """Return the types of all that was heard."""
-        return [event["type"] for event in self.heard]
+        """Return the types of all received events."""
+        return [event["type"] for event in self.received]
 
     def all(self, type_: str) -> Iterator[Json]:
-        """Yield what was heard of this type."""
-        return (event for event in self.heard if event["type"] == type_)
+        """Yield the received events of this type."""
+        return (event for event in self.received if event["type"] == type_)
 
     def audio(self) -> bytes:
-        """Return the audio that was heard, as it was encoded."""
+        """Return the received audio in its format."""
         deltas = self.all("response.output_audio.delta")
         return b"".join(base64.b64decode(event["delta"]) for event in deltas)
 
 
 @dataclass
 class Upstream:
-    """A local upstream that is running."""
+    """A running local upstream."""
 
     runner: web.AppRunner
     clients: list[Client] = field(default_factory=list)
 
     @property
     def port(self) -> int:
-        """Where it listens, on 127.0.0.1."""
+        """Its port on 127.0.0.1."""
         return int(self.runner.addresses[0][1])
 
     @property
     def base_url(self) -> str:
-        """Where an SDK finds it."""
+        """Its base URL for an SDK."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     def url(self, query: str = "model=gpt-realtime-2.1") -> str:
-        """Where a raw client finds it."""
+        """Return its URL for a raw client."""
         return f"ws://127.0.0.1:{self.port}/v1/realtime?{quote(query, safe='=&')}"
 
     @asynccontextmanager
     async def connect(
         self, query: str = "model=gpt-realtime-2.1", **options: Any
     ) -> AsyncIterator[Client]:
-        """Connect, and check at the end that all that was heard is as the API says it."""
+        """Connect; at the end, check that all received events conform to the API."""
         options = {"max_size": None, "compression": None, "proxy": None, **options}
         async with connect(self.url(query), **options) as socket:
             client = Client(socket)
             self.clients.append(client)
             yield client
-            check_events(client.heard)
+            check_events(client.received)
 
 
 @asynccontextmanager
 async def simulated(**options: Any) -> AsyncIterator[Upstream]:
-    """Run a local upstream that does not keep pace with the clock unless it is told to."""
+    """Run a local upstream; without ``pace`` it sends audio as fast as possible."""
     app = create_app(**{"pace": math.inf, **options})
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=10)
     await runner.setup()

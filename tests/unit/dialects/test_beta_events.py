@@ -188,13 +188,13 @@ async def test_a_real_conversation_survives_both_ways() -> None:
         )
         await client.append(clip("cards-001.wav") + bytes(48_000))
         await client.until("response.done")
-        await client.say("Write it.", output_modalities=["text"])
-        await client.say("What are your opening hours?")
+        await client.exchange("Write it.", output_modalities=["text"])
+        await client.exchange("What are your opening hours?")
         await client.refused("response.cancel")
         (call,) = client.all("response.function_call_arguments.done")
         await client.send("conversation.item.delete", item_id=call["item_id"])
         await client.until("conversation.item.deleted")
-    told = down(*client.heard)
+    told = down(*client.received)
 
     check_told(told)
     assert {event["type"] for event in told} >= {
@@ -211,7 +211,7 @@ async def test_a_real_conversation_survives_both_ways() -> None:
         "session.created",
         "session.updated",
     }
-    assert done_last(up(*told)) == done_last(list(map(without_ga, client.heard)))
+    assert done_last(up(*told)) == done_last(list(map(without_ga, client.received)))
 
 
 def done_last(events: list[Json]) -> list[Json]:

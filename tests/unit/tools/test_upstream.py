@@ -38,7 +38,7 @@ async def relay_until_quiet(upstream: Client, calls: Calls, box: Toolbox) -> lis
     """Relay until two responses are done; return what the client is shown."""
     shown: list[Event] = []
     while [event["type"] for event in shown].count("response.done") < 2:
-        event = await upstream.hear()
+        event = await upstream.receive()
         visible, followed = calls.receive(event)
         if visible is not None:
             shown.append(visible)
@@ -59,7 +59,7 @@ async def test_a_question_is_answered_with_a_tool_that_the_client_never_sees() -
             await upstream.send("conversation.item.create", item=item)
             await upstream.send("response.create")
             shown = await relay_until_quiet(upstream, calls, box)
-            heard = upstream.heard
+            heard = upstream.received
 
     types = [event["type"] for event in shown]
     hidden, answer = (event["response"] for event in shown if event["type"] == "response.done")

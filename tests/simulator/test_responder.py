@@ -1,4 +1,4 @@
-"""The stand-in's responder is honest, and its rules do what they say."""
+"""The responder states that it is a stand-in, and follows its rules."""
 
 import json
 from typing import Any
@@ -49,7 +49,7 @@ def _prompt(*items: Item, **fields: Any) -> Prompt:
     return Prompt(items=list(items), **{**defaults, **fields})
 
 
-def test_its_first_answer_says_what_it_is() -> None:
+def test_the_first_message_introduces_the_stand_in() -> None:
     (item,) = Responder().respond(_prompt(_user("Hello"), is_first=True))
 
     assert item == Message(f"{INTRODUCTION} You said: Hello")
@@ -57,15 +57,15 @@ def test_its_first_answer_says_what_it_is() -> None:
     assert "GPT" not in INTRODUCTION
 
 
-def test_it_says_what_it_heard() -> None:
+def test_it_repeats_the_last_utterance() -> None:
     assert Responder().respond(_prompt(_user("one"), _user("two"))) == [Message("You said: two")]
 
 
-def test_it_greets_who_said_nothing() -> None:
+def test_it_greets_a_user_without_an_utterance() -> None:
     assert Responder().respond(_prompt()) == [Message(GREETING)]
 
 
-def test_the_first_reply_that_fits_is_given() -> None:
+def test_the_first_reply_that_matches_is_given() -> None:
     responder = Responder(
         (ScriptedReply.of(r"\bhours?\b", "Nine to five."), ScriptedReply.of("", "Pardon?"))
     )
@@ -94,20 +94,20 @@ def test_a_reply_may_belong_to_one_persona() -> None:
         ("", ""),
     ],
 )
-def test_what_a_function_gave_back_is_spoken(output: str, spoken: str) -> None:
+def test_the_output_of_a_function_is_repeated(output: str, spoken: str) -> None:
     prompt = _prompt(_user("hours?"), _output(output), tools=[HOURS])
 
     assert Responder().respond(prompt) == [Message(spoken)]
 
 
-def test_what_was_given_back_before_is_not_spoken_again() -> None:
+def test_an_earlier_output_is_not_repeated_again() -> None:
     prompt = _prompt(_output("Nine to five."), _user("Thank you"))
 
     assert Responder().respond(prompt) == [Message("You said: Thank you")]
 
 
 @pytest.mark.parametrize(
-    ("said", "tool"),
+    ("utterance", "tool"),
     [
         ("What are your opening hours on Friday?", "opening_hours"),
         ("When are you open, at what hour?", "opening_hours"),
@@ -116,15 +116,17 @@ def test_what_was_given_back_before_is_not_spoken_again() -> None:
         ("deep blue, please", "set_light"),
     ],
 )
-def test_a_function_is_called_for_what_it_is_about(said: str, tool: str) -> None:
-    items = Responder().respond(_prompt(_user(said), tools=[HOURS, WEATHER, LIGHT]))
+def test_a_function_is_called_for_a_matching_utterance(utterance: str, tool: str) -> None:
+    items = Responder().respond(_prompt(_user(utterance), tools=[HOURS, WEATHER, LIGHT]))
 
     assert [item.name for item in items if isinstance(item, FunctionCall)] == [tool]
 
 
-@pytest.mark.parametrize("said", ["Hello", "Who are you?", "Please go on", "Thank you very much"])
-def test_no_function_is_called_for_small_talk(said: str) -> None:
-    items = Responder().respond(_prompt(_user(said), tools=[HOURS, WEATHER, LIGHT]))
+@pytest.mark.parametrize(
+    "utterance", ["Hello", "Who are you?", "Please go on", "Thank you very much"]
+)
+def test_no_function_is_called_for_small_talk(utterance: str) -> None:
+    items = Responder().respond(_prompt(_user(utterance), tools=[HOURS, WEATHER, LIGHT]))
 
     assert [type(item) for item in items] == [Message]
 
@@ -137,14 +139,14 @@ def test_no_function_is_called_for_small_talk(said: str) -> None:
         ({"type": "function", "name": "set_light"}, ["set_light"]),
     ],
 )
-def test_the_choice_of_functions_is_the_clients(choice: Any, called: list[str]) -> None:
+def test_the_tool_choice_is_obeyed(choice: Any, called: list[str]) -> None:
     items = Responder().respond(_prompt(_user("hmm"), tools=[HOURS, LIGHT], tool_choice=choice))
 
     assert [item.name for item in items if isinstance(item, FunctionCall)] == called
 
 
 @pytest.mark.parametrize(
-    ("schema", "said", "found"),
+    ("schema", "utterance", "found"),
     [
         ({"type": "string"}, "What is the weather in New York?", "New York"),
         ({"type": "string"}, "the weather in Paris please", "Paris"),
@@ -159,17 +161,17 @@ def test_the_choice_of_functions_is_the_clients(choice: Any, called: list[str]) 
         ({"type": "string", "enum": ["red", "deep blue"]}, "green", "red"),
     ],
 )
-def test_arguments_come_from_what_was_said(
-    schema: dict[str, Any], said: str, found: object
+def test_arguments_come_from_the_utterance(
+    schema: dict[str, Any], utterance: str, found: object
 ) -> None:
-    assert arguments_for(_tool("f", "", thing=schema), said) == {"thing": found}
+    assert arguments_for(_tool("f", "", thing=schema), utterance) == {"thing": found}
 
 
-def test_a_day_is_told_from_a_place() -> None:
+def test_a_day_is_distinguished_from_a_place() -> None:
     assert arguments_for(HOURS, "Are you open in the morning on Friday?") == {"day": "friday"}
 
 
-def test_what_is_not_required_stays_out() -> None:
+def test_an_optional_argument_is_left_out_if_it_is_not_found() -> None:
     tool = _tool("f", "", guests={"type": "integer"}, note={"type": "string"})
     tool["parameters"]["required"] = []
 
@@ -186,7 +188,7 @@ def test_a_function_may_have_no_parameters(parameters: object) -> None:
     assert json.loads(item.arguments) == {}
 
 
-def test_words_are_compared_in_their_plain_form() -> None:
+def test_the_stems_of_words_are_compared() -> None:
     assert relevance(_tool("bookTable"), "I am booking tables") == 4
 
 
@@ -202,5 +204,5 @@ def test_words_are_compared_in_their_plain_form() -> None:
         ("Go forward ten meters.", True),
     ],
 )
-def test_it_can_tell_whether_somebody_is_done(words: str, finished: bool) -> None:  # noqa: FBT001  # a table of examples
+def test_an_unfinished_sentence_is_recognized(words: str, finished: bool) -> None:  # noqa: FBT001  # a table of examples
     assert is_finished(words) is finished
