@@ -11,7 +11,7 @@ from runner import DIRECT, Results, Workload
 Value = float | None
 """None if the metric does not apply."""
 
-Reports = Mapping[str, Sequence[LoadReport]]
+ReportsByContender = Mapping[str, Sequence[LoadReport]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Metric:
     compare: Callable[[float, float], float] = sub
     only: str = ""
 
-    def cell(self, workload: Workload, reports: Reports, contender: str) -> str:
+    def cell(self, workload: Workload, reports: ReportsByContender, contender: str) -> str:
         """Return the cell of a contender."""
         value, base = (
             self._median(workload, reports.get(name, ())) for name in (contender, self.base)
@@ -173,7 +173,9 @@ def table(results: Results, columns: Mapping[str, str]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _rows(workload: Workload, reports: Reports, columns: Mapping[str, str]) -> Iterator[list[str]]:
+def _rows(
+    workload: Workload, reports: ReportsByContender, columns: Mapping[str, str]
+) -> Iterator[list[str]]:
     title = TITLES[workload.work].format(f"{workload.sessions:,}")
     title += f", {'TLS' if workload.tls else 'plain'}"
     for metric in METRICS[workload.work]:

@@ -1,6 +1,6 @@
 """Client events from the text of a message: parsed, then checked against the API's shapes."""
 
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.event_shapes import CLIENT_EVENTS
 from relay.simulator.json_text import Json, parse_or_raise
 from relay.simulator.schema import Choice
@@ -12,14 +12,14 @@ def parse(message: str) -> Json:
     """Return the event in a text message; it is not checked yet.
 
     Raises:
-        Refused: The message is not a JSON object.
+        RequestRefused: The message is not a JSON object.
     """
     try:
         event = parse_or_raise(message)
     except ValueError:
-        raise Refused("invalid_json") from None
+        raise RequestRefused("invalid_json") from None
     if not isinstance(event, dict):
-        raise Refused("invalid_event", problem="An event must be a JSON object.")
+        raise RequestRefused("invalid_event", problem="An event must be a JSON object.")
     return event
 
 
@@ -27,9 +27,9 @@ def check(client_event: Json) -> None:
     """Check that an event has a known type, all required fields and no unknown field.
 
     Raises:
-        Refused: One of these is not so.
+        RequestRefused: One of these is not so.
     """
     if "type" not in client_event:
-        raise Refused("invalid_event", param="type", problem="An event must have a type.")
+        raise RequestRefused("invalid_event", param="type", problem="An event must have a type.")
     _TYPES.check(client_event["type"], "type")
     CLIENT_EVENTS[client_event["type"]].check(client_event, "")

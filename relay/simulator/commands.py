@@ -54,16 +54,18 @@ class StopResponse:
     response: Response
 
 
-Command = SendEvent | DetectSpeech | TranscribeTurn | TranscribeItem | StartResponse | StopResponse
+SessionCommand = (
+    SendEvent | DetectSpeech | TranscribeTurn | TranscribeItem | StartResponse | StopResponse
+)
 
 
 @dataclass(slots=True)
 class CommandQueue:
     """The commands that one input to a session leads to, in order."""
 
-    _commands: list[Command] = field(default_factory=list)
+    _commands: list[SessionCommand] = field(default_factory=list)
 
-    def add(self, *commands: Command) -> None:
+    def add(self, *commands: SessionCommand) -> None:
         """Add commands."""
         self._commands += commands
 
@@ -75,7 +77,7 @@ class CommandQueue:
         """Add commands that send the events."""
         self.add(*map(SendEvent, events))
 
-    def take(self) -> list[Command]:
+    def take(self) -> list[SessionCommand]:
         """Return all commands, and remove them."""
         commands, self._commands = self._commands, []
         return commands

@@ -6,7 +6,7 @@ A configuration is never changed in place: an update makes a new one.
 from typing import Any
 
 from relay.simulator.api_names import REASONING_MODELS, TURNLESS_TRANSCRIPTION_MODEL
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.json_text import Json
 from relay.simulator.schema import Choice
 from relay.simulator.session_shapes import REALTIME_SESSION, TRANSCRIPTION_SESSION
@@ -95,7 +95,7 @@ def updated(current: Json, update: Json, *, has_assistant_audio: bool, is_respon
         is_responding: A response is running, so the speed is fixed.
 
     Raises:
-        Refused: A part of the update is wrong, so no part of it applies.
+        RequestRefused: A part of the update is wrong, so no part of it applies.
     """
     _check_kind(current, update)
     _SHAPES[current["type"]].check(update, "session")
@@ -112,12 +112,12 @@ def updated(current: Json, update: Json, *, has_assistant_audio: bool, is_respon
 
 def _check_kind(current: Json, update: object) -> None:
     if not isinstance(update, dict):
-        raise Refused("invalid_value", param="session", problem="expected an object")
+        raise RequestRefused("invalid_value", param="session", problem="expected an object")
     if "type" not in update:
-        raise Refused("missing_required_parameter", param="session.type")
+        raise RequestRefused("missing_required_parameter", param="session.type")
     Choice(tuple(_SHAPES)).check(update["type"], "session.type")
     if update["type"] != current["type"]:
-        raise Refused(
+        raise RequestRefused(
             "invalid_parameter",
             param="session.type",
             problem=f"Passing a {update['type']} session update event to a {current['type']} "
@@ -141,19 +141,19 @@ def _base(old: Json, new: Json) -> Json:
 
 def _check_realtime(current: Json, changed: Json, update: Json) -> None:
     if changed["model"] != current["model"]:
-        raise Refused(
+        raise RequestRefused(
             "invalid_value", param="session.model", problem="the model of a session is fixed"
         )
     if current["model"] not in REASONING_MODELS:
         for name in _REASONING_ONLY:
             if name in update:
-                raise Refused(
+                raise RequestRefused(
                     "invalid_value",
                     param=f"session.{name}",
                     problem="Unsupported option for this model",
                 )
     if current["tracing"] is not None and changed["tracing"] != current["tracing"]:
-        raise Refused(
+        raise RequestRefused(
             "invalid_value",
             param="session.tracing",
             problem="tracing cannot be changed once it is enabled",
@@ -165,9 +165,9 @@ def _check_output(
 ) -> None:
     before, after = current["audio"]["output"], changed["audio"]["output"]
     if has_assistant_audio and after["voice"] != before["voice"]:
-        raise Refused("cannot_update_voice", param="session.audio.output.voice")
+        raise RequestRefused("cannot_update_voice", param="session.audio.output.voice")
     if is_responding and after["speed"] != before["speed"]:
-        raise Refused(
+        raise RequestRefused(
             "invalid_value",
             param="session.audio.output.speed",
             problem="the speed cannot be changed while a response is in progress",
@@ -178,7 +178,7 @@ def _check_turnless(changed: Json) -> None:
     audio_input = changed["audio"]["input"]
     model = (audio_input["transcription"] or {}).get("model")
     if model == TURNLESS_TRANSCRIPTION_MODEL and audio_input["turn_detection"] is not None:
-        raise Refused(
+        raise RequestRefused(
             "invalid_value",
             param="session.audio.input.turn_detection",
             problem="Turn detection is not supported for this transcription model",

@@ -8,7 +8,7 @@ from typing import NoReturn
 from aiohttp import WSMsgType, web
 
 from relay.simulator.context import ServerContext
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.observation import Disconnected
 from relay.simulator.outbox import CloseFrame, Outbox, PingFrame, PongFrame
 from relay.simulator.script import SessionScript
@@ -56,7 +56,7 @@ class SessionConnection:
         self._stopped: asyncio.Future[CloseFrame] = asyncio.get_running_loop().create_future()
         self._last_received = asyncio.get_running_loop().time()
 
-    async def run(self, refused: Refused | None) -> None:
+    async def run(self, refused: RequestRefused | None) -> None:
         """Serve the client until one side ends the connection.
 
         Args:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from relay.simulator import audio
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.ids import new_id
 from relay.simulator.json_text import Json
 
@@ -95,12 +95,12 @@ class SimulatedConversation:
         """Return the item.
 
         Raises:
-            Refused: There is no such item; with the given code.
+            RequestRefused: There is no such item; with the given code.
         """
         for item in self._items:
             if item.id == item_id:
                 return item
-        raise Refused(code, param="item_id", item_id=item_id)
+        raise RequestRefused(code, param="item_id", item_id=item_id)
 
     @property
     def last_id(self) -> str | None:
@@ -116,10 +116,10 @@ class SimulatedConversation:
         """Add an item at the end, or after another item; ``root`` stands for the beginning.
 
         Raises:
-            Refused: The id exists, the other item is unknown, or an output has no call.
+            RequestRefused: The id exists, the other item is unknown, or an output has no call.
         """
         if item.id in self:
-            raise Refused("item_already_exists", param="item.id", item_id=item.id)
+            raise RequestRefused("item_already_exists", param="item.id", item_id=item.id)
         self._check_call(item)
         self._items.insert(self._index_after(after), item)
 
@@ -131,7 +131,7 @@ class SimulatedConversation:
         for index, item in enumerate(self._items, start=1):
             if item.id == previous_id:
                 return index
-        raise Refused("item_not_found", param="previous_item_id", item_id=previous_id)
+        raise RequestRefused("item_not_found", param="previous_item_id", item_id=previous_id)
 
     def _check_call(self, item: Item) -> None:
         if item.type != "function_call_output":
@@ -139,13 +139,13 @@ class SimulatedConversation:
         call_id = item.json["call_id"]
         calls = (i.json.get("call_id") for i in self._items if i.type == "function_call")
         if call_id not in calls:
-            raise Refused("invalid_tool_call_id", param="item.call_id", call_id=call_id)
+            raise RequestRefused("invalid_tool_call_id", param="item.call_id", call_id=call_id)
 
     def delete(self, item_id: str) -> None:
         """Remove an item.
 
         Raises:
-            Refused: There is no such item.
+            RequestRefused: There is no such item.
         """
         self._items.remove(self.find(item_id, "item_delete_invalid_item_id"))
 
@@ -153,17 +153,17 @@ class SimulatedConversation:
         """Cut an assistant's audio after the played part, and remove its transcript.
 
         Raises:
-            Refused: There is no such audio, or it is shorter.
+            RequestRefused: There is no such audio, or it is shorter.
         """
         item = self.find(item_id, "item_truncate_invalid_item_id")
         if item.role != "assistant" or index not in item.audio:
-            raise Refused(
+            raise RequestRefused(
                 "invalid_value", param="item_id", problem="only assistant audio can be truncated"
             )
         pcm = item.audio[index]
         length_ms = audio.milliseconds(len(pcm))
         if audio_end_ms > length_ms:
-            raise Refused(
+            raise RequestRefused(
                 "invalid_value",
                 param="audio_end_ms",
                 problem=f"Audio content of {length_ms}ms is already shorter than {audio_end_ms}ms",
@@ -176,7 +176,7 @@ def item_of(event_item: Json, input_format: Json) -> Item:
     """Return the item of a client event, with a new id if it has none.
 
     Raises:
-        Refused: Its audio is not base64.
+        RequestRefused: Its audio is not base64.
     """
     fields = {"id": new_id("item"), **copy.deepcopy(event_item), "status": "completed"}
     if fields["type"] == "function_call":
@@ -202,9 +202,11 @@ def decode_base64(text: str, param: str) -> bytes:
     """Return the bytes.
 
     Raises:
-        Refused: The text is not base64.
+        RequestRefused: The text is not base64.
     """
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Refused("invalid_value", param=param, problem="expected base64 audio") from None
+        raise RequestRefused(
+            "invalid_value", param=param, problem="expected base64 audio"
+        ) from None

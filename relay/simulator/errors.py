@@ -82,7 +82,7 @@ ERRORS: Mapping[str, ErrorDefinition] = MappingProxyType(
 )
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The API does not do this; nothing was changed.
 
     Args:

@@ -10,12 +10,12 @@ from relay.simulator.schema import (
     ANYTHING,
     BOOLEAN,
     STRING,
+    JsonShape,
     ListOf,
     MapOf,
     Nullable,
     Number,
     Object,
-    Shape,
     String,
     one_of,
     tagged,
@@ -75,7 +75,7 @@ class _NewItem:
     def check(self, value: object, path: str) -> None:
         """Accept an item of a known type."""
         is_message = isinstance(value, dict) and value.get("type") == "message"
-        shape: Shape = _MESSAGE if is_message else self._types
+        shape: JsonShape = _MESSAGE if is_message else self._types
         shape.check(value, path)
 
 
@@ -121,7 +121,7 @@ _RESPONSE = Object.of(
 )
 
 
-def _event(*required: str, **fields: Shape) -> Object:
+def _event(*required: str, **fields: JsonShape) -> Object:
     return Object.of(*required, type=STRING, event_id=STRING, **fields)
 
 

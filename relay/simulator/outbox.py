@@ -62,8 +62,8 @@ class Drop:
     """End the TCP connection without a close frame."""
 
 
-Frame = TextFrame | BinaryFrame | PingFrame | PongFrame
-Entry = Frame | Delay | Stall | CloseFrame | Drop
+MessageFrame = TextFrame | BinaryFrame | PingFrame | PongFrame
+OutboxEntry = MessageFrame | Delay | Stall | CloseFrame | Drop
 
 
 class Outbox:
@@ -75,13 +75,13 @@ class Outbox:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[OutboxEntry] = deque()
         self._waiting_bytes = 0
         self._filled = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
 
-    def put(self, *entries: Entry) -> None:
+    def put(self, *entries: OutboxEntry) -> None:
         """Add entries at the end. Never waits: a producer that can wait awaits ``room`` first."""
         for entry in entries:
             self._waiting.append(entry)
@@ -95,7 +95,7 @@ class Outbox:
         """Wait until the queue is not too full. Canceling it is safe."""
         await self._has_room.wait()
 
-    async def take(self) -> Entry:
+    async def take(self) -> OutboxEntry:
         """Wait for the first entry, remove it and return it. Canceling it is safe."""
         await self._filled.wait()
         entry = self._waiting.popleft()
@@ -107,7 +107,7 @@ class Outbox:
         return entry
 
 
-def _size(entry: Entry) -> int:
+def _size(entry: OutboxEntry) -> int:
     match entry:
         case TextFrame(text):
             return len(text)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from relay.simulator.api_names import REASONING_MODELS
 from relay.simulator.conversation import Item, SimulatedConversation, item_of
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.json_text import Json
 
 
@@ -61,7 +61,7 @@ def prompt_of(
         is_first: The session has no message of the assistant yet.
 
     Raises:
-        Refused: It refers to an unknown item.
+        RequestRefused: It refers to an unknown item.
     """
     effective: Json = {**config, **requested}
     items = list(conversation)
@@ -95,17 +95,17 @@ def settings_of(requested: Json, config: Json, *, is_voice_fixed: bool) -> Respo
         is_voice_fixed: The session has assistant audio.
 
     Raises:
-        Refused: It requests another voice although the voice is fixed, or an option that the
+        RequestRefused: It requests another voice although the voice is fixed, or an option that the
             model does not have.
     """
     effective: Json = {**config, **requested}
     current = config["audio"]["output"]
     output: Json = {**current, **requested.get("audio", {}).get("output", {})}
     if is_voice_fixed and output["voice"] != current["voice"]:
-        raise Refused("cannot_update_voice", param="response.audio.output.voice")
+        raise RequestRefused("cannot_update_voice", param="response.audio.output.voice")
     if "reasoning" in requested and config["model"] not in REASONING_MODELS:
         problem = "Unsupported option for this model"
-        raise Refused("invalid_value", param="response.reasoning", problem=problem)
+        raise RequestRefused("invalid_value", param="response.reasoning", problem=problem)
     return ResponseSettings(
         modality=effective["output_modalities"][0],
         format=output["format"],

@@ -10,7 +10,7 @@ from relay.simulator.commands import (
     TranscribeItem,
 )
 from relay.simulator.conversation import Item, SimulatedConversation
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.json_text import Json
 from relay.simulator.request import prompt_of, settings_of, without_nulls
 from relay.simulator.response import Response, Status
@@ -65,12 +65,14 @@ class Responses:
             config: The configuration of the session.
 
         Raises:
-            Refused: The conversation has an active response, or the request is wrong.
+            RequestRefused: The conversation has an active response, or the request is wrong.
         """
         requested = without_nulls(requested)
         is_out_of_band = requested.get("conversation") == "none"
         if self._active and not is_out_of_band:
-            raise Refused("conversation_already_has_active_response", response_id=self._active.id)
+            raise RequestRefused(
+                "conversation_already_has_active_response", response_id=self._active.id
+            )
         settings = settings_of(requested, config, is_voice_fixed=self._has_ended_with_audio)
         prompt = prompt_of(requested, config, self._conversation, is_first=not self._has_message)
         input_details = self._cache.read(segments(prompt.instructions, prompt.tools, prompt.items))
@@ -110,12 +112,12 @@ class Responses:
         """Cancel a running response; the active one, if the id is None.
 
         Raises:
-            Refused: There is no such response.
+            RequestRefused: There is no such response.
         """
         running = [r for r in self._running if response_id in (r.id, None)]
         chosen = [r for r in running if response_id or r is self._active]
         if not chosen:
-            raise Refused("response_cancel_not_active", param="response_id")
+            raise RequestRefused("response_cancel_not_active", param="response_id")
         self._cancel(chosen[0], "client_cancelled")
 
     def _cancel(self, response: Response, reason: str) -> None:

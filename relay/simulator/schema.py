@@ -1,6 +1,6 @@
 """Shapes of JSON values: they check a value, and report errors with the API's messages.
 
-A shape raises ``Refused`` with the path of the first wrong value.
+A shape raises ``RequestRefused`` with the path of the first wrong value.
 """
 
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 
 _SHOWN_CHARACTERS = 64
 
 
-class Shape(Protocol):
+class JsonShape(Protocol):
     """The values that are allowed."""
 
     def check(self, value: object, path: str) -> None:
@@ -24,13 +24,13 @@ class Shape(Protocol):
             path: The place of the value in the event, for the error.
 
         Raises:
-            Refused: The value, or a value inside it, is not allowed.
+            RequestRefused: The value, or a value inside it, is not allowed.
         """
         ...
 
 
-def _expected(description: str, path: str) -> Refused:
-    return Refused("invalid_value", param=path, problem=f"expected {description}")
+def _expected(description: str, path: str) -> RequestRefused:
+    return RequestRefused("invalid_value", param=path, problem=f"expected {description}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Choice:
         if value not in self.values:
             shown = repr(value)[:_SHOWN_CHARACTERS]
             supported = ", ".join(map(repr, self.values))
-            raise Refused(
+            raise RequestRefused(
                 "invalid_value", param=path, problem=f"{shown}. Supported values are: {supported}"
             )
 
@@ -109,7 +109,7 @@ class Choice:
 class ListOf:
     """A list; all its members have one shape."""
 
-    member: Shape
+    member: JsonShape
     max_length: int | None = None
     min_length: int = 0
 
@@ -129,7 +129,7 @@ class ListOf:
 class MapOf:
     """An object with any keys; all its values have one shape."""
 
-    member: Shape
+    member: JsonShape
     max_length: int | None = None
     max_key_length: int | None = None
 
@@ -148,11 +148,11 @@ class MapOf:
 class Object:
     """An object with known fields and no others."""
 
-    fields: Mapping[str, Shape]
+    fields: Mapping[str, JsonShape]
     required: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, *required: str, **fields: Shape) -> "Object":
+    def of(cls, *required: str, **fields: JsonShape) -> "Object":
         """Return the shape of an object with these fields."""
         return cls(MappingProxyType(fields), required)
 
@@ -163,10 +163,10 @@ class Object:
         prefix = f"{path}." if path else ""
         for name in self.required:
             if name not in value:
-                raise Refused("missing_required_parameter", param=prefix + name)
+                raise RequestRefused("missing_required_parameter", param=prefix + name)
         for name, member in value.items():
             if name not in self.fields:
-                raise Refused("unknown_parameter", param=prefix + name)
+                raise RequestRefused("unknown_parameter", param=prefix + name)
             self.fields[name].check(member, prefix + name)
 
 
@@ -186,7 +186,7 @@ class Tagged:
         if not isinstance(value, dict):
             raise _expected("an object", path)
         if self.tag not in value:
-            raise Refused("missing_required_parameter", param=f"{path}.{self.tag}")
+            raise RequestRefused("missing_required_parameter", param=f"{path}.{self.tag}")
         tag = value[self.tag]
         self._choice.check(tag, f"{path}.{self.tag}")
         self.kinds[tag].check(value, path)
@@ -196,7 +196,7 @@ class Tagged:
 class Nullable:
     """A shape, or null."""
 
-    shape: Shape
+    shape: JsonShape
 
     def check(self, value: object, path: str) -> None:
         """Accept null, and each value that the shape accepts."""
@@ -208,8 +208,8 @@ class Nullable:
 class Either:
     """A scalar of one shape, or an object or list of another."""
 
-    scalar: Shape
-    compound: Shape
+    scalar: JsonShape
+    compound: JsonShape
 
     def check(self, value: object, path: str) -> None:
         """Accept each value that the shape for its kind accepts."""

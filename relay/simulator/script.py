@@ -18,19 +18,27 @@ from ruamel.yaml.error import YAMLError
 
 from relay.simulator.api_names import SERVER_EVENTS
 from relay.simulator.conversation import decode_base64
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.event_shapes import CLIENT_EVENTS
 from relay.simulator.json_text import Json
-from relay.simulator.outbox import BinaryFrame, CloseFrame, Delay, Drop, Entry, Stall, TextFrame
+from relay.simulator.outbox import (
+    BinaryFrame,
+    CloseFrame,
+    Delay,
+    Drop,
+    OutboxEntry,
+    Stall,
+    TextFrame,
+)
 from relay.simulator.schema import (
     ANYTHING,
     STRING,
     Choice,
+    JsonShape,
     ListOf,
     MapOf,
     Number,
     Object,
-    Shape,
     tagged,
 )
 from relay.simulator.server_events import event
@@ -54,9 +62,9 @@ class _Base64:
         decode_base64(str(value), path)
 
 
-def _rule(**fields: Shape) -> Object:
+def _rule(**fields: JsonShape) -> Object:
     count = Number(0, 2**31, whole=True)
-    common: dict[str, Shape] = {"on": _ON, "do": STRING, "skip": count, "times": count}
+    common: dict[str, JsonShape] = {"on": _ON, "do": STRING, "skip": count, "times": count}
     return Object.of("on", **common, **fields)
 
 
@@ -117,7 +125,7 @@ class FaultRule:
         """The duration of a delay."""
         return float(self.options.get("seconds", 1.0))
 
-    def entries(self, client_event_id: str | None = None) -> list[Entry]:
+    def entries(self, client_event_id: str | None = None) -> list[OutboxEntry]:
         """Return the entries for the outbox."""
         match self.do:
             case "delay":
@@ -134,14 +142,14 @@ class FaultRule:
                 return [self._message()]
         return []
 
-    def _error_entries(self, client_event_id: str | None) -> list[Entry]:
+    def _error_entries(self, client_event_id: str | None) -> list[OutboxEntry]:
         error = {**self.error, "param": self.options.get("param"), "event_id": client_event_id}
-        entries: list[Entry] = [TextFrame(json.dumps(event("error", error=error)))]
+        entries: list[OutboxEntry] = [TextFrame(json.dumps(event("error", error=error)))]
         if "close" in self.options:
             entries.append(CloseFrame(self.options["close"], f"{error['type']}.{error['code']}"))
         return entries
 
-    def _message(self) -> Entry:
+    def _message(self) -> OutboxEntry:
         if "binary" in self.options:
             return BinaryFrame(base64.b64decode(self.options["binary"]))
         if "text" in self.options:
@@ -159,7 +167,7 @@ def _check(rules: object) -> None:
         on, do = rule["on"], rule["do"]
         if not _can_happen(on, do):
             problem = f"{do} cannot happen at {on}"
-            raise Refused("invalid_value", param=f"script[{index}]", problem=problem)
+            raise RequestRefused("invalid_value", param=f"script[{index}]", problem=problem)
 
 
 def _can_happen(on: str, do: str) -> bool:
@@ -189,7 +197,7 @@ class Script:
             _check(rules or [])
         except YAMLError as error:
             raise InvalidScript(f"not YAML: {error}") from error
-        except Refused as refused:
+        except RequestRefused as refused:
             raise InvalidScript(refused.message) from refused
         return cls(_rule_of(rule) for rule in rules or ())
 

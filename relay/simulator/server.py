@@ -13,7 +13,7 @@ from relay.simulator.api_names import MODELS
 from relay.simulator.connection import SessionConnection
 from relay.simulator.context import ServerContext
 from relay.simulator.engines import SpeechEngines
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.fallback import ENGINES
 from relay.simulator.observation import Connected, Observer, ignore
 from relay.simulator.responder import Responder, ScriptedReply
@@ -123,7 +123,7 @@ class _Endpoint:
             )
         return socket
 
-    async def _run(self, connection: SessionConnection, refused: Refused | None) -> None:
+    async def _run(self, connection: SessionConnection, refused: RequestRefused | None) -> None:
         self.connections.add(connection)
         try:
             await connection.run(refused)
@@ -135,28 +135,36 @@ class _Endpoint:
         for connection in self.connections:
             connection.stop(1001, "The server is shutting down.")
 
-    def _script_of(self, request: web.Request) -> tuple[SessionScript, Refused | None]:
+    def _script_of(self, request: web.Request) -> tuple[SessionScript, RequestRefused | None]:
         if "script" not in request.query:
             return self.script.begin(), None
         try:
             return Script.load(request.query["script"]).begin(), None
         except InvalidScript as error:
-            return Script().begin(), Refused("invalid_script", param="script", problem=str(error))
+            return Script().begin(), RequestRefused(
+                "invalid_script", param="script", problem=str(error)
+            )
 
-    def _refused(self, request: web.Request) -> Refused | None:
+    def _refused(self, request: web.Request) -> RequestRefused | None:
         """Return the error of the handshake, or None; the order of the checks is the API's."""
         offered = _subprotocols(request)
         if BETA_HEADER in request.headers or any(p.startswith(BETA_SUBPROTOCOL) for p in offered):
-            return Refused("beta_api_shape_disabled")
+            return RequestRefused("beta_api_shape_disabled")
         if self.api_key is not None and not _is_key(self.api_key, _credential(request, offered)):
-            return Refused("invalid_api_key")
+            return RequestRefused("invalid_api_key")
         model = request.query.get("model")
         if _transcribes(request):
             problem = "You must not provide a model parameter for transcription sessions."
-            return Refused("invalid_parameter", param="model", problem=problem) if model else None
+            return (
+                RequestRefused("invalid_parameter", param="model", problem=problem)
+                if model
+                else None
+            )
         if not model:
-            return Refused("missing_model", param="model")
-        return None if model in MODELS else Refused("invalid_model", param="model", model=model)
+            return RequestRefused("missing_model", param="model")
+        return (
+            None if model in MODELS else RequestRefused("invalid_model", param="model", model=model)
+        )
 
 
 def _transcribes(request: web.Request) -> bool:

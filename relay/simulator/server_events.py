@@ -1,5 +1,7 @@
 """Server events that are not part of a response's output."""
 
+from collections.abc import Iterable, Iterator
+
 from relay.simulator.ids import new_id
 from relay.simulator.json_text import Json
 
@@ -9,6 +11,15 @@ _TOKENS_PER_MINUTE = 15_000_000
 def event(type_: str, **fields: object) -> Json:
     """Return a server event; its first keys have the API's order."""
     return {"type": type_, "event_id": new_id("event"), **fields}
+
+
+def mcp_list_failures(tools: Iterable[Json]) -> Iterator[Json]:
+    """Yield the events of unreachable MCP servers: the simulator connects to no other machine."""
+    for tool in tools:
+        if tool["type"] == "mcp":
+            item_id = new_id("mcpl")
+            yield event("mcp_list_tools.in_progress", item_id=item_id)
+            yield event("mcp_list_tools.failed", item_id=item_id)
 
 
 def rate_limits_after(response_done: Json) -> Json:

@@ -5,16 +5,16 @@ It waits for nothing, and has neither sockets nor clocks. The ``SessionRunner`` 
 ``item_transcribed`` and ``finish``.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
 from relay.simulator import audio, configuration, turns
 from relay.simulator.client_events import check, parse
 from relay.simulator.commands import (
-    Command,
     CommandQueue,
     DetectSpeech,
+    SessionCommand,
     TranscribeItem,
     TranscribeTurn,
 )
@@ -25,11 +25,12 @@ from relay.simulator.conversation import (
     decode_base64,
     item_of,
 )
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.ids import new_id
 from relay.simulator.json_text import Json
 from relay.simulator.response import Response, Status
 from relay.simulator.responses import Responses
+from relay.simulator.server_events import mcp_list_failures
 from relay.simulator.transcription import transcript_events, transcript_failed
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024
@@ -62,12 +63,12 @@ class SimulatedSession:
 
     # -- inputs
 
-    def open(self) -> list[Command]:
+    def open(self) -> list[SessionCommand]:
         """Begin the session: ``session.created`` is the first event."""
         self._commands.send("session.created", session=self.config)
         return self._commands.take()
 
-    def receive(self, message: str) -> list[Command]:
+    def receive(self, message: str) -> list[SessionCommand]:
         """Handle a text message of the client."""
         client_event_id = None
         try:
@@ -75,34 +76,36 @@ class SimulatedSession:
             client_event_id = client_event.get("event_id")
             check(client_event)
             self._HANDLERS[client_event["type"]](self, client_event)
-        except Refused as refused:
+        except RequestRefused as refused:
             self._refuse(refused, client_event_id)
         return self._commands.take()
 
-    def receive_binary(self) -> list[Command]:
+    def receive_binary(self) -> list[SessionCommand]:
         """Answer a binary message with an error: the API has none."""
         problem = "Binary messages are not supported. Send events as JSON text."
-        self._refuse(Refused("invalid_event", problem=problem), None)
+        self._refuse(RequestRefused("invalid_event", problem=problem), None)
         return self._commands.take()
 
-    def refuse(self, error: Json) -> list[Command]:
+    def refuse(self, error: Json) -> list[SessionCommand]:
         """Send an error that was detected outside the session."""
         self._commands.send("error", error=error)
         return self._commands.take()
 
-    def frame_scored(self, frame: bytes, probability: float) -> list[Command]:
+    def frame_scored(self, frame: bytes, probability: float) -> list[SessionCommand]:
         """Add a frame of input audio that is speech with this probability."""
         self._apply(self._input.add_frame(frame, probability))
         return self._commands.take()
 
-    def turn_transcribed(self, turn_id: str, transcript: str) -> list[Command]:
+    def turn_transcribed(self, turn_id: str, transcript: str) -> list[SessionCommand]:
         """End a paused turn if its transcript so far is a finished sentence."""
         is_paused = turn_id == self._turn_id and self._input.state is turns.TurnState.PAUSED
         if is_paused and turns.is_finished(transcript):
             self._apply(self._input.stop())
         return self._commands.take()
 
-    def item_transcribed(self, item: Item, index: int, transcript: str | None) -> list[Command]:
+    def item_transcribed(
+        self, item: Item, index: int, transcript: str | None
+    ) -> list[SessionCommand]:
         """Add the transcript of a content part; None means that the recognizer failed."""
         item.transcripts[index] = transcript or ""
         if item.is_committed and item.id in self._conversation:
@@ -112,17 +115,17 @@ class SimulatedSession:
 
     def finish(
         self, response: Response, status: Status, details: Json | None = None
-    ) -> list[Command]:
+    ) -> list[SessionCommand]:
         """End a response; does nothing if it is over already."""
         self._responses.finish(response, status, details)
         return self._commands.take()
 
-    def fail(self, response_id: str, error: Json) -> list[Command]:
+    def fail(self, response_id: str, error: Json) -> list[SessionCommand]:
         """End a response as failed; does nothing if it is over already."""
         self._responses.fail(response_id, error)
         return self._commands.take()
 
-    def _refuse(self, refused: Refused, client_event_id: object) -> None:
+    def _refuse(self, refused: RequestRefused, client_event_id: object) -> None:
         event_id = client_event_id if isinstance(client_event_id, str) else None
         self._commands.send("error", error=refused.as_error(event_id))
 
@@ -150,22 +153,14 @@ class SimulatedSession:
         )
         self._input.detect(self._detection())
         self._commands.send("session.updated", session=self.config)
-        self._list_mcp_tools(client_event["session"].get("tools", ()))
-
-    def _list_mcp_tools(self, tools: Iterable[Json]) -> None:
-        """Report each MCP server as unreachable: the simulator connects to no other machine."""
-        for tool in tools:
-            if tool["type"] == "mcp":
-                item_id = new_id("mcpl")
-                self._commands.send("mcp_list_tools.in_progress", item_id=item_id)
-                self._commands.send("mcp_list_tools.failed", item_id=item_id)
+        self._commands.send_all(mcp_list_failures(client_event["session"].get("tools", ())))
 
     # -- input audio
 
     def _append(self, client_event: Json) -> None:
         data = decode_base64(client_event["audio"], "audio")
         if len(data) > MAX_APPEND_BYTES:
-            raise Refused("invalid_value", param="audio", problem="expected at most 15 MiB")
+            raise RequestRefused("invalid_value", param="audio", problem="expected at most 15 MiB")
         pcm = audio.decode(data, self.config["audio"]["input"]["format"])
         if frames := self._input.append(pcm):
             self._commands.add(DetectSpeech(frames))
@@ -228,7 +223,7 @@ class SimulatedSession:
             return
         try:
             self._create_response({})
-        except Refused as refused:
+        except RequestRefused as refused:
             self._refuse(refused, None)
 
     def _send_transcript(self, item: Item, index: int, transcript: str | None) -> None:
@@ -278,7 +273,7 @@ class SimulatedSession:
     def _create_response(self, client_event: Json) -> None:
         if self._transcribes_only:
             problem = "a transcription session gives no responses"
-            raise Refused("invalid_value", param="type", problem=problem)
+            raise RequestRefused("invalid_value", param="type", problem=problem)
         self._responses.create(client_event.get("response") or {}, self.config)
 
     def _cancel_response(self, client_event: Json) -> None:

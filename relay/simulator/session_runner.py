@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from relay.simulator import client_events
 from relay.simulator.commands import (
-    Command,
     DetectSpeech,
     SendEvent,
+    SessionCommand,
     StartResponse,
     StopResponse,
     TranscribeItem,
@@ -18,7 +18,7 @@ from relay.simulator.commands import (
 )
 from relay.simulator.context import ServerContext
 from relay.simulator.conversation import Item
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.json_text import Json
 from relay.simulator.observation import Received
 from relay.simulator.outbox import CloseFrame, Outbox, TextFrame
@@ -76,7 +76,7 @@ class SessionRunner:
         """Begin the session."""
         self._execute(self._session.open())
 
-    def refuse(self, refused: Refused) -> None:
+    def refuse(self, refused: RequestRefused) -> None:
         """Send the error, and close the connection."""
         self._execute(self._session.refuse(refused.as_error()))
         code = refused.definition.close_code or 4000
@@ -128,7 +128,7 @@ class SessionRunner:
 
     # -- commands
 
-    def _execute(self, commands: Iterable[Command]) -> None:
+    def _execute(self, commands: Iterable[SessionCommand]) -> None:
         for command in commands:
             match command:
                 case SendEvent(event, after_seconds) if after_seconds:
@@ -194,7 +194,7 @@ class SessionRunner:
             final = await self._streamer.stream(response)
         except Exception:  # the API reports that the response failed, and goes on
             log.exception("a response failed")
-            final = "failed", {"error": Refused("server_error").as_status()}
+            final = "failed", {"error": RequestRefused("server_error").as_status()}
         self._streaming.pop(response, None)
         self._execute(self._session.finish(response, *final))
 
@@ -207,7 +207,7 @@ def _type_and_id(message: str) -> tuple[str, str | None]:
     """Return the ``type`` and the ``event_id`` of a client event, if it has them."""
     try:
         event = client_events.parse(message)
-    except Refused:
+    except RequestRefused:
         return "", None
     return str(event.get("type")), event.get("event_id")
 

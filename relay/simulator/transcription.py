@@ -15,12 +15,12 @@ _WORDS_PER_DELTA = 3
 
 def transcript_events(item: Item, index: int, transcript: str, model: str) -> list[Json]:
     """Return the events of a transcription that succeeded."""
-    place = {"item_id": item.id, "content_index": index}
+    position = {"item_id": item.id, "content_index": index}
     pieces = [transcript] if model in _NOT_STREAMING else _pieces(transcript)
     usage = transcription_usage(model, len(item.audio[index]), transcript)
     return [
-        *(event(f"{_PREFIX}.delta", **place, delta=piece) for piece in pieces if piece),
-        event(f"{_PREFIX}.completed", **place, transcript=transcript, usage=usage),
+        *(event(f"{_PREFIX}.delta", **position, delta=piece) for piece in pieces if piece),
+        event(f"{_PREFIX}.completed", **position, transcript=transcript, usage=usage),
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from relay.simulator.audio import milliseconds, pcm_bytes
-from relay.simulator.errors import Refused
+from relay.simulator.errors import RequestRefused
 from relay.simulator.json_text import Json
 
 FRAME_BYTES = pcm_bytes(20)
@@ -234,12 +234,12 @@ class InputAudio:
         """Check that the client may commit.
 
         Raises:
-            Refused: There is less than 100 ms of audio.
+            RequestRefused: There is less than 100 ms of audio.
         """
         length = len(self._audio) + len(self._unframed)
         if length < pcm_bytes(MIN_COMMIT_MS):
             milliseconds_held = length * 1000 / pcm_bytes(1000)
-            raise Refused("input_audio_buffer_commit_empty", milliseconds=milliseconds_held)
+            raise RequestRefused("input_audio_buffer_commit_empty", milliseconds=milliseconds_held)
 
     def take(self) -> bytes:
         """Return the audio that is not committed yet, and remove it."""

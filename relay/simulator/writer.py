@@ -10,7 +10,7 @@ from relay.simulator.outbox import (
     CloseFrame,
     Delay,
     Drop,
-    Frame,
+    MessageFrame,
     Outbox,
     PingFrame,
     PongFrame,
@@ -56,7 +56,7 @@ class SocketWriter:
                     await self._send(entry)
                     self.is_writing = False
 
-    async def _send(self, frame: Frame) -> None:
+    async def _send(self, frame: MessageFrame) -> None:
         match frame:
             case TextFrame(text):
                 await self._socket.send_str(text)

@@ -4,12 +4,19 @@ import asyncio
 
 import pytest
 
-from relay.simulator.outbox import BinaryFrame, CloseFrame, Entry, Outbox, PingFrame, TextFrame
+from relay.simulator.outbox import (
+    BinaryFrame,
+    CloseFrame,
+    Outbox,
+    OutboxEntry,
+    PingFrame,
+    TextFrame,
+)
 
 
 async def test_entries_keep_their_order() -> None:
     outbox = Outbox(max_bytes=100)
-    entries: list[Entry] = [
+    entries: list[OutboxEntry] = [
         TextFrame("a"),
         PingFrame(b"b"),
         BinaryFrame(b"c"),

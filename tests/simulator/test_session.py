@@ -2,7 +2,13 @@
 
 import json
 
-from relay.simulator.commands import Command, SendEvent, StartResponse, StopResponse, TranscribeItem
+from relay.simulator.commands import (
+    SendEvent,
+    SessionCommand,
+    StartResponse,
+    StopResponse,
+    TranscribeItem,
+)
 from relay.simulator.response import Response
 from relay.simulator.session import SimulatedSession
 
@@ -13,11 +19,11 @@ def _session() -> SimulatedSession:
     return session
 
 
-def _receive(session: SimulatedSession, type_: str, **fields: object) -> list[Command]:
+def _receive(session: SimulatedSession, type_: str, **fields: object) -> list[SessionCommand]:
     return session.receive(json.dumps({"type": type_, **fields}))
 
 
-def _types(commands: list[Command]) -> list[str]:
+def _types(commands: list[SessionCommand]) -> list[str]:
     return [command.event["type"] for command in commands if isinstance(command, SendEvent)]
 
 
