@@ -1,4 +1,4 @@
-"""The application around the endpoint: its other routes, its settings, its reload."""
+"""The application around the endpoint: other routes, settings and reload."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from relay.sessions.registry import Phase
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
-async def test_a_relay_that_runs_is_alive_and_ready(tmp_path: Path) -> None:
+async def test_a_running_relay_is_alive_and_ready(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, _), ClientSession() as http:
         root = relay.base_url.removesuffix("/v1")
         async with http.get(f"{root}/healthz") as answer:
@@ -33,7 +33,7 @@ async def test_a_relay_that_runs_is_alive_and_ready(tmp_path: Path) -> None:
             assert (await answer.json())["error"]["code"] == "relay_draining"
 
 
-async def test_there_is_nothing_else(tmp_path: Path) -> None:
+async def test_there_are_no_other_routes(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, _), ClientSession() as http:
         root = relay.base_url.removesuffix("/v1")
         for path in ("/admin", "/v1", "/v1/realtime/", "/v1/realtime/calls", "/.env"):
@@ -57,7 +57,7 @@ async def test_there_is_nothing_else(tmp_path: Path) -> None:
         b"nonsense\r\n\r\n",
     ],
 )
-async def test_a_hostile_head_is_400_and_the_relay_lives(
+async def test_a_hostile_head_gets_400_and_the_relay_continues(
     tmp_path: Path, request_bytes: bytes
 ) -> None:
     async with relaying(tmp_path) as (relay, upstream):
@@ -70,7 +70,7 @@ async def test_a_hostile_head_is_400_and_the_relay_lives(
     assert len(upstream.calls) == 1
 
 
-async def test_what_is_pipelined_behind_a_refused_upgrade_is_a_request_of_its_own(
+async def test_a_request_that_is_pipelined_after_a_refused_upgrade_is_answered_separately(
     tmp_path: Path,
 ) -> None:
     settings = "clients: {kiosk: {key: kiosk-key-one}}"
@@ -87,7 +87,7 @@ async def test_what_is_pipelined_behind_a_refused_upgrade_is_a_request_of_its_ow
     assert not upstream.calls
 
 
-async def test_a_configuration_that_is_broken_changes_nothing(tmp_path: Path) -> None:
+async def test_a_broken_configuration_changes_nothing(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, upstream):
         running = relay.application[app.RELAY]
         path = tmp_path / "relay.yaml"
@@ -103,7 +103,7 @@ async def test_a_configuration_that_is_broken_changes_nothing(tmp_path: Path) ->
     assert len(upstream.calls) == 1
 
 
-async def test_a_new_configuration_is_for_new_sessions(tmp_path: Path) -> None:
+async def test_a_new_configuration_applies_to_new_sessions(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, upstream):
         async with relay.connect() as old:
             await receive(old)
@@ -124,7 +124,7 @@ async def test_a_new_configuration_is_for_new_sessions(tmp_path: Path) -> None:
     assert len(upstream.calls[0].received) == 2
 
 
-async def test_stopping_the_application_closes_the_sessions(tmp_path: Path) -> None:
+async def test_the_stop_of_the_application_closes_the_sessions(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, upstream):
         client = await Wire.connect(relay.port)
         created = json.loads((await client.receive())[1])
@@ -137,8 +137,8 @@ async def test_stopping_the_application_closes_the_sessions(tmp_path: Path) -> N
     assert created["type"] == "session.created"
 
 
-async def test_hundreds_that_connect_at_once_are_kept_waiting_and_not_away(tmp_path: Path) -> None:
-    """In one turn of the loop, in which the relay takes nobody."""
+async def test_hundreds_of_simultaneous_connects_wait_and_are_not_rejected(tmp_path: Path) -> None:
+    """In one turn of the loop, in which the relay accepts no connection."""
     async with relaying(tmp_path) as (relay, _):
         address = ("127.0.0.1", relay.port)
         waiting = [socket.create_connection(address, timeout=0.9) for _ in range(300)]

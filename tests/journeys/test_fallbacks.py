@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import websockets
 from aiohttp import web
 from fakes import Answer, FakeUpstream, Wire, rude_upstream
+from handshakes import connect_once, refusal_code
 from relays import RunningRelay, receive, running_relay, write_config, write_fallbacks
 
 from relay import app
@@ -27,20 +27,6 @@ def status(code: int) -> Answer:
         return web.Response(status=code)
 
     return answer
-
-
-async def connect(relay: RunningRelay) -> None:
-    """Have a session."""
-    async with relay.connect() as client:
-        assert (await receive(client))["type"] == "session.created"
-
-
-async def refused(relay: RunningRelay) -> str:
-    """Have none; return the code."""
-    with pytest.raises(websockets.InvalidStatus) as caught:
-        await relay.connect()
-    code: str = json.loads(caught.value.response.body)["error"]["code"]
-    return code
 
 
 def circuit(relay: RunningRelay, name: str) -> Circuit:
@@ -70,17 +56,17 @@ async def test_with_the_first_down_connects_fall_to_the_second_and_it_comes_back
 ) -> None:
     async with two(tmp_path) as (first, second, relay):
         for sessions in range(1, FAILURES + 3):
-            await connect(relay)
+            await connect_once(relay)
             assert len(second.calls) == sessions
         assert len(relay.lines("upstream.failed")) == FAILURES  # then it is skipped
         assert (await relay.metrics())['relay_upstream_circuit_open{upstream="first"}'] == 1
 
         async with first.running():
-            await connect(relay)
+            await connect_once(relay)
             assert not first.calls
             let_pass(relay, "first", FIRST_SECONDS)
-            await connect(relay)
-            await connect(relay)
+            await connect_once(relay)
+            await connect_once(relay)
             assert len(first.calls) == 2
         metrics = await relay.metrics()
 
@@ -107,7 +93,7 @@ async def test_one_that_stalls_costs_its_share_of_the_time_and_then_none(tmp_pat
         path = write_fallbacks(tmp_path, first=slow, second={"url": second.url})
         async with running_relay(path) as relay:
             for _ in range(FAILURES + 1):
-                await connect(relay)
+                await connect_once(relay)
             codes = [line["code"] for line in relay.lines("upstream.failed")]
 
     assert dials == FAILURES
@@ -119,7 +105,7 @@ async def test_while_one_session_tries_an_upstream_the_others_go_to_the_next(
 ) -> None:
     async with two(tmp_path) as (first, second, relay):
         for _ in range(FAILURES):
-            await connect(relay)
+            await connect_once(relay)
         async with first.running():
             let_pass(relay, "first", FIRST_SECONDS)
             held = asyncio.Event()
@@ -132,9 +118,9 @@ async def test_while_one_session_tries_an_upstream_the_others_go_to_the_next(
             first.answer = opens_late
             first.called.clear()
             async with asyncio.TaskGroup() as tasks:
-                trial = tasks.create_task(connect(relay))
+                trial = tasks.create_task(connect_once(relay))
                 await first.called.wait()
-                await connect(relay)
+                await connect_once(relay)
                 assert not trial.done()
                 held.set()
 
@@ -150,7 +136,7 @@ async def test_each_attempt_that_fails_is_in_the_log_with_what_follows_from_it(
     ):
         path = write_fallbacks(tmp_path, first={"url": first.url}, second={"url": second.url})
         async with running_relay(path) as relay:
-            codes = [await refused(relay) for _ in range(FAILURES)]
+            codes = [await refusal_code(relay) for _ in range(FAILURES)]
             lines = relay.lines("upstream.failed")
 
     assert codes == ["upstream_refused"] * FAILURES
@@ -172,7 +158,7 @@ async def test_an_upstream_that_refuses_is_not_skipped(tmp_path: Path) -> None:
         path = write_fallbacks(tmp_path, first={"url": first.url}, second={"url": second.url})
         async with running_relay(path) as relay:
             for _ in range(FAILURES + 1):
-                await connect(relay)
+                await connect_once(relay)
             assert not circuit(relay, "first").is_open
 
     assert len(relay.lines("upstream.failed")) == FAILURES + 1
@@ -182,9 +168,9 @@ async def test_the_only_upstream_is_tried_however_often_it_failed(tmp_path: Path
     async with FakeUpstream(answer=status(503)).running() as upstream:
         async with running_relay(write_config(tmp_path, upstream.url)) as relay:
             for _ in range(FAILURES + 2):
-                assert await refused(relay) == "upstream_unavailable"
+                assert await refusal_code(relay) == "upstream_unavailable"
             upstream.answer = None
-            await connect(relay)
+            await connect_once(relay)
             assert not circuit(relay, "fake").is_open
 
 
@@ -193,13 +179,13 @@ async def test_a_reload_keeps_the_circuit_of_an_upstream_that_stays_as_it_is(
 ) -> None:
     async with two(tmp_path) as (first, second, relay):
         for _ in range(FAILURES):
-            await connect(relay)
+            await connect_once(relay)
         gateway = {"url": second.url, "headers": {"x-gateway": "eu"}}
         urls: dict[str, dict[str, Any]] = {"first": {"url": first.url}, "second": gateway}
         same = write_fallbacks(tmp_path, **urls, third={"url": second.url})
         await relay.application[app.RELAY].reload(lambda: load(same, {}))
         assert circuit(relay, "first").is_open
-        await connect(relay)
+        await connect_once(relay)
         assert second.calls[-1].request.headers["x-gateway"] == "eu"
         assert len(relay.lines("upstream.failed")) == FAILURES
 
@@ -228,7 +214,7 @@ async def test_a_persona_s_rejection_opens_nothing_and_counts(tmp_path: Path) ->
         upstream.script = rejects
         async with running_relay(write_config(tmp_path, upstream.url)) as relay:
             for _ in range(FAILURES):
-                assert await refused(relay) == "persona_rejected"
+                assert await refusal_code(relay) == "persona_rejected"
             assert not circuit(relay, "fake").is_open
             metrics = await relay.metrics()
 
