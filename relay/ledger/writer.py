@@ -310,7 +310,7 @@ class _Writer(threading.Thread):
         if self.opened.done() or _passes(fault):
             self.abandoned.wait(RETRY_SECONDS)
             self._take_what_waits()
-        elif self.opened.set_running_or_notify_cancel():
+        elif self.opened.set_running_or_notify_cancel():  # pragma: no branch  # cancelled just now
             self.abandoned.set()
             self.opened.set_exception(_told(fault, self._file))
 
@@ -320,7 +320,7 @@ class _Writer(threading.Thread):
                 self._backlog.append(item)
             case _Spent():
                 self._questions.append(item)
-            case None:
+            case None:  # pragma: no branch  # all kinds
                 self._last = True
 
     def _take_what_waits(self) -> None:

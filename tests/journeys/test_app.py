@@ -4,10 +4,12 @@ import asyncio
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 from fakes import Wire
+from handshakes import connect_once, refused, refused_in_band
 from relays import receive, relaying, write_config
 
 from relay import app
@@ -31,6 +33,17 @@ async def test_a_running_relay_is_alive_and_ready(tmp_path: Path) -> None:
             assert answer.status == 503
             assert "Retry-After" in answer.headers
             assert (await answer.json())["error"]["code"] == "relay_draining"
+
+
+async def test_a_relay_that_drains_refuses_new_sessions(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        relay.sessions.phase = Phase.DRAINING
+        status, error, retry_after = await refused(relay.connect())
+        _, close_code = await refused_in_band(relay.connect(subprotocols=["realtime"]))
+
+    assert (status, error["code"], close_code) == (503, "relay_draining", 1012)
+    assert int(retry_after or 0) > 0
+    assert not upstream.calls
 
 
 async def test_there_are_no_other_routes(tmp_path: Path) -> None:
@@ -144,3 +157,49 @@ async def test_hundreds_of_simultaneous_connects_wait_and_are_not_rejected(tmp_p
         waiting = [socket.create_connection(address, timeout=0.9) for _ in range(300)]
         for connection in waiting:
             connection.close()
+
+
+async def test_a_reload_without_clients_is_refused_if_other_machines_can_connect(
+    tmp_path: Path,
+) -> None:
+    settings = "clients: {kiosk: {key: kiosk-key-one}}\nserver: {host: 0.0.0.0}"
+    async with relaying(tmp_path, settings=settings) as (relay, upstream):
+        path = write_config(tmp_path, upstream.url)
+        await relay.application[app.RELAY].reload(lambda: load(path, {}))
+        (refusal,) = relay.lines("config.refused")
+        status, error, _ = await refused(relay.connect())
+
+    assert "clients" in refusal["problems"][0]
+    assert (status, error["code"]) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised", "warned"),
+    [
+        ((200, 10_000), [(856, 10_000)], []),
+        ((200, -1), [(856, -1)], []),
+        ((200, 400), [(400, 400)], [(400, 856)]),
+        ((400, 400), [], [(400, 856)]),
+        ((900, 900), [], []),
+        ((-1, -1), [], []),
+    ],
+)
+async def test_a_reload_raises_the_limit_of_open_files_or_warns(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: tuple[int, int],
+    raised: list[tuple[int, int]],
+    warned: list[tuple[int, int]],
+) -> None:
+    """300 sessions need 856 files; -1 is no limit."""
+    set_limits: list[Any] = []
+    monkeypatch.setattr(app.resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(app.resource, "setrlimit", lambda _, pair: set_limits.append(pair))
+    async with relaying(tmp_path) as (relay, upstream):
+        path = write_config(tmp_path, upstream.url, "limits: {max_sessions: 300}")
+        await relay.application[app.RELAY].reload(lambda: load(path, {}))
+        lines = relay.lines("files.limited")
+        await connect_once(relay)
+
+    assert set_limits == raised
+    assert [(line["limit"], line["needed"]) for line in lines] == warned

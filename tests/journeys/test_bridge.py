@@ -4,13 +4,19 @@ import asyncio
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import PING, PONG, TEXT, Call, Wire, frame
-from relays import RunningRelay, receive, relaying, send
+from relays import PERSONA, RunningRelay, receive, relaying, send
 from scripts import SMALL_BUFFER_BYTES, receives
 
 from relay.core.commands import Side
+
+PLAIN = """
+    upstream: fake
+    session: {model: gpt-realtime-2.1, instructions: Be brief.}
+"""
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -198,3 +204,24 @@ async def test_the_message_that_exceeds_a_budget_is_still_delivered(
 
         assert (await receive(client))["type"] == "response.done"
         assert (await receive(client))["error"]["code"] == "budget_exhausted"
+
+
+@pytest.mark.parametrize(
+    ("persona", "fields"), [(PERSONA, {"response": {"tool_choice": "none"}}), (PLAIN, {})]
+)
+async def test_a_persona_that_greets_speaks_first_and_calls_no_tool(
+    tmp_path: Path, persona: str, fields: dict[str, Any]
+) -> None:
+    received = asyncio.Event()
+    greeting = persona + "    greeting: true\n"
+    async with relaying(tmp_path, receives(1, received), receptionist=greeting) as (
+        relay,
+        upstream,
+    ):
+        async with relay.connect() as client:
+            await receive(client)
+            await received.wait()
+
+    event = upstream.calls[0].received[1]
+    assert event.pop("event_id").startswith("relay_")
+    assert event == {"type": "response.create", **fields}

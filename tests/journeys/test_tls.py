@@ -340,3 +340,17 @@ async def test_an_expired_certificate_is_served_and_logged(tmp_path: Path) -> No
         line = await relay.hear("certificate.expired")
 
     assert (line["level"], line["valid_until"]) == ("warning", valid_until(pair.cert).isoformat())
+
+
+async def test_a_new_certificate_that_has_expired_is_served_and_logged(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    expired = issue(tmp_path / "new", days=-3)
+    async with secured(tmp_path) as relay:
+        for file in (expired.cert, expired.key):
+            file.replace(tmp_path / file.name)
+        served = await shown(relay)
+        (line,) = relay.lines("certificate.expired")
+
+    until = valid_until(tmp_path / expired.cert.name)
+    assert (line["level"], line["valid_until"]) == ("warning", until.isoformat())
+    assert served == serial(Pair(tmp_path / expired.cert.name, expired.key))
