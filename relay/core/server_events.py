@@ -94,10 +94,7 @@ class ServerEvents:
         seen = None if isinstance(raw, Binary) else peek(raw)
         if seen is None or not Meter.reports_usage(seen.type):
             return NOTHING
-        try:
-            event = decode_server(raw)
-        except RecursionError:
-            return NOTHING
+        event = decode_server(raw)
         return NOTHING if event is None else _record(self._meter.read(event, now))
 
     def exhaust_budget(self) -> Commands:

@@ -115,7 +115,7 @@ class Realtime:
                     await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
                     raise
             await self._registry.relay(new, session, client, upstream, until_ended)
-        return answer
+        return answer  # pragma: no cover  # aiohttp cancels the handler of a lost client
 
 
 def _new_session(request: web.Request, serving: Serving) -> NewSession:

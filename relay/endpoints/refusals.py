@@ -28,7 +28,7 @@ async def refuse(request: web.Request, error: RelayError, limits: Limits) -> web
         return refusal(error)
     event = {"type": "error", "event_id": "relay_1", "error": error.body() | {"event_id": None}}
     await client.leave(error.close_code, str(error), encode(event))
-    return answer
+    return answer  # pragma: no cover  # aiohttp cancels the handler of a lost client
 
 
 def refusal(error: RelayError) -> web.Response:

@@ -175,8 +175,7 @@ class Registry:
         try:
             if self.phase is Phase.STOPPED:
                 _stop(running.bridge)
-            if await self._accounts.started(running.beginning(datetime.now(UTC))):
-                running.bridge.exhaust_budget()
+            await self._record_start(running)
             end = await running.bridge.run()
         except Exception:  # noqa: BLE001  # a defect in one session must not end another
             self._log.exception("session.failed", session_id=running.session_id)
@@ -186,6 +185,15 @@ class Registry:
             del self.running[running.session_id]
             until_ended.close()
             self._observer.ended(running, end, duration_seconds)
+
+    async def _record_start(self, running: RunningSession) -> None:
+        """Write the start to the ledger; a defect in this ends the session on both sides."""
+        try:
+            if await self._accounts.started(running.beginning(datetime.now(UTC))):
+                running.bridge.exhaust_budget()
+        except Exception:  # noqa: BLE001  # as above
+            self._log.exception("session.failed", session_id=running.session_id)
+            running.bridge.stop(InternalError(), upstream_code=CloseCode.INTERNAL_ERROR)
 
     async def _keep(self, session_id: str, report: Report) -> None:
         """Write a report to the ledger; end all sessions whose budget is now used up."""

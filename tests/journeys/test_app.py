@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import socket
 from pathlib import Path
 from typing import Any
@@ -193,8 +194,8 @@ async def test_a_reload_raises_the_limit_of_open_files_or_warns(
 ) -> None:
     """300 sessions need 856 files; -1 is no limit."""
     set_limits: list[Any] = []
-    monkeypatch.setattr(app.resource, "getrlimit", lambda _: limits)
-    monkeypatch.setattr(app.resource, "setrlimit", lambda _, pair: set_limits.append(pair))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: set_limits.append(pair))
     async with relaying(tmp_path) as (relay, upstream):
         path = write_config(tmp_path, upstream.url, "limits: {max_sessions: 300}")
         await relay.application[app.RELAY].reload(lambda: load(path, {}))

@@ -33,7 +33,10 @@ from scripts import (
 
 from relay.core.commands import Side
 from relay.core.session import Session
+from relay.ledger.accounts import Accounts
+from relay.ledger.writer import SessionRow
 from relay.sessions import terms
+from relay.sessions.bridge import Bridge
 from relay.upstreams import dialler as relay_upstream
 from relay.wire.peer import Patience
 
@@ -553,3 +556,52 @@ async def test_a_refused_event_leaves_the_session_open_until_too_many_are_refuse
     assert errors[1]["event_id"] == "mine"
     assert client.close_code == 1008
     assert len(upstream.calls[0].received) == 1
+
+
+async def test_a_defect_at_the_start_of_a_session_does_not_stop_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Accounts.started
+
+    async def start_and_fail(accounts: Accounts, row: SessionRow) -> bool:
+        await started(accounts, row)
+        raise LookupError("a defect")
+
+    async with relaying(tmp_path) as (relay, upstream):
+        with monkeypatch.context() as patched:
+            patched.setattr(Accounts, "started", start_and_fail)
+            async with asyncio.timeout(3), relay.connect() as client:
+                await receive(client)
+                await client.wait_closed()
+        line = await relay.ended()
+        assert await upstream.calls[0].closed == 1011
+        async with relay.connect() as next_client:
+            await receive(next_client)
+
+    assert (client.close_code, line["outcome"]) == (1011, "internal_error")
+    (failure,) = relay.lines("session.failed")
+    assert "LookupError: a defect" in failure["exception"]
+
+
+async def test_a_defect_after_the_end_of_a_session_does_not_stop_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Bridge.run
+
+    async def run_and_fail(bridge: Bridge) -> Any:
+        await run(bridge)
+        fail()
+
+    async with relaying(tmp_path) as (relay, upstream):
+        with monkeypatch.context() as patched:
+            patched.setattr(Bridge, "run", run_and_fail)
+            async with relay.connect() as client:
+                await receive(client)
+            line = await relay.ended()
+        async with relay.connect() as next_client:
+            await receive(next_client)
+        assert await upstream.calls[0].closed == 1000
+
+    assert line["outcome"] == "internal_error"
+    (failure,) = relay.lines("session.failed")
+    assert "LookupError: a defect" in failure["exception"]
