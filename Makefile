@@ -11,8 +11,8 @@ PIP := bin/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test clients clients-slow check fix bench lock \
-	clients-lock check-locks
+.PHONY: help demo run test test-unit test-pythons clients clients-slow newest check fix bench \
+	lock clients-lock check-locks
 # Else a venv without pip, which Debian leaves behind when python3-venv is missing, would be used.
 .DELETE_ON_ERROR:
 # Two installations into one .venv at the same time would break it.
@@ -33,6 +33,30 @@ test: $(VENV)/dev.stamp ## set up and run the whole test suite
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
 		--cov --cov-report=
 	$(BIN)/coverage report --skip-covered --fail-under=100
+
+UNIT := tests/test_session.py tests/test_calls.py tests/test_tools.py tests/test_usage.py
+
+test-unit: $(VENV)/dev.stamp ## set up and run the unit tests
+	$(BIN)/pytest $(UNIT) $(ARGS)
+
+# One interpreter of each version, from PATH or from pyenv. Each is run once, because PATH can have a
+# shim of pyenv that always fails.
+PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions
+PYTHONS = $(foreach version,3.11 3.12 3.13 3.14,$(shell \
+	for python in python$(version) $(PYENV)/$(version).*/bin/python$(version); do \
+		$$python -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null && break; done))
+
+test-pythons: ## run the unit tests on every Python from 3.11 upwards that is on this machine
+	set -e; for python in $(PYTHONS); do \
+		$(MAKE) test-unit PYTHON=$$python VENV=$(VENV)/$${python##*/}; done
+
+# The tests that connect over WebSocket and TLS: there the relay uses private modules of both packages.
+WIRE := $(patsubst %,tests/test_%.py,bridge close faults handshake hostile peer tls* upstream)
+
+newest: ## run the wire tests with the newest aiohttp and aiofastnet, above the limits of pyproject.toml
+	$(MAKE) $(VENV)/newest/dev.stamp VENV=$(VENV)/newest
+	$(VENV)/newest/$(PIP) --upgrade aiohttp aiofastnet
+	$(VENV)/newest/bin/pytest $(WIRE) $(ARGS)
 
 # Each client has an environment of its own, because their pins do not agree.
 CLIENTS := tests/clients

@@ -118,3 +118,10 @@ def test_locks_agree_so_that_they_can_share_an_environment() -> None:
 
 def test_what_builds_the_package_is_locked() -> None:
     assert GROUPS["build"] == PYPROJECT["build-system"]["requires"]
+
+
+@pytest.mark.parametrize("name", ["aiofastnet", "aiohttp"])
+def test_a_package_with_private_parts_in_use_has_an_upper_limit(name: str) -> None:
+    (limits,) = (r.specifier for r in map(Requirement, PROJECT["dependencies"]) if r.name == name)
+
+    assert "<" in {limit.operator for limit in limits}

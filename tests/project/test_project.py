@@ -1,4 +1,4 @@
-"""The project's commands, and its versions, are as its documents state."""
+"""The commands and the versions of the project are as its documents state."""
 
 import os
 import re
@@ -20,6 +20,9 @@ PROJECT = PYPROJECT["project"]
         ("demo", ".venv/bin/relay demo --port 9000"),
         ("run", ".venv/bin/relay serve --config config/relay.yaml --port 9000"),
         ("test", ".venv/bin/pytest"),
+        ("test-unit", ".venv/bin/pytest"),
+        ("test-pythons", "/bin/pytest"),
+        ("newest", ".venv/newest/bin/pytest"),
         ("clients", ".venv/bin/pytest tests/clients/test_clients.py"),
         ("clients-slow", ".venv/bin/pytest tests/clients/test_clients.py -m slow"),
         ("check", ".venv/bin/mypy"),
@@ -42,7 +45,9 @@ def test_ci_runs_the_documented_commands() -> None:
     script = ROOT / ".ci/run"
 
     assert os.access(script, os.X_OK)
-    assert script.read_text().endswith("\nmake check\nmake check-locks\nmake test\nmake clients\n")
+    assert script.read_text().endswith(
+        "\nmake check\nmake check-locks\nmake test\nmake test-pythons\nmake clients\n"
+    )
 
 
 def test_the_changelog_the_package_and_the_module_have_one_version() -> None:
