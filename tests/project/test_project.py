@@ -1,4 +1,4 @@
-"""The commands and the versions of the project are as its documents state."""
+"""The commands, the versions and the commits of the project are as its documents state."""
 
 import os
 import re
@@ -12,6 +12,13 @@ import relay
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
+SUBJECT_CHARACTERS = 72
+HISTORY = "ad44baa80a37ac9a7d8e28b753d3a65175461719"
+"""The last commit that was made before the limits of a message were checked."""
+
+
+def git(*arguments: str) -> str:
+    return subprocess.check_output(["git", *arguments], cwd=ROOT, text=True)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +61,16 @@ def test_the_changelog_the_package_and_the_module_have_one_version() -> None:
     versions = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
     assert versions[0] == PROJECT["version"] == relay.__version__
+
+
+def test_a_commit_has_a_short_subject_and_a_body() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    if git("rev-parse", "--is-shallow-repository").strip() == "true":
+        pytest.skip("a shallow clone has no history")
+
+    log = git("log", "--no-merges", "--format=%h%x1f%s%x1f%b%x1e", f"{HISTORY}..HEAD")
+    for message in filter(None, map(str.strip, log.split("\x1e"))):
+        commit, subject, body = message.split("\x1f")
+        assert len(subject) <= SUBJECT_CHARACTERS, f"{commit}: {subject}"
+        assert body.strip(), f"{commit} has no body: {subject}"
