@@ -204,8 +204,10 @@ def test_what_is_too_deep_to_be_written_in_ga_cannot_be_read() -> None:
         return b'{"type":"session.updated","session":{"voice":%b}}' % voice
 
     deepest = bisect.bisect(range(10**6), 0, key=lambda n: decode_server(nested(n)) is None)
-    near = range(deepest - 8, deepest)
-    heard = [said for depth in near for said in BetaUpstream().inward(nested(depth))]
+    # From Python 3.12 on, bisect uses some of the depth that a decoder has: the deepest is deeper.
+    near = map(nested, range(deepest - 8, deepest + 8))
+    decoded = [raw for raw in near if decode_server(raw) is not None]
+    heard = [said for raw in decoded for said in BetaUpstream().inward(raw)]
 
     assert {peek(said) is None for said in heard} == {True, False}
     assert not any(isinstance(said, Binary) for said in heard), "that could pass for audio"
