@@ -69,8 +69,8 @@ def test_a_commit_has_a_short_subject_and_a_body() -> None:
     if git("rev-parse", "--is-shallow-repository").strip() == "true":
         pytest.skip("a shallow clone has no history")
 
-    log = git("log", "--no-merges", "--format=%h%x1f%s%x1f%b%x1e", f"{HISTORY}..HEAD")
-    for message in filter(None, map(str.strip, log.split("\x1e"))):
-        commit, subject, body = message.split("\x1f")
+    log = git("log", "-z", "--no-merges", "--format=%h%n%s%n%b", f"{HISTORY}..HEAD")
+    for message in filter(None, log.split("\0")):
+        commit, subject, *body = message.splitlines()
         assert len(subject) <= SUBJECT_CHARACTERS, f"{commit}: {subject}"
-        assert body.strip(), f"{commit} has no body: {subject}"
+        assert any(body), f"{commit} has no body: {subject}"
