@@ -34,7 +34,7 @@ test: $(VENV)/dev.stamp ## set up and run the whole test suite
 		--cov --cov-report=
 	$(BIN)/coverage report --skip-covered --fail-under=100
 
-UNIT := tests/test_session.py tests/test_calls.py tests/test_tools.py tests/test_usage.py
+UNIT := tests/unit
 
 test-unit: $(VENV)/dev.stamp ## set up and run the unit tests
 	$(BIN)/pytest $(UNIT) $(ARGS)
@@ -51,7 +51,7 @@ test-pythons: ## run the unit tests on every Python from 3.11 upwards that is on
 		$(MAKE) test-unit PYTHON=$$python VENV=$(VENV)/$${python##*/}; done
 
 # The tests that connect over WebSocket and TLS: there the relay uses private modules of both packages.
-WIRE := $(patsubst %,tests/test_%.py,bridge close faults handshake hostile peer tls* upstream)
+WIRE := tests/unit/wire $(patsubst %,tests/journeys/test_%.py,bridge faults handshake tls* upstream)
 
 newest: ## run the wire tests with the newest aiohttp and aiofastnet, above the limits of pyproject.toml
 	$(MAKE) $(VENV)/newest/dev.stamp VENV=$(VENV)/newest

@@ -4,23 +4,17 @@ import re
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
-from pathlib import Path
 
 import pytest
+from locks import ENTRY
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 GROUPS = PYPROJECT["dependency-groups"]
 EXTRAS = PROJECT["optional-dependencies"]
-
-ENTRY = re.compile(
-    r"(?P<name>[a-z0-9-]+)(?:\[(?P<extras>[a-z0-9-]+(?:, [a-z0-9-]+)*)\])?"
-    r"==(?P<version>[^ ;]+)(?: ; (?P<marker>[^\\\n]+?))?"
-    r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
-)
 
 
 def group(name: str) -> list[str]:
