@@ -20,7 +20,8 @@ from structlog.typing import FilteringBoundLogger as Logger
 import relay
 from relay import app, serving
 from relay.config.loading import InvalidConfig, load, load_usage
-from relay.config.models import Config, check_listen, filled, session_update
+from relay.config.models import Config, check_listen
+from relay.config.persona import session_to_send, with_variables
 from relay.ledger import usage
 from relay.telemetry import log as logs
 from relay.wire.loop import Loop
@@ -198,7 +199,8 @@ def _prompt(given: argparse.Namespace) -> None:
     if persona is None:
         known = ", ".join(sorted(config.personas))
         raise WrongUsage(f"there is no persona {given.persona!r}; there are: {known}")
-    update = {"type": "session.update", "session": _masked(session_update(filled(persona, {})))}
+    session = session_to_send(with_variables(persona, {}).session)
+    update = {"type": "session.update", "session": _masked(session)}
     print(json.dumps(update, indent=2, ensure_ascii=False))
 
 

@@ -15,7 +15,8 @@ from aiohttp import web
 
 from relay.access import auth
 from relay.access.claims import Claims, mint
-from relay.config.models import TRANSCRIPTION, Config, Persona, session_update
+from relay.config.models import Config
+from relay.config.persona import TRANSCRIPTION, Persona, session_to_send
 from relay.core.errors import CredentialsNotOffered, InvalidRequest, PersonaNotAllowed
 from relay.core.events import Event
 from relay.core.redaction import redact_session
@@ -142,7 +143,7 @@ def _session(persona: Persona) -> Event:
     transcribes has no model.
     """
     session_id = f"sess_{secrets.token_hex(12)}"
-    shown = redact_session(session_update(persona), session_id=session_id, expires_at=0)
+    shown = redact_session(session_to_send(persona.session), session_id=session_id, expires_at=0)
     if persona.transcribes:
         return shown | {"object": "realtime.transcription_session"}
     return shown | {"object": "realtime.session", "model": persona.name}

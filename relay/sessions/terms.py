@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from relay.access.auth import Principal
-from relay.config.models import Config, Limits, Persona, Upstream
+from relay.config.limits import Limits
+from relay.config.models import Config
+from relay.config.persona import Persona
+from relay.config.upstream import Upstream
 from relay.core.commands import Side
 from relay.core.events import Event
 from relay.core.policy import Policy

@@ -20,7 +20,9 @@ import aiohttp
 from structlog.typing import FilteringBoundLogger as Logger
 
 import relay
-from relay.config.models import Config, Persona, Upstream, session_query, session_update
+from relay.config.models import Config
+from relay.config.persona import Persona, session_query, session_to_send
+from relay.config.upstream import Upstream
 from relay.core.circuit import Circuit, worth_trying
 from relay.core.close import CloseCode
 from relay.core.errors import (
@@ -176,7 +178,7 @@ class Dialler:
         )
 
     async def _open_one(self, attempt: "_Attempt") -> tuple[Peer, Event]:
-        peer, opening = None, Opening(session_update(attempt.persona), attempt.relay_ids)
+        peer, opening = None, Opening(session_to_send(attempt.persona.session), attempt.relay_ids)
         try:
             async with asyncio.timeout(attempt.seconds):
                 peer = await self._connect(attempt)

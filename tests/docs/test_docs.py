@@ -22,8 +22,11 @@ from simulated import simulated
 
 from relay import app, cli, demo
 from relay import serving as relay_serving
+from relay.config.clients import Secrets
+from relay.config.limits import Limits, PersonaLimits
 from relay.config.loading import load
-from relay.config.models import Config, Limits, PersonaLimits, Secrets, Upstream
+from relay.config.models import Config
+from relay.config.upstream import Upstream
 from relay.core import circuit
 from relay.core.close import MAX_REASON_BYTES, CloseCode
 from relay.core.errors import ClientLost, OriginNotAllowed, RelayError

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from paths import ROOT
 from pydantic import ValidationError
 
-from relay.config import models as config
 from relay.config.loading import InvalidConfig, load
-from relay.config.models import Config, check_listen, filled, session_query, session_update
+from relay.config.models import Config, check_listen
+from relay.config.persona import Persona, session_query, session_to_send, with_variables
 
 SECRET = "sk-planted-s3cret"
 ENVIRON = {
@@ -165,7 +165,7 @@ def test_what_the_environment_says_is_data(load_text: Load) -> None:
 def test_the_update_is_all_of_the_session_but_what_is_not_the_api_s(load_text: Load) -> None:
     session = load_text().personas["receptionist"]
 
-    update = session_update(session)
+    update = session_to_send(session.session)
 
     assert next(iter(update)) == "type"
     assert update == {
@@ -179,9 +179,9 @@ def test_the_update_is_all_of_the_session_but_what_is_not_the_api_s(load_text: L
 def test_changing_an_update_leaves_the_persona_as_it_was(load_text: Load) -> None:
     persona = load_text().personas["receptionist"]
 
-    session_update(persona)["audio"]["output"]["voice"] = "cedar"
+    session_to_send(persona.session)["audio"]["output"]["voice"] = "cedar"
 
-    assert session_update(persona)["audio"] == {"output": {"voice": "marin"}}
+    assert session_to_send(persona.session)["audio"] == {"output": {"voice": "marin"}}
 
 
 def test_who_runs_a_tool_stays_here(load_text: Load) -> None:
@@ -190,7 +190,7 @@ def test_who_runs_a_tool_stays_here(load_text: Load) -> None:
 
     with_run = persona.model_copy(update={"session": {**persona.session, "tools": [tool]}})
 
-    assert session_update(with_run)["tools"] == [{"type": "function", "name": "f"}]
+    assert session_to_send(with_run.session)["tools"] == [{"type": "function", "name": "f"}]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
@@ -415,7 +415,7 @@ def test_a_persona_that_transcribes_needs_nothing_but_what_does(load_text: Load)
     assert persona.model == persona.transcriber == "gpt-transcribe"
     assert persona.hints == ("A visit", "aspirin", "cast")
     assert session_query(persona) == {"intent": "transcription"}
-    assert session_update(persona) == dict(persona.session)
+    assert session_to_send(persona.session) == dict(persona.session)
 
 
 def test_a_persona_that_answers_may_transcribe_as_well(load_text: Load) -> None:
@@ -574,7 +574,7 @@ def test_extra_fields_are_those_that_every_upstream_of_the_persona_knows(
 
     loaded = load_text(relay, on_local)
 
-    assert session_update(loaded.personas["receptionist"])["top_k"] == 3
+    assert session_to_send(loaded.personas["receptionist"].session)["top_k"] == 3
     assert complaints(relay, persona) == [
         "personas/receptionist.yaml:5: session.top_k: is not a field of the Realtime API"
     ]
@@ -638,10 +638,13 @@ def test_places_are_filled_for_one_session_and_the_persona_stays(load_text: Load
     persona = PERSONA.replace("Be brief.", "Say {{ what }}.") + "variables: {what: {default: hi}}\n"
     receptionist = load_text(persona=persona).personas["receptionist"]
 
-    by_default, personal = filled(receptionist, {}), filled(receptionist, {"what": "{{ what }}"})
+    by_default, personal = (
+        with_variables(receptionist, {}),
+        with_variables(receptionist, {"what": "{{ what }}"}),
+    )
 
-    assert session_update(by_default)["instructions"] == "Say hi."
-    assert session_update(personal)["instructions"] == "Say {{ what }}."
+    assert session_to_send(by_default.session)["instructions"] == "Say hi."
+    assert session_to_send(personal.session)["instructions"] == "Say {{ what }}."
     assert receptionist.session["instructions"] == "Say {{ what }}."
 
 
@@ -649,12 +652,12 @@ def test_a_persona_of_a_stored_prompt_has_no_places(load_text: Load) -> None:
     stored = PERSONA.replace("instructions: Be brief.", "prompt: {id: pmpt_1}")
     persona = load_text(persona=stored).personas["receptionist"]
 
-    assert filled(persona, {"name": "Ada"}) is persona
+    assert with_variables(persona, {"name": "Ada"}) is persona
 
 
 def test_models_can_be_made_without_files() -> None:
     """Other tests need a configuration without writing one."""
-    persona = config.Persona.model_validate(
+    persona = Persona.model_validate(
         {"name": "x", "upstream": "any", "session": {"model": "m"}, "client": {"session": ["a"]}}
     )
 

@@ -10,8 +10,8 @@ from paths import ROOT
 
 from relay.config.schema import (
     response_fields,
-    session_faults,
     session_fields,
+    session_problems,
     transcription_fields,
 )
 from relay.yaml.source import dotted
@@ -58,7 +58,7 @@ OFF: dict[str, Any] = {
 
 
 def faults(session: dict[str, Any], *extra_fields: str) -> dict[str, str]:
-    found = session_faults({"type": "realtime", **session}, extra_fields)
+    found = session_problems({"type": "realtime", **session}, extra_fields)
     return {dotted(fault.path): fault.message for fault in found}
 
 
@@ -253,4 +253,4 @@ values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*sorted(session_fields()), "x"]), values))
 def test_no_session_makes_it_raise(session: dict[str, Any]) -> None:
-    session_faults(session)
+    session_problems(session)
