@@ -135,10 +135,12 @@ def with_variables(persona: Persona, variables: Mapping[str, str]) -> Persona:
 
 
 def with_tools(persona: Persona, session_tools: Sequence[Mapping[str, Any]] | None) -> Persona:
-    """Return a persona with other tools in its session; None keeps its own tools.
+    """Return a persona with the tools that the upstream receives.
 
-    The tools of an MCP server or a Python function are complete only when the relay has read
-    their descriptions.
+    Args:
+        persona: It stays unchanged. Its own tools may lack their descriptions, if an MCP server or
+            a Python function has them.
+        session_tools: None for a persona without tools.
     """
     return persona if session_tools is None else _with_session(persona, tools=session_tools)
 

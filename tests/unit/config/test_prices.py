@@ -159,3 +159,7 @@ def test_the_shipped_list_has_a_price_for_the_model(model: str) -> None:
 
 def test_the_shipped_list_names_the_source_of_its_prices() -> None:
     assert "https://platform.openai.com/docs/pricing" in SHIPPED.read_text()
+
+
+def test_the_demo_has_the_shipped_list() -> None:
+    assert (ROOT / "relay/demo/prices.yaml").read_text() == SHIPPED.read_text()
