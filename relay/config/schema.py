@@ -153,7 +153,7 @@ def _unknown(path: KeyPath, fields: Iterable[str]) -> str:
 def _wrong_type(value: Any, alternatives: list[Schema], path: KeyPath) -> SchemaProblem:
     """Return the problem of a value that fits no alternative, with the accepted types or values.
 
-    A mapping does not fit a model only if its ``type`` is wrong.
+    Of a mapping in place of a model, only the ``type`` can be wrong here.
     """
     models = list(filter(_is_model, alternatives))
     if isinstance(value, dict) and models:

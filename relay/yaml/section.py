@@ -35,11 +35,11 @@ def validation_problems(
         yield path, _message(details, path, section)
 
 
-def section_in(annotation: Any) -> type[BaseModel] | None:
+def _section_in(annotation: Any) -> type[BaseModel] | None:
     """Return the model that a field holds, also inside a mapping or a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(section_in, get_args(annotation))), None)
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
 def _message(details: ErrorDetails, path: KeyPath, section: type[Section]) -> str:
@@ -68,5 +68,5 @@ def _keys_at(section: type[BaseModel], path: KeyPath) -> Collection[str]:
     """Return the keys that a section allows at a path."""
     for part in path:
         if field := section.model_fields.get(str(part)):
-            section = section_in(field.annotation) or section
+            section = _section_in(field.annotation) or section
     return [field.alias or name for name, field in section.model_fields.items()]
