@@ -39,7 +39,8 @@ from relay.dialects.translated import GA, Dialect
 from relay.upstreams.address import realtime_url
 from relay.upstreams.entra import Entra, NoToken
 from relay.upstreams.resolver import Resolver
-from relay.wire.peer import CLOSE_SECONDS, SILENCE_SECONDS, Patience, Peer
+from relay.wire.liveness import SILENCE_SECONDS
+from relay.wire.peer import CLOSE_SECONDS, Patience, Peer
 from relay.wire.upgrade import NotUpgraded, connect
 
 TOO_MANY_REQUESTS = 429

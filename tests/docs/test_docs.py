@@ -41,7 +41,8 @@ from relay.telemetry import log
 from relay.telemetry.metrics import METRICS
 from relay.upstreams import address, entra
 from relay.upstreams import dialler as upstream
-from relay.wire.peer import CLOSE_SECONDS, PING_SECONDS, RETRIES, SILENCE_SECONDS
+from relay.wire.liveness import PING_SECONDS, RETRIES, SILENCE_SECONDS
+from relay.wire.peer import CLOSE_SECONDS
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = read("README.md")

@@ -17,7 +17,9 @@ from certificates import Pair, issue
 from fakes import BINARY, CLOSE, PING, PONG, TEXT, Wire, frame
 
 from relay.core.events import Binary
-from relay.wire.peer import MAX_UNREAD_BYTES, PING_SECONDS, SILENCE_SECONDS, Patience, Peer
+from relay.wire.inbox import MAX_UNREAD_BYTES
+from relay.wire.liveness import PING_SECONDS, SILENCE_SECONDS
+from relay.wire.peer import Patience, Peer
 from relay.wire.upgrade import Acceptance
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -240,11 +242,11 @@ async def test_behind_tls_a_peer_that_vanished_can_be_asked_anything(tmp_path: P
         await ends.wire.writer.drain()
         await ends.peer.receive()
         ends.wire.reset()
-        await ends.peer._lost
+        await ends.peer._life.tcp_closed
         while await ends.peer.receive() is not None:
             pass
         assert ends.peer.close_code == 1006
-        assert ends.peer.keep_alive(ends.peer._heard_at + PING_SECONDS)
+        assert ends.peer.keep_alive(ends.peer._inbox.heard_at + PING_SECONDS)
         await ends.peer.send(b"x" * 1_000_000)
         await ends.peer.close(1000, "")
 
@@ -375,6 +377,24 @@ async def test_a_peer_behind_which_too_much_piles_up_is_slow_at_once() -> None:
             await ends.peer.leave(1013, "slow")
 
 
+async def test_cancelling_a_send_that_waits_breaks_no_other() -> None:
+    """All sends wait for the same room; one that is cancelled must not cancel it."""
+    async with connected(Patience(), receive_buffer_bytes=SMALL_BUFFER) as ends:
+        async with asyncio.TaskGroup() as tasks:
+            cancelled = tasks.create_task(ends.peer.send(b"1" * 1_000_000))
+            other = tasks.create_task(ends.peer.send(b"2" * 1_000_000))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.wait({cancelled})
+            assert cancelled.cancelled()
+            assert not other.done()
+            assert await ends.wire.receive() == (TEXT, b"1" * 1_000_000)
+            assert await ends.wire.receive() == (TEXT, b"2" * 1_000_000)
+        assert not other.cancelled()
+        await ends.peer.send(b"3")
+        assert await ends.wire.receive() == (TEXT, b"3")
+
+
 async def test_a_peer_that_answers_pings_lives() -> None:
     loop = asyncio.get_running_loop()
     async with connected(Patience()) as ends, asyncio.TaskGroup() as tasks:
@@ -455,7 +475,7 @@ async def test_a_defect_while_reading_is_told_and_is_no_fault_of_the_peers() -> 
     async with connected() as ends:
         ends.peer.on_gone = breaks
         ends.wire.send(struct.pack("!H", 1000), opcode=CLOSE)
-        await ends.peer._lost
+        await ends.peer._life.tcp_closed
         assert [type(defect) for defect in told] == [ZeroDivisionError]
         assert ends.peer.close_code == 1000
 
