@@ -45,9 +45,9 @@ class Inbox:
     """The messages that were read, and are not taken yet; reading pauses while they are many.
 
     Attributes:
-        heard_at: When the last bytes came, or when reading went on, by `time.monotonic`.
-        read_at: When the message that is handled now was read.
         is_paused: Whether reading is paused.
+        received_at: When the last bytes came, or when reading was resumed, by `time.monotonic`.
+        read_at: When the message that is handled now was read, by the same clock.
     """
 
     __slots__ = (
@@ -57,9 +57,9 @@ class Inbox:
         "_unread",
         "_unread_bytes",
         "_wakeup",
-        "heard_at",
         "is_paused",
         "read_at",
+        "received_at",
     )
 
     def __init__(self, transport: asyncio.Transport, life: Lifecycle) -> None:
@@ -70,7 +70,7 @@ class Inbox:
         self._handle: MessageHandler | None = None
         self._wakeup: Wakeup | None = None
         self.is_paused = False
-        self.heard_at = self.read_at = monotonic()
+        self.received_at = self.read_at = monotonic()
 
     async def listen(self, handle: MessageHandler) -> None:
         """Give each message to ``handle`` until the peer has ended; await each remainder."""
@@ -109,7 +109,7 @@ class Inbox:
         if wakeup is None or wakeup.done() or self._handle is None:
             self._keep(message)
             return
-        self.read_at = self.heard_at
+        self.read_at = self.received_at
         try:
             remainder = self._handle(message)
         except Exception as defect:  # noqa: BLE001  # it is raised in the listener
@@ -119,7 +119,7 @@ class Inbox:
             wakeup.set_result(remainder)
 
     def _keep(self, message: bytes) -> None:
-        self._unread.append((message, self.heard_at))
+        self._unread.append((message, self.received_at))
         self._unread_bytes += len(message)
         if self._unread_bytes > MAX_UNREAD_BYTES:
             self.is_paused = True
@@ -137,5 +137,5 @@ class Inbox:
         """Resume reading if it is paused."""
         if self.is_paused and self._life.state is not ConnectionState.CLOSED:
             self.is_paused = False
-            self.heard_at = monotonic()
+            self.received_at = monotonic()
             self._transport.resume_reading()

@@ -14,7 +14,7 @@ SILENCE_SECONDS = 40.0
 class Liveness:
     """When a peer is pinged, and when it is considered lost.
 
-    ``heard_at`` is the time of the last byte from the peer; None while the relay does not read
+    ``received_at`` is the time of the last byte from the peer; None while the relay does not read
     from it. Then its pongs are unread, and its silence means nothing.
     """
 
@@ -25,9 +25,9 @@ class Liveness:
         self._silence_seconds = silence_seconds
         self._pinged_at = now
 
-    def is_alive(self, now: float, heard_at: float | None) -> bool:
+    def is_alive(self, now: float, received_at: float | None) -> bool:
         """Return whether the peer is alive."""
-        return heard_at is None or now - heard_at < self._silence_seconds
+        return received_at is None or now - received_at < self._silence_seconds
 
     def is_ping_due(self, now: float) -> bool:
         """Return whether it is time for a ping."""
@@ -37,10 +37,10 @@ class Liveness:
         """Note that a ping was sent."""
         self._pinged_at = now
 
-    def next_look(self, now: float, heard_at: float | None) -> float:
+    def next_look(self, now: float, received_at: float | None) -> float:
         """Return when to look again whether the peer is alive or a ping is due."""
         due = self._pinged_at + self._ping_seconds
-        if heard_at is not None:
-            due = min(due, heard_at + self._silence_seconds)
+        if received_at is not None:
+            due = min(due, received_at + self._silence_seconds)
         # A ping that is due and cannot be sent now is tried again, but not at once.
         return max(due, now + self._ping_seconds / RETRIES)

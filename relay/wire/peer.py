@@ -24,13 +24,13 @@ from aiohttp import WSMsgType
 
 from relay.core.close import SENDABLE, CloseCode, sendable
 from relay.core.events import Binary
+from relay.wire.frame_writer import FrameWriter, do_nothing
 from relay.wire.frames import CLOSE, PING, Frame, create_reader, is_utf8
 from relay.wire.hang_up import HangUp
 from relay.wire.inbox import Inbox, MessageHandler
 from relay.wire.liveness import PING_SECONDS, SILENCE_SECONDS, Liveness
 from relay.wire.slow_reader import SlowReader
 from relay.wire.state import ConnectionEvent, ConnectionState, Lifecycle
-from relay.wire.writing import FrameWriter, do_nothing
 
 CLOSE_SECONDS = 1.0
 """How long a peer has to answer a Close."""
@@ -105,7 +105,7 @@ class Peer(asyncio.Protocol):
             masks=masks,
         )
         self._liveness = Liveness(
-            self._inbox.heard_at,
+            self._inbox.received_at,
             ping_seconds=patience.ping_seconds,
             silence_seconds=patience.silence_seconds,
         )
@@ -167,7 +167,7 @@ class Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read bytes from the connection."""
-        self._inbox.heard_at = monotonic()
+        self._inbox.received_at = monotonic()
         if self._life.is_receiving:
             self.frames.feed_data(data)
         else:
@@ -256,7 +256,7 @@ class Peer(asyncio.Protocol):
 
         Behind bytes that wait, no ping is sent.
         """
-        if not self._liveness.is_alive(now, self._heard_at()):
+        if not self._liveness.is_alive(now, self._received_at()):
             return False
         if self._liveness.is_ping_due(now) and not self._writer.waiting_bytes():
             self._liveness.pinged(now)
@@ -265,11 +265,11 @@ class Peer(asyncio.Protocol):
 
     def next_look(self, now: float) -> float:
         """Return when ``keep_alive`` wants to be called again."""
-        return self._liveness.next_look(now, self._heard_at())
+        return self._liveness.next_look(now, self._received_at())
 
-    def _heard_at(self) -> float | None:
+    def _received_at(self) -> float | None:
         """Return when the last bytes came; None while the relay does not read from the peer."""
-        return None if self._inbox.is_paused else self._inbox.heard_at
+        return None if self._inbox.is_paused else self._inbox.received_at
 
     # The end.
 

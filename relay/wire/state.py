@@ -1,22 +1,23 @@
 """The states of one connection, from the end of its opening handshake to the end of TCP.
 
-Each side of the closing handshake (RFC 6455 section 7) sends one Close. A row is what came from the
-peer, a column is whether our Close was sent:
+Each side of the closing handshake (RFC 6455 section 7) sends one Close. The rows are what came from
+the peer, the columns whether our Close was sent:
 
-                                 not sent                           sent
+                           not sent                           sent
 
-    messages                     OPEN ───────────── CLOSE_SENT ───> CLOSE_SENT
-                                  │   │                              │   │
-                     CLOSE_RECEIVED   │                CLOSE_RECEIVED    │
-                                  v   │                              v   │
-    its Close        CLOSE_RECEIVED ─────────────── CLOSE_SENT ───> CLOSES_EXCHANGED
-                                  │   │                              │   │
-                              FAILED FAILED                      FAILED FAILED
-                                  v   v                              v   v
-    broken protocol              FAILED ─────────── CLOSE_SENT ───> FAILED_CLOSE_SENT
+    messages                 OPEN ────────── CLOSE_SENT ───> CLOSE_SENT
+                              │                                  │
+                        CLOSE_RECEIVED                     CLOSE_RECEIVED
+                              v                                  v
+    its Close           CLOSE_RECEIVED ───── CLOSE_SENT ───> CLOSES_EXCHANGED
+                              │                                  │
+                            FAILED                             FAILED
+                              v                                  v
+    a broken protocol       FAILED ───────── CLOSE_SENT ───> FAILED_CLOSE_SENT
 
-TCP_CLOSED leads from each of these states to CLOSED. The peer can break the protocol several times,
-and behind its Close too, in the bytes of one read; FAILED leads from the last row to itself.
+FAILED also leads from the first row to the last, and from the last row to itself: in the bytes of
+one read, the peer can break the protocol several times, and behind its Close. TCP_CLOSED leads from
+every other state to CLOSED.
 """
 
 import asyncio

@@ -17,13 +17,13 @@ import uvloop
 from aiohttp import WSMsgType, web
 
 Script = Callable[["Call"], Awaitable[None]]
-"""What a fake upstream does with one connection."""
+"""The script of a fake upstream for one connection."""
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-"""What a fake upstream answers instead of 101."""
+"""The answer of a fake upstream instead of 101."""
 
 PATHS = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
-"""Where the API is: at OpenAI, and at Azure in its two interfaces."""
+"""The paths of the API: at OpenAI, and at Azure in its two interfaces."""
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 """The opcodes of RFC 6455."""
@@ -31,9 +31,9 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 @dataclass
 class Call:
-    """One connection to the fake upstream, and what it received.
+    """One connection to the fake upstream, and the events that it received.
 
-    ``closed`` is the code that the relay closed it with, once it has.
+    ``closed`` is the close code of the relay, once the relay has closed.
     """
 
     request: web.Request
@@ -52,7 +52,7 @@ class Call:
             await self.socket.send_str(event if isinstance(event, str) else json.dumps(event))
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next event; wait until it is there."""
+        """Wait for the next event and return it."""
         message = await self.socket.receive()
         if message.type is not WSMsgType.TEXT:
             self.close_reason = message.extra or ""
@@ -91,7 +91,7 @@ async def listens(call: Call) -> None:
 
 
 class FakeUpstream:
-    """A Realtime server that does what a script says."""
+    """A Realtime server that follows a script."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class FakeUpstream:
 
 
 class Wire:
-    """A WebSocket without manners: it does what it is told, and nothing by itself."""
+    """A raw WebSocket: it does nothing by itself, and may break the protocol."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, masks: bool
@@ -184,13 +184,13 @@ class Wire:
         receive_buffer_bytes: int | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> "Wire":
-        """Connect as a client, and shake hands."""
+        """Connect as a client, and do the opening handshake."""
         wire = await cls.dial(port, receive_buffer_bytes=receive_buffer_bytes, tls=tls)
         await wire.ask()
         return wire
 
     async def ask(self, path: str = "/v1/realtime", **headers: str) -> int:
-        """Send the head of a handshake; return the status of the answer."""
+        """Send the head of a handshake; return the status of the response."""
         self.shake(path, **headers)
         self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         return int(self.head.split()[1])
@@ -229,7 +229,7 @@ class Wire:
         self.writer.write(frame(payload, opcode, masked=self._masks))
 
     def close_frame(self, code: int | None, reason: bytes = b"") -> None:
-        """Write a Close, however illegal."""
+        """Write a Close, legal or not."""
         self.send(b"" if code is None else struct.pack("!H", code) + reason, CLOSE)
 
     async def receive(self) -> tuple[int, bytes]:
@@ -246,7 +246,7 @@ class Wire:
         return first & 15, payload
 
     async def closing(self) -> tuple[int, str]:
-        """Return the code and the reason of the Close, after whatever comes before it."""
+        """Return the code and the reason of the Close; discard the frames before it."""
         while True:
             opcode, payload = await self.receive()
             if opcode == CLOSE:
@@ -282,7 +282,7 @@ class Wire:
 async def open_connection(
     *, limit: int = 2**16, **options: Any
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect as asyncio does, and not with the TLS that the relay dials with."""
+    """Connect with the TLS of asyncio, not with the TLS of the relay's loop."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=limit)
     protocol = asyncio.StreamReaderProtocol(reader)
@@ -317,7 +317,7 @@ async def rude_upstream(
     receive_buffer_bytes: int | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
-    """Serve whatever a script writes to the socket; yield the base address."""
+    """Serve the bytes that a script writes to the socket; yield the base address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader, writer, masks=False)

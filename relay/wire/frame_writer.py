@@ -14,7 +14,7 @@ class FrameWriter:
     """Writes frames to the transport of a peer.
 
     Attributes:
-        at_once_bytes: The longest message that is sent without a look at the bytes that wait.
+        at_once_bytes: The longest message that `Peer.send_at_once` sends.
         room: Done when there is room again; None while there is room.
         on_slow: Called once or more, when the peer stopped reading.
         messages_sent: Messages that were written to the transport.
@@ -62,7 +62,7 @@ class FrameWriter:
             self.bytes_sent += len(message)
 
     async def send_and_wait(self, message: bytes) -> None:
-        """Write a message and wait for room; report the peer as slow if too much waits for it."""
+        """Write a message and wait for room; call `on_slow` if too much waits for the peer."""
         slow_reader = self._slow_reader
         if slow_reader.has_piled_up(self.waiting_bytes()):
             self.on_slow()
@@ -75,7 +75,7 @@ class FrameWriter:
             slow_reader.in_flight_bytes = 0
 
     def write(self, opcode: int, payload: bytes) -> bool:
-        """Write a frame; return whether it was legal: after our Close, none is."""
+        """Write a frame; return False, and write nothing, after our Close (RFC 6455 5.5.1)."""
         transport = self._transport
         if not self._life.is_sending or transport.is_closing():
             return False
@@ -124,6 +124,7 @@ class FrameWriter:
 
     def _begin_looks(self) -> None:
         if self._look_timer is None:
+            # As if nothing waited: the peer has to read more than this by the first look.
             read_bytes = self._written_bytes + acknowledged_bytes(self._transport)
             loop = asyncio.get_running_loop()
             self._slow_reader.begin(loop.time(), read_bytes=read_bytes)
