@@ -13,7 +13,7 @@ import openai
 import openai.resources.beta  # takes seconds, which a running relay would wait for
 import pytest
 import websockets
-from beta import GA_SERVER_EVENTS, check_asked, check_told
+from beta import GA_SERVER_EVENTS, check_client_events, check_server_events
 from conformance import check_type
 from fakes import Call, FakeUpstream
 from relays import PERSONA, RunningRelay, receive, relaying, running_relay, send, write_config
@@ -97,7 +97,7 @@ async def test_code_of_the_beta_interface_has_its_conversation(tmp_path: Path) -
             assert done.response.output[0].content[0].type == "audio"
         line = await relay.ended()
 
-    check_told(heard)
+    check_server_events(heard)
     audio = [event["delta"] for event in heard if event["type"] == "response.audio.delta"]
     assert sum(len(base64.b64decode(delta)) for delta in audio) > 48_000
     assert heard[0]["type"] == "session.created"
@@ -144,7 +144,7 @@ async def test_code_that_transcribes_has_what_was_said(tmp_path: Path) -> None:
                     await connection.input_audio_buffer.append(audio=chunk)
                 completed = await until("conversation.item.input_audio_transcription.completed")
 
-    check_told(heard)
+    check_server_events(heard)
     assert heard[0]["type"] == "session.created"
     assert completed.transcript == "ten of clubs"
     assert "PLANTED" not in json.dumps(heard)
@@ -180,7 +180,7 @@ async def test_blocking_code_of_the_beta_interface_has_its_conversation(tmp_path
         heard = await asyncio.to_thread(_talk, relay)
         await asyncio.get_running_loop().shutdown_default_executor()
 
-    check_told(heard)
+    check_server_events(heard)
     kinds = [event["type"] for event in heard]
     assert kinds[0] == "session.created"
     assert "session.updated" in kinds
@@ -207,7 +207,7 @@ async def test_a_client_says_in_the_handshake_that_it_speaks_beta(
             created = await receive(client)
             assert client.subprotocol in {None, "realtime"}
 
-    check_told([created])
+    check_server_events([created])
     assert created["session"]["voice"] == "marin"
     assert "OpenAI-Beta" not in upstream.calls[0].request.headers
     assert "Sec-WebSocket-Protocol" not in upstream.calls[0].request.headers
@@ -228,7 +228,7 @@ async def test_a_beta_client_is_refused_in_a_shape_that_it_knows(tmp_path: Path)
             error = await receive(client)
             await client.wait_closed()
 
-    check_told([error])
+    check_server_events([error])
     assert (error["error"]["code"], client.close_code) == ("invalid_api_key", 3000)
 
 
@@ -242,7 +242,7 @@ async def test_a_beta_client_may_ask_for_the_relay_s_own_events(tmp_path: Path) 
                 while heard[-1]["type"] != "relay.usage":
                     heard.append(await receive(client))
 
-    check_told(heard[:-1])
+    check_server_events(heard[:-1])
     assert heard[-2]["type"] == "response.done"
     assert heard[-1]["tokens"]["output_audio"] > 0
 
@@ -387,12 +387,12 @@ async def speaks_beta(call: Call) -> None:
         nonlocal named
         named += 1
         told = {**event, "event_id": f"event_{named}"}
-        check_told([told])
+        check_server_events([told])
         await call.send(told)
 
     async def asked() -> Json:
         event = await call.receive()
-        check_asked([event])
+        check_client_events([event])
         return event
 
     await tell({"type": "session.created", "session": FLAT})
@@ -489,7 +489,7 @@ async def test_a_beta_client_has_a_conversation_with_a_beta_upstream(tmp_path: P
         async with beta_sdk(relay).beta.realtime.connect(model=MODEL) as connection:
             heard = await _converse(connection)
 
-    check_told(heard)
+    check_server_events(heard)
     kinds = [event["type"] for event in heard if event["type"] != "session.created"]
     turns = [event["type"] for turn in TURNS for event in turn]
     hidden = {"rate_limits.updated", "conversation.item.created", "error"}

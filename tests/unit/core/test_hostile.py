@@ -17,7 +17,7 @@ from relay.core.events import Binary
 from relay.core.policy import OPEN_IN, Policy
 from relay.core.session import Session
 from relay.dialects.beta.peers import BetaClient, BetaUpstream
-from relay.dialects.beta.vocabulary import SERVER_EVENTS
+from relay.dialects.beta.vocabulary import server_events
 from relay.dialects.translated import Dialect, Ga
 
 Pairs = list[tuple[str, Any]]
@@ -164,7 +164,7 @@ def test_no_known_trick_breaks_the_session(raw: bytes, side: Side) -> None:
         play.session.tick(2.0)
 
 
-_KINDS = sorted({*Session._reactions, *SERVER_EVENTS})
+_KINDS = sorted({*Session._reactions, *server_events()})
 
 
 @given(
