@@ -21,7 +21,10 @@ import relay
 from relay import app, serving
 from relay.config.loading import InvalidConfig, load, load_usage
 from relay.config.models import Config, check_listen, filled, session_update
-from relay.ledger import usage
+from relay.ledger.check import check_ledger
+from relay.ledger.prune import prune_ledger
+from relay.ledger.query import parse_grouping, parse_moment, query_usage
+from relay.ledger.render import FORMATS
 from relay.telemetry import log as logs
 from relay.wire.loop import Loop
 from relay.wire.tls import valid_until
@@ -113,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     used.add_argument("--since", type=_moment, metavar="D", help="from here on, in UTC")
     used.add_argument("--until", type=_moment, metavar="D", help="before this, in UTC")
     used.add_argument("--by", type=_grouping, default=("persona",), metavar="A,B")
-    used.add_argument("--format", choices=tuple(usage.FORMATS), default="table")
+    used.add_argument("--format", choices=tuple(FORMATS), default="table")
     instead = used.add_mutually_exclusive_group()
     instead.add_argument("--check", action="store_true", help="prove that the books are right")
     instead.add_argument("--prune", type=_moment, metavar="BEFORE", help="forget")
@@ -138,7 +141,7 @@ def _told(read: Callable[[str], T]) -> Callable[[str], T]:
     return reading
 
 
-_moment, _grouping = _told(usage.parse_moment), _told(usage.parse_grouping)
+_moment, _grouping = _told(parse_moment), _told(parse_grouping)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -207,14 +210,14 @@ def _usage(given: argparse.Namespace) -> None:
     if given.check:
         _check_books(file)
     elif given.prune:
-        print(f"{usage.prune(file, given.prune)} sessions forgotten")
+        print(f"{prune_ledger(file, given.prune)} sessions forgotten")
     else:
-        rows = usage.query(file, since=given.since, until=given.until, by=given.by)
-        print(usage.FORMATS[given.format](rows, given.by))
+        rows = query_usage(file, since=given.since, until=given.until, by=given.by)
+        print(FORMATS[given.format](rows, given.by))
 
 
 def _check_books(file: Path) -> None:
-    check = usage.check(file)
+    check = check_ledger(file)
     print(*check.problems, check, sep="\n")
     if check.problems:
         raise BooksWrong(f"{len(check.problems)} problems in {file}")

@@ -50,7 +50,9 @@ from processes import Process, serving
 from relays import PERSONA, TEST_SECONDS, RunningRelay, receive, send, write_config
 from websockets.asyncio.client import ClientConnection
 
-from relay.ledger import accounts, usage
+from relay.ledger import accounts
+from relay.ledger.check import check_ledger
+from relay.ledger.query import query_usage
 from relay.sessions import registry
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -194,7 +196,7 @@ async def test_what_a_client_was_told_before_a_kill_is_there_once(
                 tasks.create_task(heard.kill(relay, seconds))
 
         file = books_of(tmp_path)  # proven before a relay has started again, too
-        left = usage.check(file)
+        left = check_ledger(file)
         async with serving(path) as again:
             async with again.connect() as client:
                 await receive(client)
@@ -206,11 +208,11 @@ async def test_what_a_client_was_told_before_a_kill_is_there_once(
     assert set(heard.told) <= set(written)
     assert set(written.values()) == {1}
     assert left.left_open == left.sessions == LOADED
-    checked = usage.check(books_of(tmp_path))
+    checked = check_ledger(books_of(tmp_path))
     assert (checked.open, checked.left_open, checked.reports) == (0, 0, len(written))
     outcomes = select(file, "SELECT outcome, count(*) FROM sessions GROUP BY outcome")
     assert dict(outcomes) == {"crashed": LOADED, "completed": 1}
-    (row,) = usage.query(file, by=())
+    (row,) = query_usage(file, by=())
     assert row.cost_usd_micros == SPOKEN_MICROS * len(written)
 
 
@@ -267,7 +269,7 @@ async def test_log_metrics_ledger_and_client_agree_to_the_micro_dollar(tmp_path:
         assert total(samples, "relay_transcription_seconds_total") == pytest.approx(6.7)
         assert total(samples, "relay_unpriced_reports_total") == 1
         assert total(samples, "relay_responses_total") == 5
-    (row,) = usage.query(books_of(tmp_path), by=())
+    (row,) = query_usage(books_of(tmp_path), by=())
     assert {kind: count for kind, count in row.tokens.items() if count} == tokens
     assert row.cost_usd_micros == micros
     assert (row.transcription_seconds, row.responses) == (6.7, 5)
@@ -328,7 +330,7 @@ async def test_a_hundred_turns_with_a_cached_history_cost_what_a_calculation_by_
                 await until(client, "response.done")
         line = await relay.ended()
 
-    (row,) = usage.query(books_of(tmp_path), by=())
+    (row,) = query_usage(books_of(tmp_path), by=())
     assert row.cost_usd_micros == by_hand
     assert line["cost_usd"] == f"{by_hand / 1_000_000:.6f}" == "0.547000"
 
@@ -402,7 +404,7 @@ async def test_a_response_that_is_cut_off_is_estimated_from_its_audio_and_marked
     assert (line["estimated"], line["unknown"], line["cost_usd"]) == (1, 0, "0.004480")
     assert line["responses"] == {"cut_off": 1}
     assert by_kind(samples) == {"input_audio": 20, "output_audio": 60}
-    (row,) = usage.query(books_of(tmp_path), by=())
+    (row,) = query_usage(books_of(tmp_path), by=())
     assert (row.responses, row.estimated, row.cost_usd_micros) == (1, 1, micros)
 
 
@@ -457,7 +459,7 @@ async def test_a_model_without_a_price_gives_tokens_without_a_cost_and_says_so(
     assert (ended["tokens"], ended["cost_usd"]) == ({"output_audio": 100}, None)
     labels = '{model="of-nobody",persona="receptionist"}'
     assert f"relay_unpriced_reports_total{labels} 1.0" in metrics
-    (row,) = usage.query(books_of(tmp_path))
+    (row,) = query_usage(books_of(tmp_path))
     assert (row.cost_usd_micros, row.unpriced, row.tokens["output_audio"]) == (None, 1, 100)
 
 
@@ -716,4 +718,4 @@ async def test_what_a_failing_ledger_keeps_is_written_when_the_relay_stops(tmp_p
 
     assert line["cost_usd"] == "0.006400"
     assert reports(tmp_path, "report_id") == [("resp_1",)]
-    assert usage.check(books_of(tmp_path)).open == 0
+    assert check_ledger(books_of(tmp_path)).open == 0

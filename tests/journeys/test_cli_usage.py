@@ -10,6 +10,7 @@ from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ledgers import end, opened, report, select, session
@@ -67,13 +68,13 @@ async def books(file: Path) -> Path:
     """A session on Monday with all sorts of responses, and one on Tuesday without a price."""
     async with opened(file) as ledger:
         await ledger.session_started(session("one", started_at=MONDAY))
-        await ledger.used(report("one", "a", reported_at=MONDAY))
-        await ledger.used(report("one", "b", reported_at=MONDAY, estimated=True))
-        nothing = {"tokens": Tokens(), "cost_usd_micros": None, "unknown": True}
-        await ledger.used(report("one", "c", reported_at=MONDAY, **nothing))
+        await ledger.used(*report("one", "a", reported_at=MONDAY))
+        await ledger.used(*report("one", "b", reported_at=MONDAY, estimated=True))
+        nothing: dict[str, Any] = {"tokens": Tokens(), "cost_usd_micros": None, "unknown": True}
+        await ledger.used(*report("one", "c", reported_at=MONDAY, **nothing))
         await ledger.session_ended(end("one", ended_at=MONDAY))
         await ledger.session_started(session("two", started_at=TUESDAY, client="phone"))
-        await ledger.used(report("two", "a", reported_at=TUESDAY, cost_usd_micros=None))
+        await ledger.used(*report("two", "a", reported_at=TUESDAY, cost_usd_micros=None))
         await ledger.session_ended(end("two", ended_at=TUESDAY, seconds=1.25))
     return file
 
@@ -187,7 +188,7 @@ async def test_it_reads_while_a_relay_writes_and_after_it_was_killed(
 ) -> None:
     async with opened(file) as ledger:
         await ledger.session_started(session("one"))
-        await ledger.used(report("one", "a"))
+        await ledger.used(*report("one", "a"))
         assert "0.001320" in told(config)
         assert told(config, "--check") == "1 sessions, 1 open; 1 reports; no problems\n"
 

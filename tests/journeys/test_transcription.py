@@ -23,7 +23,7 @@ from fakes import Call
 from relays import receive, relaying, running_relay, send, write_config
 from simulated import SILENCE, knowing, simulated, tone
 
-from relay.ledger import usage
+from relay.ledger.query import query_usage
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -167,7 +167,7 @@ async def test_log_metrics_and_ledger_agree_on_what_a_transcription_used(
     assert by_kind(samples) == tokens
     assert samples[f"relay_transcription_seconds_total{labels}"] == seconds
     assert samples[f"relay_cost_usd_total{labels}"] == pytest.approx(micros / 1e6)
-    (row,) = usage.query(books_of(tmp_path), by=("model",))
+    (row,) = query_usage(books_of(tmp_path), by=("model",))
     assert row.group == {"model": model}
     assert {kind: count for kind, count in row.tokens.items() if count} == tokens
     assert (row.transcription_seconds, row.cost_usd_micros, row.responses) == (seconds, micros, 0)
@@ -225,5 +225,5 @@ async def test_a_transcription_that_is_cut_off_is_estimated_and_marked(tmp_path:
         2,
         "0.000150",
     )
-    (row,) = usage.query(books_of(tmp_path), by=())
+    (row,) = query_usage(books_of(tmp_path), by=())
     assert (row.transcription_seconds, row.estimated, row.cost_usd_micros) == (2, 1, 150)

@@ -18,8 +18,8 @@ from websockets.asyncio.client import ClientConnection
 
 from relay import app
 from relay.core.metering import TOKEN_KINDS
-from relay.ledger import usage
-from relay.ledger.writer import Ledger
+from relay.ledger.check import check_ledger
+from relay.ledger.ledger import Ledger
 
 PRICES = """
 - model: gpt-realtime-2.1
@@ -123,7 +123,7 @@ async def accounting(
 def books_of(folder: Path) -> Path:
     """Return the ledger, once it was proven."""
     file = folder / "data" / "usage.db"
-    assert usage.check(file).problems == ()
+    assert check_ledger(file).problems == ()
     return file
 
 

@@ -140,20 +140,30 @@ def test_no_race_passes_a_budget_by_more_than_what_was_under_way(
     assert budgets.spent(KIOSK, TODAY) < limit + max(under_way, 1)
 
 
-def test_what_is_learnt_late_counts_and_what_was_charged_meanwhile_does_not_count_twice() -> None:
-    """The ledger could not be read at the start; what it tells may hold what was charged since."""
+def test_late_spending_from_the_ledger_counts_and_charges_do_not_count_twice() -> None:
+    """The ledger failed at the start; its spending may include the charges since then."""
     budgets = admitted(allowance(), "s")
     budgets.charge("s", 5, TODAY)
 
-    budgets.learn({KIOSK: 30, CLERK: 5}, TODAY)
+    budgets.merge({KIOSK: 30, CLERK: 5}, TODAY)
 
     assert (budgets.spent(KIOSK, TODAY), budgets.spent(CLERK, TODAY)) == (30, 5)
 
 
-def test_what_is_learnt_of_yesterday_does_not_count_today() -> None:
+def test_late_spending_from_the_ledger_replaces_no_higher_charge() -> None:
+    """Charges after the query of the ledger are not in its result, and must not get lost."""
+    budgets = admitted(allowance(), "s")
+    budgets.charge("s", 40, TODAY)
+
+    budgets.merge({KIOSK: 30}, TODAY)
+
+    assert (budgets.spent(KIOSK, TODAY), budgets.spent(CLERK, TODAY)) == (40, 40)
+
+
+def test_spending_of_yesterday_does_not_count_today() -> None:
     budgets = admitted(allowance(), "s")
     budgets.charge("s", 5, TOMORROW)
 
-    budgets.learn({KIOSK: 30}, TODAY)
+    budgets.merge({KIOSK: 30}, TODAY)
 
     assert budgets.spent(KIOSK, TOMORROW) == 5
