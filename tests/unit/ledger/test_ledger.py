@@ -46,8 +46,8 @@ async def test_an_awaited_entry_is_on_disk(file: Path) -> None:
 
         for table in ("reports", "sessions"):
             assert columns(file, table, *TOKEN_KINDS) == [tuple(range(1, 11))]
-        told = ("report_id", "number", "kind", "status", "reported_at")
-        assert columns(file, "reports", *told, "transcription_microseconds") == [
+        written = ("report_id", "number", "kind", "status", "reported_at")
+        assert columns(file, "reports", *written, "transcription_microseconds") == [
             ("r", 1, "response", "completed", "2026-11-01T12:00:00.000000Z", 1_500_000)
         ]
         assert columns(file, "sessions", "ended_at", "user_hash") == [(None, "abc")]
