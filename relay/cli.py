@@ -50,7 +50,7 @@ class WrongUsage(Exception):
     """The command line asks for something that there is not."""
 
 
-class BooksWrong(OSError):
+class LedgerWrong(OSError):
     """The ledger does not add up."""
 
 
@@ -208,7 +208,7 @@ def _prompt(given: argparse.Namespace) -> None:
 def _usage(given: argparse.Namespace) -> None:
     file = load_usage(given.config, os.environ).path
     if given.check:
-        _check_books(file)
+        _check_ledger(file)
     elif given.prune:
         print(f"{prune_ledger(file, given.prune)} sessions forgotten")
     else:
@@ -216,11 +216,11 @@ def _usage(given: argparse.Namespace) -> None:
         print(FORMATS[given.format](rows, given.by))
 
 
-def _check_books(file: Path) -> None:
+def _check_ledger(file: Path) -> None:
     check = check_ledger(file)
     print(*check.problems, check, sep="\n")
     if check.problems:
-        raise BooksWrong(f"{len(check.problems)} problems in {file}")
+        raise LedgerWrong(f"{len(check.problems)} problems in {file}")
 
 
 def _new_key(_given: argparse.Namespace) -> None:
