@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.budgets import Allowance, Budgets, Payer
+from relay.core.budgets import Allowance, Budgets, Payer, payer_of_user
 from relay.core.errors import BudgetExhausted
 
 TODAY, TOMORROW = date(2026, 11, 1), date(2026, 11, 2)
@@ -65,6 +65,10 @@ def test_clients_share_the_day_of_a_persona() -> None:
 
     assert budgets.charge("b", 100, TODAY) == {"a", "b"}
     assert budgets.spent(KIOSK, TODAY) == 0
+
+
+def test_the_same_user_of_two_clients_is_two_payers() -> None:
+    assert payer_of_user("kiosk", "abc") == ("user", "kiosk/abc") != payer_of_user("phone", "abc")
 
 
 def test_a_session_without_any_budget_left_is_not_admitted() -> None:

@@ -70,6 +70,16 @@ def test_the_check_finds_rows_that_were_changed(
     assert problem in check_ledger(recorded).problems
 
 
+def test_the_check_includes_the_integrity_check_of_sqlite(recorded: Path) -> None:
+    """An index that is missing in the schema leaves pages in the file that nothing uses."""
+    with closing(sqlite3.connect(recorded, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_master WHERE name = 'reports_by_time'")
+
+    (problem,) = check_ledger(recorded).problems
+    assert problem.startswith("file: ")
+
+
 def test_the_check_finds_a_damaged_file(recorded: Path) -> None:
     content = bytearray(recorded.read_bytes())
     page = int.from_bytes(content[16:18], "big")

@@ -5,6 +5,7 @@ import errno
 import os
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -341,6 +342,34 @@ async def test_a_ledger_can_be_opened_while_the_disk_has_no_space_for_its_lock(
     await ledger.close()
 
     assert dict(lines.lines)["ledger.failed"] == {"unwritten": 0, "cause": "OSError"}
+    assert select(file, "SELECT session_id FROM sessions") == [("s",)]
+
+
+async def test_after_a_failing_start_a_fault_that_is_not_temporary_is_retried_too(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay runs already, so no fault ends its ledger."""
+    lines, is_denied, was_denied = Lines(), threading.Event(), threading.Event()
+    real = os.open
+
+    def failing(path: Any, *arguments: Any) -> int:
+        if not str(path).endswith(".lock"):
+            return real(path, *arguments)
+        if is_denied.is_set():
+            was_denied.set()
+            raise PermissionError(errno.EACCES, "denied")
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "open", failing)
+    ledger = await Ledger.open(file, lines.log, patience_seconds=IMPATIENT)
+    await asyncio.sleep(0)  # the writer learns that the start no longer waits
+    is_denied.set()
+    assert await asyncio.to_thread(was_denied.wait, 10)
+    monkeypatch.undo()
+    await lines.until("ledger.recovered")
+    await ledger.session_started(session("s"))
+    await ledger.close()
+
     assert select(file, "SELECT session_id FROM sessions") == [("s",)]
 
 
