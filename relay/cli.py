@@ -22,7 +22,10 @@ from relay import app, serving
 from relay.config.loading import InvalidConfig, load, load_usage
 from relay.config.models import Config, check_listen
 from relay.config.persona import session_to_send, with_variables
-from relay.ledger import usage
+from relay.ledger.check import check_ledger
+from relay.ledger.prune import prune_ledger
+from relay.ledger.query import parse_grouping, parse_moment, query_usage
+from relay.ledger.render import FORMATS
 from relay.telemetry import log as logs
 from relay.wire.loop import Loop
 from relay.wire.tls import valid_until
@@ -121,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help="columns to group by, such as persona,day",
     )
-    used.add_argument("--format", choices=tuple(usage.FORMATS), default="table")
+    used.add_argument("--format", choices=tuple(FORMATS), default="table")
     instead = used.add_mutually_exclusive_group()
     instead.add_argument("--check", action="store_true", help="check that the ledger is consistent")
     instead.add_argument(
@@ -148,7 +151,7 @@ def _argument_type(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parse_argument
 
 
-_moment, _grouping = _argument_type(usage.parse_moment), _argument_type(usage.parse_grouping)
+_moment, _grouping = _argument_type(parse_moment), _argument_type(parse_grouping)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -218,14 +221,14 @@ def _usage(given: argparse.Namespace) -> None:
     if given.check:
         _check_ledger(file)
     elif given.prune:
-        print(f"{usage.prune(file, given.prune)} sessions deleted")
+        print(f"{prune_ledger(file, given.prune)} sessions deleted")
     else:
-        rows = usage.query(file, since=given.since, until=given.until, by=given.by)
-        print(usage.FORMATS[given.format](rows, given.by))
+        rows = query_usage(file, since=given.since, until=given.until, by=given.by)
+        print(FORMATS[given.format](rows, given.by))
 
 
 def _check_ledger(file: Path) -> None:
-    check = usage.check(file)
+    check = check_ledger(file)
     print(*check.problems, check, sep="\n")
     if check.problems:
         raise InconsistentLedger(f"{len(check.problems)} problems in {file}")

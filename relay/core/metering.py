@@ -1,25 +1,26 @@
-"""What a session used: tokens by kind, and seconds of audio.
+"""The usage of a session: tokens by kind, and seconds of audio.
 
-Kinds are disjoint: what is cached is a subset of the input that the API reports, so it is taken
-out of the input here, per modality, and nothing is counted twice
-(https://platform.openai.com/docs/guides/realtime-costs).
+The kinds are disjoint. The API reports cached tokens as a part of the input
+(https://platform.openai.com/docs/guides/realtime-costs). So they are subtracted from the input
+here, per modality, and no token counts twice.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from relay.core.events import MAX_SAFE_INTEGER, Json
+from relay.core.objects import object_or_empty
 
 BYTES_PER_SECOND = {"audio/pcm": 48_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}
 """Bytes of a second of audio: 24 kHz, 16 bits, mono; G.711 is 8 kHz, 8 bits."""
 
 PCM_RATES = range(8_000, 48_001)
-"""Rates of PCM in Hz that some server takes; OpenAI's is always 24 kHz."""
+"""Rates of PCM in Hz that some servers accept; OpenAI's is always 24 kHz."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens by kind; adding two gives a third."""
+    """Tokens by kind; the sum of two is a new one."""
 
     input_text: int = 0
     input_audio: int = 0
@@ -36,7 +37,7 @@ class Tokens:
         return Tokens(*(getattr(self, k) + getattr(other, k) for k in TOKEN_KINDS))
 
     def by_kind(self) -> dict[str, int]:
-        """Return the kinds that were used, with their counts."""
+        """Return the count of each kind that was used."""
         return {kind: count for kind in TOKEN_KINDS if (count := getattr(self, kind))}
 
 
@@ -44,19 +45,19 @@ TOKEN_KINDS = tuple(field.name for field in fields(Tokens))
 
 
 def tokens_of_response(usage: Json) -> Tokens | None:
-    """Return what ``response.done.response.usage`` reports; None when it reports nothing.
+    """Return the tokens in ``response.done.response.usage``; None if it reports no usage.
 
-    Every field of it is optional. Tokens of which no kind is told are not known to be any. When
-    only the total of the cached tokens is told, they are taken as text first, as far as there is
-    text.
+    Every field is optional. A total without the count of any kind is unknown usage. If only the
+    total of the cached tokens is reported, they count as text first, up to the count of text.
     """
     if not isinstance(usage, Mapping) or not usage:
         return None
-    taken, given = _object(usage, "input_token_details"), _object(usage, "output_token_details")
-    text, audio, image = _by_modality(taken)
-    if _has_no_kind(usage, "input_tokens", taken) or _has_no_kind(usage, "output_tokens", given):
+    inputs = object_or_empty(usage, "input_token_details")
+    outputs = object_or_empty(usage, "output_token_details")
+    text, audio, image = _by_modality(inputs)
+    if _has_no_kind(usage, "input_tokens", inputs) or _has_no_kind(usage, "output_tokens", outputs):
         return None
-    cached_text, cached_audio, cached_image = _cached(taken, text, audio, image)
+    cached_text, cached_audio, cached_image = _cached(inputs, text, audio, image)
     return Tokens(
         input_text=text - cached_text,
         input_audio=audio - cached_audio,
@@ -64,17 +65,18 @@ def tokens_of_response(usage: Json) -> Tokens | None:
         cached_text=cached_text,
         cached_audio=cached_audio,
         cached_image=cached_image,
-        output_text=whole_number(given, "text_tokens"),
-        output_audio=whole_number(given, "audio_tokens"),
+        output_text=whole_number(outputs, "text_tokens"),
+        output_audio=whole_number(outputs, "audio_tokens"),
     )
 
 
 def is_split_guessed(usage: Json) -> bool:
-    """Tell whether only the total of the cached tokens is told, so that their kinds are a guess."""
-    taken = _object(usage, "input_token_details") if isinstance(usage, Mapping) else {}
-    counts = [count for count in _by_modality(taken) if count]
-    told = bool(_object(taken, "cached_tokens_details"))
-    return not told and len(counts) > 1 and 0 < whole_number(taken, "cached_tokens") < sum(counts)
+    """Return whether the cached tokens are reported as a total, so that their kinds are a guess."""
+    inputs = object_or_empty(usage, "input_token_details") if isinstance(usage, Mapping) else {}
+    if object_or_empty(inputs, "cached_tokens_details"):
+        return False
+    counts = [count for count in _by_modality(inputs) if count]
+    return len(counts) > 1 and 0 < whole_number(inputs, "cached_tokens") < sum(counts)
 
 
 def _by_modality(details: Mapping[str, Json]) -> tuple[int, int, int]:
@@ -86,23 +88,23 @@ def _has_no_kind(usage: Mapping[str, Json], total: str, details: Mapping[str, Js
     return whole_number(usage, total) > 0 and not any(_by_modality(details))
 
 
-def _cached(taken: Mapping[str, Json], text: int, audio: int, image: int) -> tuple[int, int, int]:
-    """Return the cached tokens of each modality, never more than there were."""
-    details = _object(taken, "cached_tokens_details")
+def _cached(inputs: Mapping[str, Json], text: int, audio: int, image: int) -> tuple[int, int, int]:
+    """Return the cached tokens of each modality, at most all of its tokens."""
+    details = object_or_empty(inputs, "cached_tokens_details")
     if details:
         return (
             min(text, whole_number(details, "text_tokens")),
             min(audio, whole_number(details, "audio_tokens")),
             min(image, whole_number(details, "image_tokens")),
         )
-    left = whole_number(taken, "cached_tokens")
+    left = whole_number(inputs, "cached_tokens")
     of_text = min(text, left)
     of_audio = min(audio, left - of_text)
     return of_text, of_audio, min(image, left - of_text - of_audio)
 
 
 def tokens_of_transcription(usage: Json) -> Tokens | None:
-    """Return what a transcription billed by tokens used; None when it was not."""
+    """Return the tokens of a transcription; None if it is not billed by tokens."""
     if not isinstance(usage, Mapping) or usage.get("type") != "tokens":
         return None
     return Tokens(
@@ -112,7 +114,7 @@ def tokens_of_transcription(usage: Json) -> Tokens | None:
 
 
 def seconds_of_transcription(usage: Json) -> float:
-    """Return the seconds of a transcription that is billed by duration, else 0."""
+    """Return the seconds of a transcription; 0 if it is not billed by duration."""
     if not isinstance(usage, Mapping) or usage.get("type") != "duration":
         return 0.0
     seconds = usage.get("seconds")
@@ -122,26 +124,22 @@ def seconds_of_transcription(usage: Json) -> float:
 
 
 def audio_bytes(base64_chars: int, padding: int = 0) -> int:
-    """Return how many bytes so many characters of base64 stand for."""
+    """Return the number of bytes that ``base64_chars`` characters of base64 encode."""
     return max(0, base64_chars // 4 * 3 - padding)
 
 
-def bytes_per_second(session: Mapping[str, Json], way: str) -> int:
+def bytes_per_second(session: Mapping[str, Json], direction: str) -> int:
     """Return the bytes of a second of audio in the format of ``audio.input`` or ``.output``."""
-    told = _object(_object(_object(session, "audio"), way), "format")
-    kind, rate = told.get("type"), told.get("rate")
+    audio = object_or_empty(object_or_empty(session, "audio"), direction)
+    audio_format = object_or_empty(audio, "format")
+    kind, rate = audio_format.get("type"), audio_format.get("rate")
     if kind == "audio/pcm" and isinstance(rate, int) and rate in PCM_RATES:
         return 2 * rate
     known = BYTES_PER_SECOND.get(kind) if isinstance(kind, str) else None
     return known or BYTES_PER_SECOND["audio/pcm"]
 
 
-def _object(parent: Mapping[str, Json], key: str) -> Mapping[str, Json]:
-    value = parent.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
 def whole_number(parent: Mapping[str, Json], key: str) -> int:
-    """Return a number above 0 that a double can hold; 0 where there is none."""
+    """Return the integer in a field if it is above 0 and a double can hold it, else 0."""
     value = parent.get(key)
     return value if isinstance(value, int) and 0 < value <= MAX_SAFE_INTEGER else 0

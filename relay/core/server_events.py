@@ -142,7 +142,7 @@ class ServerEvents:
         """Count audio of the upstream."""
         seconds = length_bytes / self._confirmed.output_bytes_per_second
         self._counts.audio_seconds_to_client += seconds
-        self._meter.underway.spoke(seconds)
+        self._meter.underway.sent(seconds)
         self._activity.play(now, seconds)
         if self._first_audio.state is not WAITING:
             return NOTHING

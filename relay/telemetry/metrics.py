@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from relay.core.circuit import Circuit
 from relay.core.commands import End
-from relay.ledger.writer import Ledger
+from relay.ledger.ledger import Ledger
 from relay.sessions.running import RunningSession
 from relay.telemetry.record import measures
 

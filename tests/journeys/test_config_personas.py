@@ -25,7 +25,7 @@ from paths import ROOT
 from relays import RunningRelay, running_relay
 from simulated import SILENCE, knowing, simulated, tone
 
-from relay.ledger import usage
+from relay.ledger.query import query_usage
 from relay.simulator import ScriptedReply, audio
 
 pytestmark = pytest.mark.filterwarnings(
@@ -124,7 +124,7 @@ class Line:
         """Check the seconds of audio in log, metrics and ledger; return the log line."""
         line = await self.relay.ended()
         metrics = await self.relay.metrics()
-        (row,) = usage.query(self.folder / "data/usage.db")
+        (row,) = query_usage(self.folder / "data/usage.db")
         name = 'relay_audio_seconds_total{direction="%s",persona="%s"}'
         ways = {"to_upstream": seconds_in, "to_client": seconds_out}
         for direction, seconds in ways.items():
