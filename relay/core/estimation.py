@@ -55,8 +55,8 @@ class Underway:
         self._output_seconds[response_id] = 0.0
         self._assigned_seconds = received_seconds
 
-    def spoke(self, seconds: float) -> None:
-        """Note audio of the assistant."""
+    def sent(self, seconds: float) -> None:
+        """Note audio of the assistant that was sent to the client."""
         if self._output_seconds:
             self._output_seconds[next(reversed(self._output_seconds))] += seconds
 

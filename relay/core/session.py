@@ -331,7 +331,7 @@ class Session:
         self._active = now
         seconds = length_bytes / self._output_bytes_per_second
         self.counts.audio_seconds_to_client += seconds
-        self._reports.underway.spoke(seconds)
+        self._reports.underway.sent(seconds)
         self._playing_until = max(now, self._playing_until) + seconds
         if self._asked_at is None or self._is_still_answering:
             return NOTHING

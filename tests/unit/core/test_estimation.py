@@ -43,7 +43,7 @@ def test_a_sum_of_many_chunks_makes_no_token_of_its_own(chunks: int) -> None:
 def test_a_response_takes_the_audio_received_before_it() -> None:
     underway = Underway()
     underway.began("one", 2)
-    underway.spoke(1)
+    underway.sent(1)
 
     assert list(underway.estimates()) == [("one", Tokens(input_audio=20, output_audio=20))]
 
@@ -51,7 +51,7 @@ def test_a_response_takes_the_audio_received_before_it() -> None:
 def test_a_reported_response_is_not_estimated() -> None:
     underway = Underway()
     underway.began("one", 2)
-    underway.spoke(1)
+    underway.sent(1)
     underway.reported("one")
     underway.began("two", 5)
 
@@ -60,35 +60,35 @@ def test_a_reported_response_is_not_estimated() -> None:
 
 def test_between_responses_there_is_nothing_to_estimate() -> None:
     underway = Underway()
-    underway.spoke(1)
+    underway.sent(1)
     underway.reported("never begun")
 
     assert list(underway.estimates()) == []
 
 
-@given(st.lists(st.sampled_from(["began", "reported", "spoke"]), max_size=40))
+@given(st.lists(st.sampled_from(["began", "reported", "sent"]), max_size=40))
 def test_no_audio_of_unreported_responses_is_lost(steps: list[str]) -> None:
     """Also with several responses at once: only the split between them is a guess."""
-    underway, spoken, latest, made = Underway(), {"": 0}, "", 0
+    underway, sent, latest, made = Underway(), {"": 0}, "", 0
     for step in steps:
         match step:
             case "began":
                 made += 1
                 latest = str(made)
-                spoken[latest] = 0
+                sent[latest] = 0
                 underway.began(latest, 0)
-            case "spoke" if latest:
-                spoken[latest] += 1
-                underway.spoke(1)
+            case "sent" if latest:
+                sent[latest] += 1
+                underway.sent(1)
             case "reported" if latest:
                 underway.reported(latest)
-                del spoken[latest]
-                latest = next(reversed(spoken))
-    del spoken[""]
+                del sent[latest]
+                latest = next(reversed(sent))
+    del sent[""]
 
     estimates = dict(underway.estimates())
     assert {key: tokens.output_audio for key, tokens in estimates.items()} == {
-        key: seconds * 20 for key, seconds in spoken.items()
+        key: seconds * 20 for key, seconds in sent.items()
     }
 
 

@@ -159,7 +159,7 @@ def test_each_part_of_an_item_is_transcribed_once(reports: Reports) -> None:
 
 def test_a_cut_off_response_is_estimated_from_its_audio_and_reported_once(reports: Reports) -> None:
     reports.underway.began("resp_1", 2)
-    reports.underway.spoke(3)
+    reports.underway.sent(3)
 
     assert list(reports.cut_off(TRANSCRIBER, TODAY)) == [
         Report(
