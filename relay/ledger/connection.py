@@ -30,7 +30,7 @@ _REFUSALS = (
 Refusal = tuple[str, str]
 """The session of an entry that SQLite refused, and the reason."""
 
-Fault = sqlite3.Error | OSError
+DiskFault = sqlite3.Error | OSError
 """A fault of the disk or of the file."""
 
 
@@ -116,18 +116,18 @@ class LedgerConnection:
         return self._connection
 
 
-def cause_of(fault: Fault) -> str:
+def cause_of(fault: DiskFault) -> str:
     """Return the name of a fault for the log: ``SQLITE_BUSY``, or the type of an OSError."""
     return getattr(fault, "sqlite_errorname", None) or type(fault).__name__
 
 
-def is_temporary(fault: Fault) -> bool:
+def is_temporary(fault: DiskFault) -> bool:
     """Return whether a relay may start with this fault, because the fault may end."""
     if isinstance(fault, OSError):
         return fault.errno in _TEMPORARY_ERRNO
     return fault.sqlite_errorcode & 0xFF in _TEMPORARY
 
 
-def as_os_error(fault: Fault, file: Path) -> OSError:
+def as_os_error(fault: DiskFault, file: Path) -> OSError:
     """Return the fault as the error of a file that cannot be the ledger."""
     return fault if isinstance(fault, OSError) else LedgerUnusable(f"{file}: {fault}")

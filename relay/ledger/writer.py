@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 
 from relay.core.budgets import Payer
 from relay.ledger.connection import (
-    Fault,
+    DiskFault,
     LedgerConnection,
     Refusal,
     as_os_error,
@@ -167,7 +167,7 @@ class Writer:
             if answer.set_running_or_notify_cancel():
                 answer.set_result(spent)
 
-    def _recover(self, fault: Fault) -> None:
+    def _recover(self, fault: DiskFault) -> None:
         """Keep the entries until the next attempt, or refuse the file."""
         self.cause = cause_of(fault)
         self._connection.close()

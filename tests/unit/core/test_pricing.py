@@ -41,7 +41,7 @@ def cost(model: str, tokens: Tokens, seconds: float = 0) -> Decimal | None:
 def test_each_kind_has_its_price() -> None:
     """The example of the API's reference, by hand.
 
-    132 in: 119 of text, of which 64 are cached, and 13 of audio; 121 out: 30 of text, 91 of audio.
+    132 in: 119 of text (64 of them cached) and 13 of audio; 121 out: 30 of text, 91 of audio.
 
         55 * 4 + 64 * 0.40 + 13 * 32 + 30 * 24 + 91 * 64 = 220 + 25.6 + 416 + 720 + 5824 = 7205.6
     """
