@@ -1,4 +1,4 @@
-"""Properties that hold whatever a peer says, and however the upstream reads JSON."""
+"""Properties of a session for any message of a peer, and for any JSON parser at the upstream."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def _ascii_lower(key: str) -> str:
 def _reader(
     spell: Callable[[str], str], order: Callable[[Pairs], Iterable[tuple[str, Any]]]
 ) -> Reader:
-    """Return a parser to which keys are equal that are spelled equally; the last one counts."""
+    """Return a parser that compares keys by ``spell``; the last of equal keys in ``order`` wins."""
 
     def choose(pairs: Pairs) -> dict[str, Any]:
         return {spell(key): value for key, value in order(pairs)}
@@ -55,22 +55,22 @@ READERS: dict[str, Reader] = {
     )
     for wins, order in (("last", iter), ("first", reversed))
 }
-"""The ways in which JSON parsers choose between keys."""
+"""JSON parsers by the way in which they choose between equal keys."""
 
 
 def readings(raw: bytes) -> list[dict[str, Any]]:
-    """Return what each parser reads in a message."""
+    """Return the event that each parser reads from a message."""
     return [read(raw) for read in READERS.values()]
 
 
 def scanned_type(raw: bytes) -> str:
-    """Return the type as a proxy reads it that looks for the first one in the text."""
+    """Return the first type in the text, as a proxy reads it that does not parse JSON."""
     found = re.search(rb'"type"\s*:\s*"([^"]*)"', raw)
     assert found
     return found[1].decode()
 
 
-def a_conversation(policy: Policy, new_client: Callable[[], Dialect]) -> Play:
+def conversation(policy: Policy, new_client: Callable[[], Dialect]) -> Play:
     """Return a session whose client may name an item and answer a call."""
     play = start(policy, max_blocked_events=10**6, client=new_client())
     play.upstream(type="conversation.item.added", item={"id": "item_1", "type": "message"})
@@ -79,7 +79,7 @@ def a_conversation(policy: Policy, new_client: Callable[[], Dialect]) -> Play:
 
 
 def is_harmless(event: dict[str, Any], policy: Policy) -> bool:
-    """Tell whether an event holds only what this policy opens; written anew, from the other end."""
+    """Return whether an event has only open parts; this code is independent of ``Policy``."""
     session, response = event.get("session", {}), event.get("response", {})
     item = event.get("item", {"type": "message", "role": "user", "content": []})
     opened_session = {"type"} | {path[0] for path in policy.session}
@@ -109,7 +109,7 @@ def check_sent(raw: bytes, policy: Policy) -> None:
 
 
 def check_sent_by(new_client: Callable[[], Dialect], raw: bytes, policy: Policy) -> None:
-    commands = a_conversation(policy, new_client).session.receive(Side.CLIENT, raw, 1.0)
+    commands = conversation(policy, new_client).session.receive(Side.CLIENT, raw, 1.0)
     sent = [c.message for c in commands if isinstance(c, Send) and c.to is Side.UPSTREAM]
     for message in sent:
         read = readings(message)
@@ -122,7 +122,7 @@ def check_sent_by(new_client: Callable[[], Dialect], raw: bytes, policy: Policy)
 
 
 @pytest.mark.parametrize("raw", hostile.CORPUS, ids=lambda raw: repr(raw[:60]))
-def test_no_known_trick_is_read_as_something_else(raw: bytes) -> None:
+def test_no_known_trick_reaches_the_upstream_as_another_event(raw: bytes) -> None:
     check_sent(raw, Policy())
     check_sent(raw, GENEROUS)
     check_sent(raw, TRANSCRIBING)
@@ -134,17 +134,17 @@ def test_every_parser_reads_an_event_that_is_open(raw: bytes, policy: Policy) ->
 
 
 @given(hostile.near_appends())
-def test_what_passes_as_it_came_is_an_append_to_every_parser(raw: bytes) -> None:
+def test_a_message_that_passes_unchanged_is_an_append_to_every_parser(raw: bytes) -> None:
     check_sent(raw, Policy())
 
 
-def test_the_properties_are_not_empty() -> None:
-    """The strategies do reach the upstream, by both ways."""
+def test_some_messages_reach_the_upstream_encoded_again_and_some_unchanged() -> None:
+    """Otherwise the properties above would check no message."""
     sent = {True: 0, False: 0}
 
     @given(hostile.messages)
     def count(raw: bytes) -> None:
-        for command in a_conversation(GENEROUS, Ga).session.receive(Side.CLIENT, raw, 1.0):
+        for command in conversation(GENEROUS, Ga).session.receive(Side.CLIENT, raw, 1.0):
             if isinstance(command, Send) and command.to is Side.UPSTREAM:
                 sent[command.message is raw] += 1
 
@@ -189,30 +189,30 @@ _KINDS = sorted({*ServerEvents._reactions, *SERVER_EVENTS})
     ),
     st.sampled_from(PAIRS),
 )
-def test_nothing_that_a_side_says_is_a_surprise(
-    lines: list[tuple[Side, bytes, bool]],
-    speaking: tuple[Callable[[], Dialect], Callable[[], Dialect]],
+def test_no_message_of_a_side_raises(
+    messages: list[tuple[Side, bytes, bool]],
+    dialects: tuple[Callable[[], Dialect], Callable[[], Dialect]],
 ) -> None:
-    client, upstream = speaking
+    client, upstream = dialects
     play = start(client=client(), upstream=upstream())
 
-    for now, (side, raw, binary) in enumerate(lines):
+    for now, (side, raw, binary) in enumerate(messages):
         play.session.receive(side, Binary(raw) if binary else raw, float(now))
         play.session.tick(float(now))
 
 
 @pytest.mark.parametrize("kind", hostile.SERVER_EVENTS)
-@given(data=st.data(), speaking=st.sampled_from(PAIRS))
-def test_no_server_event_tells_of_the_persona_or_the_account(
+@given(data=st.data(), dialects=st.sampled_from(PAIRS))
+def test_no_server_event_reveals_the_persona_or_the_account(
     kind: str,
     data: st.DataObject,
-    speaking: tuple[Callable[[], Dialect], Callable[[], Dialect]],
+    dialects: tuple[Callable[[], Dialect], Callable[[], Dialect]],
 ) -> None:
     raw = data.draw(hostile.SERVER_EVENTS[kind])
-    client, upstream = speaking
+    client, upstream = dialects
     play = start(client=client(), upstream=upstream())
 
     for command in play.session.receive(Side.UPSTREAM, raw, 1.0):
-        told = command.message if isinstance(command, Send) else b""
-        assert b"PLANTED" not in told
+        sent = command.message if isinstance(command, Send) else b""
+        assert b"PLANTED" not in sent
         assert not isinstance(command, End)
