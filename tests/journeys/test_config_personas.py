@@ -1,6 +1,6 @@
-"""The personas of config/personas, each with a turn that the stock SDK has, sync and async.
+"""The personas of config/personas, each with a turn of the stock SDK, sync and async.
 
-What a client does is written once, as steps; both clients go through the same ones.
+The steps of a client are written once, and both clients take the same steps.
 """
 
 import asyncio
@@ -45,13 +45,13 @@ REPLIES = (ScriptedReply.of("story", LINE * 40), ScriptedReply.of(".", "Fine."))
 T = TypeVar("T")
 Step = Callable[[Any], Any]
 Turn = Generator[Step, Any, T]
-"""What a client does with its connection, step by step."""
+"""The steps of a client on its connection, and their result."""
 Heard = dict[str, list[Any]]
-"""Events that came, by type."""
+"""Received events, by type."""
 
 
 def until(*kinds: str) -> Turn[Heard]:
-    """Receive until there was an event of each of these types; return all that came."""
+    """Receive until each of these types has arrived; return all received events."""
     heard: Heard = {}
     while not heard.keys() >= set(kinds):
         event = yield lambda connection: connection.recv()
@@ -65,7 +65,7 @@ def send_audio(piece: str, connection: Any) -> Any:
 
 
 def append(sound: bytes, sound_format: dict[str, Any] = PCM) -> Turn[int]:
-    """Send audio in pieces of a tenth of a second; return how many bytes."""
+    """Send audio in chunks of 100 ms; return the number of bytes."""
     encoded = audio.encode(sound, sound_format)
     piece_bytes = (48_000 if sound_format == PCM else 8_000) // 10
     for start in range(0, len(encoded), piece_bytes):
@@ -75,13 +75,13 @@ def append(sound: bytes, sound_format: dict[str, Any] = PCM) -> Turn[int]:
 
 
 def played_bytes(heard: Heard) -> int:
-    """Return the length of the audio that came."""
+    """Return the number of received bytes of audio."""
     deltas = heard.get("response.output_audio.delta", ())
     return sum(len(base64.b64decode(event.delta)) for event in deltas)
 
 
 async def with_async_client(client: openai.AsyncOpenAI, query: Any, turn: Turn[T]) -> T:
-    """Have a turn with the async client."""
+    """Take the steps of a turn with the async client."""
     async with client, client.realtime.connect(extra_query=query) as connection:
         step = next(turn)
         while True:
@@ -94,7 +94,7 @@ async def with_async_client(client: openai.AsyncOpenAI, query: Any, turn: Turn[T
 
 
 def with_sync_client(client: openai.OpenAI, query: Any, turn: Turn[T]) -> T:
-    """Have the same turn with the sync client."""
+    """Take the steps of a turn with the sync client."""
     with client, client.realtime.connect(extra_query=query) as connection:
         step = next(turn)
         while True:
@@ -107,21 +107,21 @@ def with_sync_client(client: openai.OpenAI, query: Any, turn: Turn[T]) -> T:
 
 @dataclass
 class Line:
-    """A client of one kind, and the relay that it calls."""
+    """A kind of client, and the relay that it connects to."""
 
     relay: RunningRelay
     kind: str
     folder: Path
 
     async def has(self, turn: Turn[T], **query: str) -> T:
-        """Have a turn with a persona, to its end."""
+        """Connect, take the steps of a turn, and return its result."""
         if self.kind == "async":
             return await with_async_client(self.relay.sdk(), query, turn)
         client = openai.OpenAI(base_url=self.relay.base_url, api_key="any")
         return await asyncio.to_thread(with_sync_client, client, query, turn)
 
     async def counted(self, seconds_in: float, seconds_out: float) -> dict[str, Any]:
-        """Check that log, metrics and ledger counted so much audio; return the log line."""
+        """Check the audio seconds in log, metrics and ledger; return the line of the log."""
         line = await self.relay.ended()
         metrics = await self.relay.metrics()
         (row,) = usage.query(self.folder / "data/usage.db")
@@ -141,7 +141,7 @@ class Line:
 async def calling(
     folder: Path, kind: str, *words: str, personas: Path = CONFIG / "personas", pace: float = 1000
 ) -> AsyncIterator[Line]:
-    """Run the relay with these personas on the local upstream, which makes out these words."""
+    """Run the relay with these personas on the local upstream, which recognizes ``words``."""
     async with simulated(engines=knowing(*words), replies=REPLIES, pace=pace) as upstream:
         (folder / "relay.yaml").write_text(
             f"upstreams: {{openai: {{url: '{upstream.base_url}', api_key: sk-PLANTED-KEY}}}}\n"
@@ -154,7 +154,7 @@ async def calling(
 
 @pytest.fixture(params=["async", "sync"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Which client of the SDK."""
+    """Return the kind of client: ``async`` or ``sync``."""
     return str(request.param)
 
 
@@ -228,13 +228,13 @@ async def test_push_to_talk_is_answered_when_the_client_says_so(tmp_path: Path, 
 
 
 def speaks(sound_format: dict[str, Any] = PCM) -> Turn[Heard]:
-    """Speak, fall silent, and listen: nothing is asked for."""
+    """Send speech and silence, and receive a response that the client does not request."""
     yield from append(SPEECH, sound_format)
     return (yield from until("response.done"))
 
 
 def interrupts() -> Turn[tuple[Heard, Heard, Heard]]:
-    """Speak, and speak up again when the answer begins."""
+    """Send speech, and send speech again at the first audio of the answer."""
     yield from append(SPEECH)
     begun = yield from until("response.output_audio.delta")
     yield from append(SPEECH)
@@ -247,7 +247,7 @@ def interrupts() -> Turn[tuple[Heard, Heard, Heard]]:
 
 
 async def test_server_vad_hears_turns_and_an_interruption(tmp_path: Path, kind: str) -> None:
-    """The first answer would take a minute; it is over as soon as the user speaks up."""
+    """The first answer would last a minute, but speech of the user ends it at once."""
     async with calling(tmp_path, kind, "tell me a story", "stop", pace=1) as line:
         begun, cut, answer = await line.has(interrupts(), persona="tutor")
         played = sum(map(played_bytes, (begun, cut, answer)))
@@ -263,7 +263,7 @@ async def test_server_vad_hears_turns_and_an_interruption(tmp_path: Path, kind: 
 
 
 async def test_semantic_vad_answers_what_sounds_complete(tmp_path: Path, kind: str) -> None:
-    """The silence that is sent would not be enough by its length alone."""
+    """The silence that the client sends is too short for a turn detection by time."""
     async with calling(tmp_path, kind, "good morning") as line:
         heard = await line.has(speaks(), persona="receptionist")
         logged = await line.counted(SPOKEN_SECONDS, played_bytes(heard) / 48_000)
@@ -277,7 +277,7 @@ async def test_semantic_vad_answers_what_sounds_complete(tmp_path: Path, kind: s
 async def test_the_telephone_speaks_g711_both_ways(
     tmp_path: Path, kind: str, law: dict[str, Any]
 ) -> None:
-    """A second is 8,000 bytes, each way."""
+    """A second has 8,000 bytes in each direction."""
     personas = tmp_path / "personas"
     shutil.copytree(CONFIG / "personas", personas)
     telephone = personas / "telephone.yaml"
@@ -291,7 +291,7 @@ async def test_the_telephone_speaks_g711_both_ways(
 
 
 def is_written_down() -> Turn[Heard]:
-    """Speak, and read what was heard."""
+    """Send speech, and receive its transcription."""
     yield from append(SPEECH)
     return (yield from until("conversation.item.input_audio_transcription.completed"))
 
