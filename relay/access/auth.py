@@ -13,7 +13,9 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from relay.access.claims import SHORT_LIVED, Claims, verify
-from relay.config.models import TRANSCRIPTION, ClientLimits, Config, Persona
+from relay.config.limits import ClientLimits
+from relay.config.models import Config
+from relay.config.persona import TRANSCRIPTION, Persona
 from relay.core.errors import (
     InvalidApiKey,
     InvalidRequest,

@@ -6,7 +6,8 @@ A page of the relay's own origin needs none of this, and neither does whoever is
 from aiohttp import web
 
 from relay.access import auth
-from relay.config.models import Browser, Config
+from relay.config.models import Config
+from relay.config.server import Browser
 
 ALLOWED = {
     "Access-Control-Allow-Methods": "POST",

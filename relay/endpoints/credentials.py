@@ -15,9 +15,11 @@ from aiohttp import web
 
 from relay.access import auth
 from relay.access.claims import Claims, mint
-from relay.config.models import TRANSCRIPTION, Config, Persona, session_update
+from relay.config.models import Config
+from relay.config.persona import TRANSCRIPTION, Persona, session_to_send
 from relay.core.errors import CredentialsNotOffered, InvalidRequest, PersonaNotAllowed
 from relay.core.events import Event
+from relay.core.objects import optional_object
 from relay.core.redaction import redact_session
 from relay.core.variables import read_variables
 from relay.dialects.beta.minting import minted_session, minted_transcription_session
@@ -51,7 +53,7 @@ def client_secret(body: Event, principal: auth.Principal, config: Config, now: f
     Raises:
         RelayError: the caller gets none.
     """
-    sent = _object(body, "session")
+    sent = optional_object(body, "session", InvalidRequest)
     asked = body | {"model": sent.get("model"), "intent": _text(sent, "type")}
     persona, secret = _mint(asked, principal, config, now)
     return {**secret, "session": _session(persona)}
@@ -63,7 +65,8 @@ def session(body: Event, principal: auth.Principal, config: Config, now: float) 
     Raises:
         RelayError: the caller gets none.
     """
-    asked = body | {"expires_after": _object(body, "client_secret").get("expires_after")}
+    secret_options = optional_object(body, "client_secret", InvalidRequest)
+    asked = body | {"expires_after": secret_options.get("expires_after")}
     persona, secret = _mint(asked, principal, config, now)
     unsaid = {} if persona.transcribes else {"output_modalities": ["audio"]}
     return minted_session(unsaid | _session(persona), secret)
@@ -78,7 +81,7 @@ def transcription_session(
         RelayError: the caller gets none.
     """
     # Its types call expires_at what those of a session call expires_after.
-    after = _object(body, "client_secret").get("expires_at")
+    after = optional_object(body, "client_secret", InvalidRequest).get("expires_at")
     asked = body | {"expires_after": after, "intent": TRANSCRIPTION}
     persona, secret = _mint(asked, principal, config, now)
     return minted_transcription_session(_session(persona), secret)
@@ -122,7 +125,7 @@ def _variables(asked: Event, principal: auth.Principal, persona: Persona) -> Map
 
 def _ttl_seconds(asked: Event, default_seconds: float) -> int:
     """Return how long the credential is good for."""
-    after = _object(asked, "expires_after")
+    after = optional_object(asked, "expires_after", InvalidRequest)
     if after.get("anchor", "created_at") != "created_at":
         raise InvalidRequest("'expires_after.anchor' is 'created_at'.")
     seconds = after.get("seconds")
@@ -142,7 +145,7 @@ def _session(persona: Persona) -> Event:
     transcribes has no model.
     """
     session_id = f"sess_{secrets.token_hex(12)}"
-    shown = redact_session(session_update(persona), session_id=session_id, expires_at=0)
+    shown = redact_session(session_to_send(persona.session), session_id=session_id, expires_at=0)
     if persona.transcribes:
         return shown | {"object": "realtime.transcription_session"}
     return shown | {"object": "realtime.session", "model": persona.name}
@@ -162,15 +165,6 @@ async def _read(request: web.Request) -> Event:
     if not isinstance(body, dict):
         raise InvalidRequest("The body is a JSON object.")
     return body
-
-
-def _object(body: Event, name: str) -> Event:
-    value = body.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"'{name}' is an object.")
-    return value
 
 
 def _text(body: Event, name: str) -> str | None:

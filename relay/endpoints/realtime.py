@@ -15,7 +15,8 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger as Logger
 
 from relay.access import auth
-from relay.config.models import Config, equipped, filled
+from relay.config.models import Config
+from relay.config.persona import with_tools, with_variables
 from relay.core.close import CloseCode
 from relay.core.errors import InternalError, RelayError
 from relay.core.session import Session
@@ -132,7 +133,7 @@ def _new_session(request: web.Request, serving: Serving) -> NewSession:
     toolbox = serving.toolboxes[chosen.name]
     return NewSession(
         principal=principal,
-        persona=equipped(filled(chosen, principal.variables), toolbox.session_tools),
+        persona=with_tools(with_variables(chosen, principal.variables), toolbox.session_tools),
         config=config,
         toolbox=toolbox,
         announces=EVENTS_SUBPROTOCOL in subprotocols(request.headers),

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from relay.config.models import Limits
+from relay.config.limits import Limits
 from relay.core.errors import ClientLost, OriginNotAllowed, RelayError
 from relay.core.events import encode
 from relay.sessions.terms import client_patience

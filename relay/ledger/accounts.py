@@ -10,7 +10,8 @@ from decimal import Decimal
 
 from structlog.typing import FilteringBoundLogger as Logger
 
-from relay.config.models import Config, Persona
+from relay.config.models import Config
+from relay.config.persona import Persona
 from relay.core.budgets import Allowance, Budgets, Payer
 from relay.core.errors import RelayFull
 from relay.core.pricing import micros

@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from relay.access.auth import Principal
-from relay.config.models import Config, Limits, Persona, Upstream
+from relay.config.limits import Limits
+from relay.config.models import Config
+from relay.config.persona import Persona
+from relay.config.upstream import Upstream
 from relay.core.commands import Side
 from relay.core.events import Event
 from relay.core.policy import Policy
+from relay.core.quotations import long_lines
 from relay.core.terms import Terms
 from relay.dialects.beta.events import unflattened
 from relay.tools.toolbox import Toolbox
 from relay.wire.peer import Patience
-
-_MIN_QUOTED_CHARS = 24
-"""Shorter pieces of a prompt stand in any sentence."""
 
 
 def _new_session_id() -> str:
@@ -80,7 +81,7 @@ def terms_of(new: NewSession, upstream: Upstream) -> Terms:
         audio_rate=limits.audio_rate,
         audio_burst_seconds=limits.audio_burst_seconds,
         events_per_second=limits.events_per_second,
-        persona_words=_long_lines(persona.session.get("instructions"), *persona.hints),
+        persona_words=long_lines(persona.session.get("instructions"), *persona.hints),
         announces=new.announces,
         greeting=_greeting(persona),
         binary_audio=_binary_audio(persona, upstream),
@@ -112,8 +113,3 @@ def _binary_audio(persona: Persona, upstream: Upstream) -> frozenset[Side]:
     configured = (persona.session.get("audio") or {}).get("input") or {}
     asked = configured.get("transport") == "binary"
     return frozenset({Side.UPSTREAM, Side.CLIENT} if asked else {Side.UPSTREAM})
-
-
-def _long_lines(*texts: object) -> tuple[str, ...]:
-    lines = (line.strip() for text in texts for line in str(text or "").splitlines())
-    return tuple(line for line in lines if len(line) >= _MIN_QUOTED_CHARS)

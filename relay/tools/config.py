@@ -29,9 +29,9 @@ from pydantic import (
 
 from relay.tools.arguments import schema_faults
 from relay.tools.function import Function, Unusable
-from relay.yaml.section import Section, faults
+from relay.yaml.section import Section, validation_problems
 from relay.yaml.source import KeyPath
-from relay.yaml.value import FieldName, HeaderValue, Seconds, Text, nothing
+from relay.yaml.value import FieldName, HeaderValue, Seconds, Text, empty_mapping
 
 _OWN_HEADERS = frozenset(
     {"accept-encoding", "connection", "content-encoding", "content-length", "content-type"}
@@ -97,7 +97,7 @@ class Http(Section):
     """Where it is called. Redirects are not followed."""
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     """How it is called; the arguments are the body, as JSON."""
-    headers: SecretHeaders = Field(default_factory=nothing)
+    headers: SecretHeaders = Field(default_factory=empty_mapping)
     """More headers; their values are treated as secrets."""
     timeout_seconds: Seconds | None = None
     """How long it may take, if less than `max_tool_seconds`."""
@@ -113,9 +113,9 @@ class Mcp(Section):
     that is split at spaces. No shell reads it."""
     tool: Text | None = None
     """The name that the tool has there; the same if left out."""
-    headers: SecretHeaders = Field(default_factory=nothing)
+    headers: SecretHeaders = Field(default_factory=empty_mapping)
     """More headers for a `url`; their values are treated as secrets."""
-    env: Environment = Field(default_factory=nothing)
+    env: Environment = Field(default_factory=empty_mapping)
     """The environment of a `command`, besides HOME, PATH and the like; its values are treated as
     secrets."""
 
@@ -192,7 +192,7 @@ def _problems(tool: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     try:
         run = Run.model_validate(tool["run"])
     except ValidationError as error:
-        yield from ((("run", *path), said) for path, said in faults(error, Run))
+        yield from ((("run", *path), said) for path, said in validation_problems(error, Run))
         return
     if run.python is not None:
         yield from _function_problems(run.python, tool.get("parameters"))

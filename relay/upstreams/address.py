@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from yarl import URL
 
-from relay.config.models import Upstream
+from relay.config.upstream import Upstream
 
 PREVIEW_API_VERSION = "2025-04-01-preview"
 """The last of Azure's preview, which speaks beta."""

@@ -20,7 +20,9 @@ import aiohttp
 from structlog.typing import FilteringBoundLogger as Logger
 
 import relay
-from relay.config.models import Config, Persona, Upstream, session_query, session_update
+from relay.config.models import Config
+from relay.config.persona import Persona, session_query, session_to_send
+from relay.config.upstream import Upstream
 from relay.core.circuit import Circuit, worth_trying
 from relay.core.close import CloseCode
 from relay.core.errors import (
@@ -37,7 +39,8 @@ from relay.dialects.translated import GA, Dialect
 from relay.upstreams.address import realtime_url
 from relay.upstreams.entra import Entra, NoToken
 from relay.upstreams.resolver import Resolver
-from relay.wire.peer import CLOSE_SECONDS, SILENCE_SECONDS, Patience, Peer
+from relay.wire.liveness import SILENCE_SECONDS
+from relay.wire.peer import CLOSE_SECONDS, Patience, Peer
 from relay.wire.upgrade import NotUpgraded, connect
 
 TOO_MANY_REQUESTS = 429
@@ -176,7 +179,7 @@ class Dialler:
         )
 
     async def _open_one(self, attempt: "_Attempt") -> tuple[Peer, Event]:
-        peer, opening = None, Opening(session_update(attempt.persona), attempt.relay_ids)
+        peer, opening = None, Opening(session_to_send(attempt.persona.session), attempt.relay_ids)
         try:
             async with asyncio.timeout(attempt.seconds):
                 peer = await self._connect(attempt)

@@ -22,9 +22,12 @@ from simulated import simulated
 
 from relay import app, cli, demo
 from relay import serving as relay_serving
+from relay.config.clients import Secrets
+from relay.config.limits import Limits, PersonaLimits
 from relay.config.loading import load
-from relay.config.models import Config, Limits, PersonaLimits, Secrets, Upstream
-from relay.core import circuit
+from relay.config.models import Config
+from relay.config.upstream import Upstream
+from relay.core import circuit, errors
 from relay.core.close import MAX_REASON_BYTES, CloseCode
 from relay.core.errors import ClientLost, OriginNotAllowed, RelayError
 from relay.core.events import CLIENT_EVENTS, MAX_DEPTH, MAX_ID_CHARS, MAX_VALUES
@@ -38,7 +41,8 @@ from relay.telemetry import log
 from relay.telemetry.metrics import METRICS
 from relay.upstreams import address, entra
 from relay.upstreams import dialler as upstream
-from relay.wire.peer import CLOSE_SECONDS, PING_SECONDS, RETRIES, SILENCE_SECONDS
+from relay.wire.liveness import PING_SECONDS, RETRIES, SILENCE_SECONDS
+from relay.wire.peer import CLOSE_SECONDS
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = read("README.md")
@@ -234,7 +238,7 @@ def test_each_decision_is_short_and_states_its_costs() -> None:
 NOT_CLOSE_CODES = {ClientLost: "no client is there", OriginNotAllowed: "only an HTTP answer"}
 
 
-@pytest.mark.parametrize("error", RelayError.__subclasses__(), ids=lambda error: error.code)
+@pytest.mark.parametrize("error", errors.ERRORS, ids=lambda error: error.code)
 def test_an_error_is_in_the_table_with_its_codes(error: type[RelayError]) -> None:
     (row,) = (row for row in rows(ERRORS) if row[0] == f"`{error.code}`")
     close = "-" if error in NOT_CLOSE_CODES else str(int(error.close_code))
@@ -247,7 +251,7 @@ def test_an_error_is_in_the_table_with_its_codes(error: type[RelayError]) -> Non
 
 
 def test_the_table_of_errors_has_no_other_rows() -> None:
-    assert first_cells(ERRORS) == {error.code for error in RelayError.__subclasses__()}
+    assert first_cells(ERRORS) == {error.code for error in errors.ERRORS}
 
 
 @pytest.mark.parametrize("code", CloseCode)

@@ -175,7 +175,7 @@ def test_bad_books_are_told_problem_by_problem_and_exit_with_1(config: Path, boo
 
 
 def test_what_is_old_is_forgotten_on_request(config: Path, books: Path) -> None:
-    assert told(config, "--prune", "2026-11-03") == "1 sessions forgotten\n"
+    assert told(config, "--prune", "2026-11-03") == "1 sessions deleted\n"
 
     assert select(books, "SELECT session_id FROM sessions") == [("two",)]
     assert select(books, "SELECT session_id FROM reports") == [("two",)]

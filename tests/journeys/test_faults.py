@@ -182,7 +182,7 @@ async def test_a_client_that_vanishes_takes_the_upstream_along(tmp_path: Path, l
         await client.hang_up()
 
     assert (line["ended_by"], line["outcome"]) == ("client", "client_lost")
-    assert upstream.calls[0].close_reason == "The client is gone."
+    assert upstream.calls[0].close_reason == "The connection to the client was lost."
 
 
 @pytest.mark.parametrize("leave", ["reset", "hang_up"])

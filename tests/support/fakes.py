@@ -194,7 +194,7 @@ class Wire:
         return wire
 
     async def ask(self, path: str = "/v1/realtime", **headers: str) -> int:
-        """Send the head of a handshake; return the status of the answer."""
+        """Send the head of a handshake; return the status of the response."""
         self.shake(path, **headers)
         self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         return int(self.head.split()[1])

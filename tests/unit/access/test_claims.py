@@ -95,6 +95,36 @@ def test_no_two_spellings_of_a_credential_are_good() -> None:
     assert all(is_refused(MINTED + char) for char in alphabet | {MINTED[-1], "=="})
 
 
+BASE64 = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+
+
+def decoded(credential: str) -> bytes:
+    """Return the bytes of a credential, as a lenient decoder reads them."""
+    return base64.urlsafe_b64decode(credential.removeprefix("ek_") + "==")
+
+
+@pytest.mark.parametrize(("id_chars", "unused_bits"), [(0, 2), (22, 4)])
+def test_the_unused_bits_of_the_last_character_are_zero(id_chars: int, unused_bits: int) -> None:
+    """The length of the id decides the length of the credential, and so the unused bits."""
+    minted = mint(msgspec.structs.replace(CLAIMS, credential_id="x" * id_chars), [NEW])
+    last = BASE64.index(minted[-1])
+    spellings = [minted[:-1] + BASE64[last | bits] for bits in range(1, 2**unused_bits)]
+
+    assert {decoded(spelling) for spelling in spellings} == {decoded(minted)}
+    assert not is_refused(minted)
+    assert all(map(is_refused, spellings))
+
+
+@pytest.mark.parametrize(("char", "other"), [("-", "+"), ("_", "/")])
+def test_the_other_alphabet_of_base64_is_refused(char: str, other: str) -> None:
+    minted = next(m for m in iter(lambda: mint(CLAIMS, [NEW]), None) if char in m[3:])
+    spelling = f"ek_{minted[3:].replace(char, other)}"
+
+    assert decoded(spelling) == decoded(minted)
+    assert not is_refused(minted)
+    assert is_refused(spelling)
+
+
 @given(st.integers(0, len(MINTED) - 1), st.text(max_size=8))
 def test_cutting_and_inserting_is_refused(at: int, text: str) -> None:
     assert is_refused(MINTED[:at])

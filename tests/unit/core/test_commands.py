@@ -10,7 +10,7 @@ def test_an_error_closes_the_client_with_its_code_and_words() -> None:
         outcome="session_idle",
         client_code=4408,
         upstream_code=1000,
-        reason="Nobody spoke for too long.",
+        reason="The session had no activity for too long.",
     )
 
 

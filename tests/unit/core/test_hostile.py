@@ -1,4 +1,4 @@
-"""Properties of a session for any message of a peer, and for any JSON parser at the upstream."""
+"""Properties that hold for any message of a peer, and for any JSON parser of the upstream."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from relay.core.events import Binary
 from relay.core.policy import OPEN_IN, Policy
 from relay.core.server_events import ServerEvents
 from relay.dialects.beta.peers import BetaClient, BetaUpstream
-from relay.dialects.beta.vocabulary import SERVER_EVENTS
+from relay.dialects.beta.vocabulary import server_events
 from relay.dialects.translated import Dialect, Ga
 
 Pairs = list[tuple[str, Any]]
@@ -37,7 +37,7 @@ def _ascii_lower(key: str) -> str:
 def _reader(
     spell: Callable[[str], str], order: Callable[[Pairs], Iterable[tuple[str, Any]]]
 ) -> Reader:
-    """Return a parser that compares keys by ``spell``; the last of equal keys in ``order`` wins."""
+    """Return a parser that compares keys by their spelling, and uses the last of equal keys."""
 
     def choose(pairs: Pairs) -> dict[str, Any]:
         return {spell(key): value for key, value in order(pairs)}
@@ -55,23 +55,23 @@ READERS: dict[str, Reader] = {
     )
     for wins, order in (("last", iter), ("first", reversed))
 }
-"""JSON parsers by the way in which they choose between equal keys."""
+"""The ways in which JSON parsers choose between keys."""
 
 
 def readings(raw: bytes) -> list[dict[str, Any]]:
-    """Return the event that each parser reads from a message."""
+    """Return the event that each parser reads in a message."""
     return [read(raw) for read in READERS.values()]
 
 
 def scanned_type(raw: bytes) -> str:
-    """Return the first type in the text, as a proxy reads it that does not parse JSON."""
+    """Return the first type in the text, which a proxy could read."""
     found = re.search(rb'"type"\s*:\s*"([^"]*)"', raw)
     assert found
     return found[1].decode()
 
 
-def conversation(policy: Policy, new_client: Callable[[], Dialect]) -> Play:
-    """Return a session whose client may name an item and answer a call."""
+def a_conversation(policy: Policy, new_client: Callable[[], Dialect]) -> Play:
+    """Return a session whose client knows an item and a call."""
     play = start(policy, max_blocked_events=10**6, client=new_client())
     play.upstream(type="conversation.item.added", item={"id": "item_1", "type": "message"})
     play.upstream(type="response.function_call_arguments.done", call_id="call_1")
@@ -79,7 +79,7 @@ def conversation(policy: Policy, new_client: Callable[[], Dialect]) -> Play:
 
 
 def is_harmless(event: dict[str, Any], policy: Policy) -> bool:
-    """Return whether an event has only open parts; this code is independent of ``Policy``."""
+    """Return whether an event has only fields that this policy opens: a second implementation."""
     session, response = event.get("session", {}), event.get("response", {})
     item = event.get("item", {"type": "message", "role": "user", "content": []})
     opened_session = {"type"} | {path[0] for path in policy.session}
@@ -109,7 +109,7 @@ def check_sent(raw: bytes, policy: Policy) -> None:
 
 
 def check_sent_by(new_client: Callable[[], Dialect], raw: bytes, policy: Policy) -> None:
-    commands = conversation(policy, new_client).session.receive(Side.CLIENT, raw, 1.0)
+    commands = a_conversation(policy, new_client).session.receive(Side.CLIENT, raw, 1.0)
     sent = [c.message for c in commands if isinstance(c, Send) and c.to is Side.UPSTREAM]
     for message in sent:
         read = readings(message)
@@ -122,29 +122,29 @@ def check_sent_by(new_client: Callable[[], Dialect], raw: bytes, policy: Policy)
 
 
 @pytest.mark.parametrize("raw", hostile.CORPUS, ids=lambda raw: repr(raw[:60]))
-def test_no_known_trick_reaches_the_upstream_as_another_event(raw: bytes) -> None:
+def test_every_parser_reads_a_known_trick_in_the_same_way(raw: bytes) -> None:
     check_sent(raw, Policy())
     check_sent(raw, GENEROUS)
     check_sent(raw, TRANSCRIBING)
 
 
 @given(hostile.messages, st.sampled_from([Policy(), GENEROUS, TRANSCRIBING]))
-def test_every_parser_reads_an_event_that_is_open(raw: bytes, policy: Policy) -> None:
+def test_every_parser_reads_only_open_events(raw: bytes, policy: Policy) -> None:
     check_sent(raw, policy)
 
 
 @given(hostile.near_appends())
-def test_a_message_that_passes_unchanged_is_an_append_to_every_parser(raw: bytes) -> None:
+def test_every_parser_reads_the_same_bytes_as_an_append(raw: bytes) -> None:
     check_sent(raw, Policy())
 
 
-def test_some_messages_reach_the_upstream_encoded_again_and_some_unchanged() -> None:
-    """Otherwise the properties above would check no message."""
+def test_the_properties_are_not_empty() -> None:
+    """Messages of the strategies reach the upstream, as the same bytes and encoded again."""
     sent = {True: 0, False: 0}
 
     @given(hostile.messages)
     def count(raw: bytes) -> None:
-        for command in conversation(GENEROUS, Ga).session.receive(Side.CLIENT, raw, 1.0):
+        for command in a_conversation(GENEROUS, Ga).session.receive(Side.CLIENT, raw, 1.0):
             if isinstance(command, Send) and command.to is Side.UPSTREAM:
                 sent[command.message is raw] += 1
 
@@ -164,7 +164,7 @@ def test_no_known_trick_breaks_the_session(raw: bytes, side: Side) -> None:
         play.session.tick(2.0)
 
 
-_KINDS = sorted({*ServerEvents._reactions, *SERVER_EVENTS})
+_KINDS = sorted({*ServerEvents._reactions, *server_events()})
 
 
 @given(
@@ -189,27 +189,27 @@ _KINDS = sorted({*ServerEvents._reactions, *SERVER_EVENTS})
     ),
     st.sampled_from(PAIRS),
 )
-def test_no_message_of_a_side_raises(
-    messages: list[tuple[Side, bytes, bool]],
-    dialects: tuple[Callable[[], Dialect], Callable[[], Dialect]],
+def test_no_message_of_a_side_breaks_the_session(
+    lines: list[tuple[Side, bytes, bool]],
+    speaking: tuple[Callable[[], Dialect], Callable[[], Dialect]],
 ) -> None:
-    client, upstream = dialects
+    client, upstream = speaking
     play = start(client=client(), upstream=upstream())
 
-    for now, (side, raw, binary) in enumerate(messages):
+    for now, (side, raw, binary) in enumerate(lines):
         play.session.receive(side, Binary(raw) if binary else raw, float(now))
         play.session.tick(float(now))
 
 
 @pytest.mark.parametrize("kind", hostile.SERVER_EVENTS)
-@given(data=st.data(), dialects=st.sampled_from(PAIRS))
+@given(data=st.data(), speaking=st.sampled_from(PAIRS))
 def test_no_server_event_reveals_the_persona_or_the_account(
     kind: str,
     data: st.DataObject,
-    dialects: tuple[Callable[[], Dialect], Callable[[], Dialect]],
+    speaking: tuple[Callable[[], Dialect], Callable[[], Dialect]],
 ) -> None:
     raw = data.draw(hostile.SERVER_EVENTS[kind])
-    client, upstream = dialects
+    client, upstream = speaking
     play = start(client=client(), upstream=upstream())
 
     for command in play.session.receive(Side.UPSTREAM, raw, 1.0):

@@ -341,7 +341,7 @@ def test_an_idle_session_ends() -> None:
 
     assert isinstance(end, End)
     assert (end.by, end.outcome, end.client_code) == ("relay", IDLE, 4408)
-    assert end.reason == "Nobody spoke for too long."
+    assert end.reason == "The session had no activity for too long."
 
 
 @pytest.mark.parametrize(

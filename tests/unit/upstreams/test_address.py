@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.config.models import Upstream
+from relay.config.upstream import Upstream
 from relay.upstreams.address import realtime_url
 
 MODEL = "gpt-realtime-2.1"
