@@ -69,7 +69,7 @@ def test_no_text_and_no_name_has_an_unwanted_word() -> None:
     ("source", "expected"),
     [
         ('"""Sent\n\nanew."""\n', ["3: anew"]),
-        ("def f():\n    # not\n    '''It is\n    told.'''\n", ["3: is told"]),
+        ("def f():\n    # not\n    '''It is\n    told.'''\n", ["4: told"]),
         ('LIMIT = 1\n\n"""Anew."""\n', ["3: Anew"]),
         ("x = 1  # let go\n       # of it\n", ["1: let go of"]),
         ("def test_nobody_answers(): ...\n", ["1: nobody"]),

@@ -112,13 +112,13 @@ class Play:
 
     def client(self, **event: Any) -> list[Answer]:
         """Receive an event from the client; return the commands that follow."""
-        return self.hear(Side.CLIENT, json.dumps(event).encode())
+        return self.receive(Side.CLIENT, json.dumps(event).encode())
 
     def upstream(self, **event: Any) -> list[Answer]:
         """Receive an event from the upstream; return the commands that follow."""
-        return self.hear(Side.UPSTREAM, json.dumps(event).encode())
+        return self.receive(Side.UPSTREAM, json.dumps(event).encode())
 
-    def hear(self, side: Side, raw: bytes) -> list[Answer]:
+    def receive(self, side: Side, raw: bytes) -> list[Answer]:
         """Receive a message from a side; return the commands that follow."""
         commands = self.session.receive(side, raw, self.now)
         self.recorded += [command.report for command in commands if isinstance(command, Record)]

@@ -105,7 +105,7 @@ def test_an_append_with_an_escaped_type_is_encoded_again() -> None:
     play = start()
     raw = rb'{"type":"input_audio_buffer.\u0061ppend","audio":"AAAA","event_id":null,"x":1}'
 
-    assert play.hear(Side.CLIENT, raw) == [
+    assert play.receive(Side.CLIENT, raw) == [
         to_upstream(type="input_audio_buffer.append", audio="AAAA")
     ]
     assert play.session.counts.audio_seconds_to_upstream == 3 / 48_000
@@ -117,7 +117,7 @@ def test_a_refused_event_is_answered_and_counted() -> None:
 
     assert play.client(type="session.close", event_id="e1") == [Refusal("event_not_allowed", "e1")]
     assert play.client(type="response.cancel", response_id=1) == [Refusal("invalid_event")]
-    assert play.hear(Side.CLIENT, Binary(b"{}")) == [Refusal("invalid_event")]
+    assert play.receive(Side.CLIENT, Binary(b"{}")) == [Refusal("invalid_event")]
     assert play.session.counts.blocked == {
         ("other", "event_not_allowed"): 1,
         ("response.cancel", "invalid_event"): 1,
@@ -161,7 +161,7 @@ def test_stripped_fields_close_no_session() -> None:
 def test_an_event_without_stripped_fields_is_not_counted() -> None:
     play = start()
     play.client(**CREATE, event_id="e1", response={"metadata": {"a": "b"}})
-    play.hear(Side.CLIENT, json.dumps(SECOND_TO_UPSTREAM).encode())
+    play.receive(Side.CLIENT, json.dumps(SECOND_TO_UPSTREAM).encode())
 
     assert not play.session.counts.blocked
 
@@ -318,7 +318,7 @@ def test_an_interruption_ends_the_playback(side: Side, event: dict[str, Any]) ->
         play.upstream(**SECOND_TO_CLIENT)
     play.now = 1.0
 
-    play.hear(side, json.dumps(event).encode())
+    play.receive(side, json.dumps(event).encode())
 
     assert idle_at(play) == 301.0
 
@@ -351,7 +351,7 @@ def test_an_idle_session_ends() -> None:
 def test_the_first_audio_of_an_answer_is_timed(trigger: tuple[Side, dict[str, Any]]) -> None:
     play = start()
     side, event = trigger
-    play.hear(side, json.dumps(event).encode())
+    play.receive(side, json.dumps(event).encode())
     play.now = 0.75
 
     first, second = play.upstream(**SECOND_TO_CLIENT), play.upstream(**SECOND_TO_CLIENT)
