@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import ClassVar
 
+from relay.core.api_errors import KNOWN_ERRORS
 from relay.core.confirmed import Confirmed
 from relay.core.counts import Counts
 from relay.core.events import Event, Json
 from relay.core.objects import object_or_empty
-from relay.core.redaction import KNOWN_ERRORS
 from relay.core.reports import Report, Reports
 from relay.core.terms import Terms
 

@@ -48,8 +48,8 @@ class Pace:
     """Limits the rate of a client's events and audio with pauses before its next message is read.
 
     There is one clock for events and one for audio. Each message moves its clock forward by the
-    time that it takes at the allowed rate. A clock is never later than the burst before ``now``.
-    When a clock is ahead of ``now``, the relay waits until that time.
+    time that it takes at the allowed rate. A clock is at least ``now`` minus the burst. When a
+    clock is ahead of ``now``, the relay waits until that time.
     """
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Pace:
     def __init__(
         self, audio_rate: float, audio_burst_seconds: float, events_per_second: float
     ) -> None:
-        """Allow ``audio_rate`` seconds of audio in a second after the burst, and the events."""
+        """Allow ``audio_rate`` seconds of audio in each second, and a burst of it at once."""
         self._seconds_per_audio_second = 1 / audio_rate
         self._seconds_per_event = 1 / events_per_second
         self._audio_burst_seconds = audio_burst_seconds / audio_rate

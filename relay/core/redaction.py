@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from relay.core.api_errors import CLIENT_ERRORS
-from relay.core.api_errors import KNOWN_ERRORS as KNOWN_ERRORS  # noqa: PLC0414  # for its users
 from relay.core.conversation import is_hidden
 from relay.core.events import Event, Json
 from relay.core.objects import object_or_empty

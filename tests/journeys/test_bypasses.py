@@ -642,8 +642,14 @@ ACCOUNT_WORDS = [
 @pytest.mark.parametrize("words", ACCOUNT_WORDS)
 @pytest.mark.parametrize("code", ["invalid_value", "insufficient_quota", None, ["invalid_value"]])
 def test_errors_have_nothing_of_the_account_or_the_prompt(words: str, code: Any) -> None:
-    said = {"type": "PLANTED!", "code": code, "message": words, "param": "PLANTED?", "x": "PLANTED"}
-    error = said | {"event_id": {"x": "PLANTED"}}
+    plain = {
+        "type": "PLANTED!",
+        "code": code,
+        "message": words,
+        "param": "PLANTED?",
+        "x": "PLANTED",
+    }
+    error = plain | {"event_id": {"x": "PLANTED"}}
     failed = {"type": "failed", "error": error, "message": words}
     events: list[dict[str, Any]] = [
         {"type": "error", "error": error, "message": words},
@@ -659,7 +665,7 @@ def test_errors_have_nothing_of_the_account_or_the_prompt(words: str, code: Any)
 
 
 def test_errors_about_the_client_keep_their_messages() -> None:
-    told = {
+    error = {
         "type": "invalid_request_error",
         "code": "response_cancel_not_active",
         "message": "Cancellation failed: no active response found",
@@ -667,8 +673,8 @@ def test_errors_about_the_client_keep_their_messages() -> None:
         "event_id": "e1",
     }
 
-    assert start().upstream(type="error", event_id="event_1", error=told) == [
-        to_client(type="error", event_id="event_1", error=told)
+    assert start().upstream(type="error", event_id="event_1", error=error) == [
+        to_client(type="error", event_id="event_1", error=error)
     ]
 
 

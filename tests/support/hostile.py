@@ -124,7 +124,7 @@ _TEXT = st.one_of(st.sampled_from(TYPES), st.sampled_from(KEYS), st.text(max_siz
 
 @st.composite
 def spelled(draw: st.DrawFn, text: str) -> str:
-    """Draw a spelling of a string in JSON: plain, or with some of its characters escaped."""
+    """Draw a JSON notation of a string: plain, or with some characters escaped."""
     plain = json.dumps(text, ensure_ascii=draw(st.booleans()))
     if not text.isascii() or not text.isprintable() or not draw(st.booleans()):
         return plain

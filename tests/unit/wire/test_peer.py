@@ -222,6 +222,29 @@ async def test_a_close_of_the_peer_is_noted_and_answered(
             await ends.wire.hang_up()
 
 
+@pytest.mark.parametrize("has_closed", [False, True])
+@pytest.mark.parametrize(
+    ("last", "noted"),
+    [(frame(b"\x03\xe8", CLOSE, masked=True), 1000), (frame(b"\xff", masked=True), 1007)],
+)
+async def test_the_first_end_of_a_peer_is_noted_though_it_breaks_the_protocol_behind_it(
+    last: bytes, noted: int, *, has_closed: bool
+) -> None:
+    """The bytes behind a last frame are parsed when one read brings both."""
+    async with connected() as ends, asyncio.TaskGroup() as tasks:
+        tasks.create_task(ends.peer.listen(lambda _: None))
+        if has_closed:
+            tasks.create_task(ends.peer.close(1000, ""))
+            assert (await ends.wire.closing())[0] == 1000
+        ends.peer.data_received(last + frame(b"", 3, masked=True))
+        assert ends.peer.close_code == noted
+        if not has_closed:
+            tasks.create_task(ends.peer.close(1000, ""))
+            assert (await ends.wire.closing())[0] == 1002
+        await ends.wire.lost()
+        await ends.wire.hang_up()
+
+
 @pytest.mark.parametrize("leave", ["reset", "hang_up"])
 async def test_a_lost_peer_has_close_code_1006(leave: str) -> None:
     async with connected() as ends:
