@@ -173,7 +173,7 @@ def _words(schema: Schema, alternatives: list[Schema]) -> list[str]:
 
 
 def _alternatives(schema: Schema) -> list[Schema]:
-    """Return the schemas of which a value must fit one, without references."""
+    """Return the alternative schemas of a value, without references."""
     if "$ref" in schema:
         return _alternatives(_MODELS[schema["$ref"].removeprefix("#/$defs/")])
     if "anyOf" in schema:

@@ -70,7 +70,7 @@ class ClientEvents:
         return self._state.calls.forward(decision.event)
 
     def _answer_update(self, event: Event, now: float) -> Commands:
-        """Answer a ``session.update`` of which every field is closed: SDKs wait for an answer."""
+        """Answer a ``session.update`` that has only closed fields: SDKs wait for an answer."""
         self._note_activity(event, now)
         self._count_stripped(event, {"type": event["type"]})
         session = self._confirmed.shown()

@@ -73,7 +73,7 @@ def test_it_is_the_first_audio_of_an_answer_and_counts_as_activity() -> None:
 def test_without_the_setting_no_binary_message_passes(raw: bytes) -> None:
     play = start(max_blocked_events=100)
 
-    assert play.hear(Side.CLIENT, Binary(raw)) == [Refusal("invalid_event")]
+    assert play.receive(Side.CLIENT, Binary(raw)) == [Refusal("invalid_event")]
     (end,) = play.session.receive(Side.UPSTREAM, Binary(raw), 0)
     assert isinstance(end, End)
     assert end.outcome == "upstream_lost"
@@ -94,7 +94,7 @@ def test_a_text_that_is_not_an_event_is_not_audio() -> None:
     (end,) = play.session.receive(Side.UPSTREAM, b"no event", 0)
 
     assert isinstance(end, End)
-    assert play.hear(Side.CLIENT, b"no event") == [Refusal("invalid_event")]
+    assert play.receive(Side.CLIENT, b"no event") == [Refusal("invalid_event")]
 
 
 EVENT = '{"type":"session.updated","session":{"instructions":"…"}}'
@@ -113,7 +113,7 @@ def test_a_binary_message_that_could_be_an_event_does_not_pass(raw: bytes) -> No
     event = Binary(raw)
     play = start(binary_audio=BOTH)
 
-    assert play.hear(Side.CLIENT, event) == [Refusal("invalid_event")]
+    assert play.receive(Side.CLIENT, event) == [Refusal("invalid_event")]
     (end,) = play.session.receive(Side.UPSTREAM, event, 0)
     assert isinstance(end, End)
     assert end.outcome == "upstream_lost"

@@ -354,7 +354,7 @@ def test_a_flood_of_audio_is_metered_to_the_byte() -> None:
     append = json.dumps({"type": "input_audio_buffer.append", "audio": "AAAA" * 16_000})
 
     for _ in range(60):
-        play.hear(Side.CLIENT, append.encode())
+        play.receive(Side.CLIENT, append.encode())
 
     assert play.session.counts.audio_seconds_to_upstream == 60.0
 
@@ -432,20 +432,20 @@ AUDIO_THEN = '{"type":"input_audio_buffer.append","audio":"AAAA",'
 )
 def test_a_key_that_comes_twice_is_refused(trick: str) -> None:
     """Parsers differ in the key that they use, and some ignore the case."""
-    assert start().hear(Side.CLIENT, trick.encode()) == INVALID
+    assert start().receive(Side.CLIENT, trick.encode()) == INVALID
 
 
 def test_a_key_that_comes_twice_in_an_open_field_is_refused() -> None:
     play = start(Policy(session=frozenset({("audio",)})))
     trick = b'{"type":"session.update","session":{"audio":{"output":{},"Output":{"voice":"ash"}}}}'
 
-    assert play.hear(Side.CLIENT, trick) == INVALID
+    assert play.receive(Side.CLIENT, trick) == INVALID
 
 
 def test_an_escaped_type_is_the_type_that_it_spells() -> None:
     trick = rb'{"\u0074ype":"session.upd\u0061te","session":{"instructions":"x"}}'
 
-    assert start().hear(Side.CLIENT, trick) == [
+    assert start().receive(Side.CLIENT, trick) == [
         to_client(type="session.updated", event_id="relay_1", session=SHOWN)
     ]
 
@@ -475,7 +475,7 @@ def test_numbers_that_parsers_read_differently_are_refused(number: str) -> None:
     play = start(Policy(session=frozenset({("max_output_tokens",)})))
     trick = f'{{"type":"session.update","session":{{"max_output_tokens":{number}}}}}'
 
-    assert play.hear(Side.CLIENT, trick.encode()) == INVALID
+    assert play.receive(Side.CLIENT, trick.encode()) == INVALID
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_numbers_that_parsers_read_differently_are_refused(number: str) -> None:
     ids=["too many values", "too deep for a parser", "objects", "too deep for the relay"],
 )
 def test_nesting_bombs_are_refused(bomb: str) -> None:
-    assert start().hear(Side.CLIENT, bomb.encode()) == INVALID
+    assert start().receive(Side.CLIENT, bomb.encode()) == INVALID
 
 
 def test_an_error_for_a_clients_event_is_not_taken_for_the_relays() -> None:

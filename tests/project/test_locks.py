@@ -106,7 +106,7 @@ def test_locks_agree_so_that_they_can_share_an_environment() -> None:
             assert agreed.setdefault(pin, version) == version
 
 
-def test_what_builds_the_package_is_locked() -> None:
+def test_the_build_requirements_are_locked() -> None:
     assert GROUPS["build"] == PYPROJECT["build-system"]["requires"]
 
 

@@ -22,7 +22,7 @@ def git(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("verb", "command"),
+    ("target", "command"),
     [
         ("demo", ".venv/bin/relay demo --port 9000"),
         ("run", ".venv/bin/relay serve --config config/relay.yaml --port 9000"),
@@ -40,15 +40,15 @@ def git(*arguments: str) -> str:
         ("clients-lock", "--omit-lockfile-registry-resolved"),
     ],
 )
-def test_make_has_the_verb(verb: str, command: str) -> None:
-    # What make told its own children is not for this one.
+def test_make_has_the_target(target: str, command: str) -> None:
+    # If make runs this test, its variables must not reach the inner make.
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
-    make = ["make", "--dry-run", f"--directory={ROOT}", verb, "ARGS=--port 9000"]
+    make = ["make", "--dry-run", f"--directory={ROOT}", target, "ARGS=--port 9000"]
 
     assert command in subprocess.check_output(make, env=environment, text=True)
 
 
-def test_ci_runs_the_documented_commands() -> None:
+def test_ci_runs_the_documented_targets() -> None:
     script = ROOT / ".ci/run"
 
     assert os.access(script, os.X_OK)
@@ -57,7 +57,7 @@ def test_ci_runs_the_documented_commands() -> None:
     )
 
 
-def test_the_changelog_the_package_and_the_module_have_one_version() -> None:
+def test_the_changelog_the_package_and_the_module_have_the_same_version() -> None:
     versions = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
     assert versions[0] == PROJECT["version"] == relay.__version__

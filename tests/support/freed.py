@@ -1,4 +1,4 @@
-"""Whether what a session took is free at its end, or only once the garbage collector ran."""
+"""Detects objects of a session that stay in memory until the garbage collector runs."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ from relays import RunningRelay
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Do without the garbage collector, so that what is in a cycle stays."""
+    """Disable the garbage collector, so that objects in a reference cycle stay in memory."""
     gc.collect()
     gc.disable()
     try:
@@ -21,7 +21,7 @@ def uncollected() -> Iterator[None]:
 
 
 def freed(relay: RunningRelay) -> list[asyncio.Event]:
-    """Return what is set when the bridge of its session, and each of its peers, is freed."""
+    """Return an event for the bridge of its session and for each peer, set when that is freed."""
     (session,) = relay.sessions.running.values()
     bridge = session.bridge
     events = []

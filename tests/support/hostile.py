@@ -137,11 +137,11 @@ def spelled(draw: st.DrawFn, text: str) -> str:
 
 @st.composite
 def written(draw: st.DrawFn, value: Any) -> str:
-    """Draw a JSON notation of a value, with foreign pairs in its objects."""
+    """Draw a value as JSON, with spaces, escapes, and extra pairs in its objects."""
     gap = draw(st.sampled_from(["", "", " ", "\n"]))
     if isinstance(value, dict):
         pairs = [(draw(spelled(key)), draw(written(item))) for key, item in value.items()]
-        pairs += draw(st.lists(_strangers, max_size=2))
+        pairs += draw(st.lists(_extra_pairs, max_size=2))
         shuffled = draw(st.permutations(pairs)) if draw(st.booleans()) else pairs
         return "{" + f",{gap}".join(f"{key}:{gap}{item}" for key, item in shuffled) + gap + "}"
     if isinstance(value, list):
@@ -168,7 +168,7 @@ _SCRAPS: Sequence[bytes] = (
 )
 
 
-_strangers = st.tuples(st.sampled_from(KEYS).flatmap(spelled), anything)
+_extra_pairs = st.tuples(st.sampled_from(KEYS).flatmap(spelled), anything)
 
 
 @st.composite
@@ -189,7 +189,7 @@ messages: st.SearchStrategy[bytes] = st.one_of(
 )
 """Messages of a hostile client."""
 
-# What an upstream may say that knows the persona.
+# Messages of an upstream, with the persona or the account in them.
 
 _SECRETS: dict[str, Any] = {
     "instructions": INSTRUCTIONS,
@@ -304,6 +304,6 @@ SERVER_EVENTS: Mapping[str, st.SearchStrategy[bytes]] = {
         ),
     }.items()
 }
-"""Every known kind of server event with data of the persona or the account."""
+"""Every kind of server event that can contain words of the persona or the account."""
 
 server_events: st.SearchStrategy[bytes] = st.one_of(*SERVER_EVENTS.values())

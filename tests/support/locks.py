@@ -1,4 +1,4 @@
-"""The lock files, as pip reads them."""
+"""The format of the lock files."""
 
 import re
 

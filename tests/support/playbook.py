@@ -1,7 +1,7 @@
-"""Plays a session line by line: what one side says at a time, and what follows from it.
+"""Drives a session message by message, and returns the commands in a readable form.
 
-Answers are written as a test would like to read them: ``to_upstream(type="response.create")`` is
-an event that goes to the upstream, ``Refusal`` an error of the relay's own for the client.
+``to_upstream(type="response.create")`` is an event for the upstream, and ``Refusal`` is an error
+of the relay for the client.
 """
 
 import json
@@ -21,7 +21,7 @@ from relay.dialects.beta.events import unflattened
 from relay.dialects.translated import GA, Dialect
 
 INSTRUCTIONS = "PLANTED-A PLANTED-B PLANTED-C PLANTED-D PLANTED-E"
-"""The persona's words; every piece of them that is long enough to tell holds PLANTED."""
+"""The persona's words. Every part of them that is long enough to reveal them contains PLANTED."""
 
 PERSONA: Event = {
     "type": "realtime",
@@ -83,7 +83,7 @@ TERMS = Terms(
 
 @dataclass(frozen=True)
 class Refusal:
-    """An ``error`` event of the relay's own, for the client."""
+    """An ``error`` event of the relay for the client."""
 
     code: str
     event_id: str | None = None
@@ -93,33 +93,33 @@ Answer = tuple[str, Event] | Command | Refusal
 
 
 def to_upstream(**event: Any) -> Answer:
-    """Return an event that goes to the upstream."""
+    """Return an event for the upstream."""
     return "upstream", event
 
 
 def to_client(**event: Any) -> Answer:
-    """Return an event that goes to the client."""
+    """Return an event for the client."""
     return "client", event
 
 
 @dataclass
 class Play:
-    """A session on stage, and what it has written down."""
+    """A session at the time ``now``, with the reports that it has recorded."""
 
     session: Session
     now: float = 0.0
     recorded: list[Report] = field(default_factory=list)
 
     def client(self, **event: Any) -> list[Answer]:
-        """Let the client say an event; return what follows."""
-        return self.hear(Side.CLIENT, json.dumps(event).encode())
+        """Receive an event from the client; return the commands that follow."""
+        return self.receive(Side.CLIENT, json.dumps(event).encode())
 
     def upstream(self, **event: Any) -> list[Answer]:
-        """Let the upstream say an event; return what follows."""
-        return self.hear(Side.UPSTREAM, json.dumps(event).encode())
+        """Receive an event from the upstream; return the commands that follow."""
+        return self.receive(Side.UPSTREAM, json.dumps(event).encode())
 
-    def hear(self, side: Side, raw: bytes) -> list[Answer]:
-        """Let a side say a message as it is; return what follows."""
+    def receive(self, side: Side, raw: bytes) -> list[Answer]:
+        """Receive a message from a side; return the commands that follow."""
         commands = self.session.receive(side, raw, self.now)
         self.recorded += [command.report for command in commands if isinstance(command, Record)]
         return [_readable(command) for command in commands if not isinstance(command, Record)]

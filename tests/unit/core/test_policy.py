@@ -109,7 +109,7 @@ def test_only_opened_paths_are_kept(
     assert keep(asked, frozenset(opened)) == expected
 
 
-def test_an_update_is_reduced_to_what_is_open() -> None:
+def test_an_update_is_reduced_to_its_open_fields() -> None:
     turns = {"turn_detection": {"type": "semantic_vad"}}
     asked = {"instructions": "x", "audio": {"input": turns | {"format": {}}, "output": {}}}
 

@@ -270,7 +270,7 @@ def test_a_message_between_two_beta_peers_has_at_most_two_translations(
     client, upstream = Counting(BetaClient()), Counting(BetaUpstream())
     play = start(client=client, upstream=upstream)
 
-    passed = play.hear(side, json.dumps(event).encode())
+    passed = play.receive(side, json.dumps(event).encode())
 
     goes_to = {Side.CLIENT: to_upstream, Side.UPSTREAM: to_client}[side]
     assert [answer for answer in passed if isinstance(answer, tuple)] == [goes_to(**event)]
