@@ -21,7 +21,8 @@ from relay.telemetry.metrics import CONTENT_TYPE, Metrics
 from relay.telemetry.observer import SessionObserver
 from relay.tools import workshop
 from relay.tools.toolbox import Toolbox
-from relay.upstreams.dialler import Dialler, Means, connections
+from relay.upstreams.connections import connections
+from relay.upstreams.dialler import Dialler, DialResources
 from relay.upstreams.entra import identity
 from relay.wire import tls
 
@@ -57,13 +58,13 @@ class Relay:
             ):
                 # Outside the group, which would wrap the error of a tool.
                 toolboxes = await equip(self._workshop, self.config)
-                means = Means(http, entra, self.metrics.attempted, self._log)
+                resources = DialResources(http, entra, self.metrics.attempted, self._log)
                 async with asyncio.TaskGroup() as tasks:
                     self.sessions = Registry(
                         accounts, SessionObserver(self.metrics, self._log), self._log, tasks
                     )
                     self.realtime = Realtime(
-                        self._serve(self.config, Dialler(means, self.config), toolboxes),
+                        self._serve(self.config, Dialler(resources, self.config), toolboxes),
                         admission=Admission(accounts, asyncio.get_running_loop().time),
                         registry=self.sessions,
                         count_refusal=self.metrics.refused,
@@ -105,7 +106,7 @@ class Relay:
                 self.metrics.reloaded("failed")
                 self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
                 return
-            dialler = self.realtime.serving.dialler.renewed(config)
+            dialler = self.realtime.serving.dialler.with_config(config)
             self.realtime.serving = self._serve(config, dialler, toolboxes)
             self.config = config
         raise_file_limit(config, self._log)

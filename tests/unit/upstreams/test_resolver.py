@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fakes import FakeUpstream
 
-from relay.upstreams.dialler import connections
+from relay.upstreams.connections import connections
 from relay.upstreams.resolver import Resolver
 
 look_up = socket.getaddrinfo
