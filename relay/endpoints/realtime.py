@@ -1,7 +1,7 @@
-"""GET /v1/realtime: decide whether a client gets a session, open it upstream, and relay it.
+"""GET /v1/realtime: admit a client, open its session at the upstream, and relay it.
 
-authenticate -> origin -> persona -> admission -> upstream -> 101: a connected client has a
-configured session, and a refused client has cost no connection to the upstream.
+origin -> credential -> persona -> admission -> upstream -> 101: a connected client has a configured
+session, and a client that is not admitted costs no connection to the upstream.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from relay.wire.handshake import EVENTS_SUBPROTOCOL, subprotocols
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The configuration that new sessions use, with what was made from it."""
+    """The configuration for new sessions, with the dialler and the toolboxes made from it."""
 
     config: Config
     dialler: Dialler
@@ -44,7 +44,7 @@ class Realtime:
     """The WebSocket endpoint.
 
     Attributes:
-        serving: what new sessions use; running sessions keep what they started with.
+        serving: used by new sessions; a running session keeps the one that it started with.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class Realtime:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a client with a session, or with the reason why it gets none.
 
-        It is cancelled when the client leaves; then the dial is cancelled too.
+        The server cancels this when the client leaves; then the dial is cancelled too.
         """
         try:
             return await self._answer(request)
         except asyncio.CancelledError as left:
-            # The task keeps the exception, and the handshake's copy of the request keeps the task:
-            # with a traceback the session would stay until the garbage collector runs.
+            # The task holds the exception, and the handshake's copy of the request holds the task.
+            # With a traceback, this cycle would keep the session until the garbage collector runs.
             left.__traceback__ = None
             raise
 
@@ -112,6 +112,8 @@ class Realtime:
                         max_message_bytes=new.config.limits.max_message_bytes,
                     )
                 except BaseException:
+                    # No session will run: the client has left (ClientLost, CancelledError), or
+                    # there is a defect. The upstream bills while it is open, so close it now.
                     await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
                     raise
             await self._registry.relay(new, session, client, upstream, until_ended)
