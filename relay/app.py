@@ -65,7 +65,7 @@ class Relay:
                         accounts, SessionObserver(self.metrics, self._log), self._log, tasks
                     )
                     self.realtime = Realtime(
-                        self._serve(self.config, Dialler(resources, self.config), toolboxes),
+                        self._make_serving(self.config, Dialler(resources, self.config), toolboxes),
                         admission=Admission(accounts, asyncio.get_running_loop().time),
                         registry=self.sessions,
                         count_refusal=self.metrics.refused,
@@ -76,8 +76,10 @@ class Relay:
         finally:
             await accounts.ledger.close()
 
-    def _serve(self, config: Config, dialler: Dialler, toolboxes: Mapping[str, Toolbox]) -> Serving:
-        """Return what new sessions use, and show it in the metrics."""
+    def _make_serving(
+        self, config: Config, dialler: Dialler, toolboxes: Mapping[str, Toolbox]
+    ) -> Serving:
+        """Return the parts that new sessions use, and expose their state in the metrics."""
         self.metrics.circuits = dialler.circuits
         self.metrics.expect_personas(config.personas)
         return Serving(config, dialler, toolboxes)
@@ -108,7 +110,7 @@ class Relay:
                 self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
                 return
             dialler = self.realtime.serving.dialler.with_config(config)
-            self.realtime.serving = self._serve(config, dialler, toolboxes)
+            self.realtime.serving = self._make_serving(config, dialler, toolboxes)
             self.config = config
         raise_file_limit(config, self._log)
         self.metrics.reloaded("completed")

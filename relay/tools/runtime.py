@@ -1,4 +1,4 @@
-"""Makes the toolboxes of personas, and owns what tools need: connections, processes, threads.
+"""Makes the toolboxes of personas, and owns their connections, processes and threads.
 
 One runtime exists while the application runs. A configuration that is read again gets toolboxes of
 its own, and running sessions keep theirs. An MCP server that both configurations name stays
@@ -77,7 +77,7 @@ ServerTools = Mapping[str, "McpTool"] | ToolFailed
 
 
 class ToolRuntime:
-    """Makes toolboxes, and closes what they use."""
+    """Makes toolboxes, and closes their processes and connections."""
 
     def __init__(
         self, http: aiohttp.ClientSession, tasks: asyncio.TaskGroup, observe: Observe, log: Logger
