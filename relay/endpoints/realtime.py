@@ -29,6 +29,7 @@ from relay.tools.toolbox import Toolbox
 from relay.upstreams.dialler import Dialler, OpenedUpstream
 from relay.wire import handshake
 from relay.wire.handshake import EVENTS_SUBPROTOCOL, subprotocols
+from relay.wire.peer import Peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +105,7 @@ class Realtime:
                 upstream = await self._registry.dial(
                     partial(serving.dialler.open, new.persona, new.relay_ids, new.principal.user)
                 )
-                try:
-                    session = _session(new, upstream, dialect)
-                    answer, client = await handshake.accept(
-                        request,
-                        client_patience(new.config.limits),
-                        max_message_bytes=new.config.limits.max_message_bytes,
-                    )
-                except BaseException:
-                    # No session will run: the client has left (ClientLost, CancelledError), or
-                    # there is a defect. The upstream bills while it is open, so close it now.
-                    await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
-                    raise
+                answer, client, session = await _accept(request, new, upstream, dialect)
             await self._registry.relay(new, session, client, upstream, until_ended)
         return answer
 
@@ -139,6 +129,28 @@ def _new_session(request: web.Request, serving: Serving) -> NewSession:
         toolbox=toolbox,
         announces=EVENTS_SUBPROTOCOL in subprotocols(request.headers),
     )
+
+
+async def _accept(
+    request: web.Request, new: NewSession, upstream: OpenedUpstream, dialect: Dialect
+) -> tuple[web.StreamResponse, Peer, Session]:
+    """Start the session, and answer its client with 101; close the upstream if this fails.
+
+    Raises:
+        ClientLost: the client has left.
+    """
+    limits = new.config.limits
+    try:
+        session = _session(new, upstream, dialect)
+        answer, client = await handshake.accept(
+            request, client_patience(limits), max_message_bytes=limits.max_message_bytes
+        )
+    except BaseException:
+        # No session will run: the client has left (ClientLost or CancelledError), or there is a
+        # defect. An open upstream bills, so it is closed now.
+        await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
+        raise
+    return answer, client, session
 
 
 def _session(new: NewSession, upstream: OpenedUpstream, client: Dialect) -> Session:

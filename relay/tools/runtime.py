@@ -104,16 +104,8 @@ class ToolRuntime:
         """
         key = None if signing_key is None else signing_bytes(signing_key)
         listed = await self._list_tools(persona.session for persona in personas.values())
-        problems: list[tuple[str, KeyPath, str]] = []
-        tools: dict[str, dict[str, Tool]] = {name: {} for name in personas}
-        for name, persona in personas.items():
-            for index, tool, run in _runs(persona.session):
-                try:
-                    implementation = self._implementation(tool["name"], run, key, listed)
-                    made = _make_tool(tool, run, implementation, persona.max_tool_seconds)
-                    tools[name][tool["name"]] = made
-                except ToolUnusable as unusable:
-                    problems.append((name, ("session", "tools", index, "run"), str(unusable)))
+        made = {name: self._make_tools(each, key, listed) for name, each in personas.items()}
+        problems = [(name, *problem) for name, (_, found) in made.items() for problem in found]
         if problems:
             raise ToolsUnusable(problems)
         make_toolbox = partial(
@@ -123,12 +115,27 @@ class ToolRuntime:
             observe=self._observe,
             log=self._log,
         )
-        return {name: make_toolbox(personas[name].session, made) for name, made in tools.items()}
+        return {n: make_toolbox(personas[n].session, tools) for n, (tools, _) in made.items()}
 
     async def close(self) -> None:
         """End the processes of MCP servers, and close the connections to others."""
         if self._servers is not None:
             await self._servers.close()
+
+    def _make_tools(
+        self, persona: PersonaTools, key: bytes | None, listed: Mapping[Hashable, ServerTools]
+    ) -> tuple[dict[str, Tool], list[tuple[KeyPath, str]]]:
+        """Return the tools of a persona by name, and the problems of those that cannot be run."""
+        tools: dict[str, Tool] = {}
+        problems: list[tuple[KeyPath, str]] = []
+        for index, tool, run in _runs(persona.session):
+            name = tool["name"]
+            try:
+                implementation = self._implementation(name, run, key, listed)
+                tools[name] = _make_tool(tool, run, implementation, persona.max_tool_seconds)
+            except ToolUnusable as unusable:
+                problems.append((("session", "tools", index, "run"), str(unusable)))
+        return tools, problems
 
     def _implementation(
         self, name: str, run: Run, key: bytes | None, listed: Mapping[Hashable, ServerTools]

@@ -1,4 +1,4 @@
-"""Short-lived credentials over HTTP: who may request one, its content, and its use."""
+"""Short-lived credentials over HTTP: the permission to request one, its content, and its use."""
 
 import asyncio
 import base64

@@ -150,8 +150,8 @@ async def send_audio(call: Call, audio: str = "AAAA", response_id: str = SPOKEN)
 
 async def confirm_item(call: Call, item: Event) -> None:
     """Confirm a received item, as the API does when it is in the conversation."""
-    for what in ("added", "done"):
-        event = {"type": f"conversation.item.{what}", "event_id": "e", "item": item}
+    for step in ("added", "done"):
+        event = {"type": f"conversation.item.{step}", "event_id": "e", "item": item}
         await call.send({**event, "previous_item_id": "item_call_1"})
 
 
@@ -491,8 +491,8 @@ async def test_a_failed_call_sends_a_message_to_the_model_and_its_cause_to_the_l
     assert (line["outcome"], line["tool_calls"]) == ("completed", 2)
 
 
-@pytest.mark.parametrize("who", ["client", "upstream", "relay"])
-async def test_the_end_of_a_session_cancels_its_tools(tmp_path: Path, who: str) -> None:
+@pytest.mark.parametrize("side", ["client", "upstream", "relay"])
+async def test_the_end_of_a_session_cancels_its_tools(tmp_path: Path, side: str) -> None:
     hanging, left = asyncio.Event(), asyncio.Event()
 
     async def hangs(_request: web.Request) -> web.Response:
@@ -507,7 +507,7 @@ async def test_the_end_of_a_session_cancels_its_tools(tmp_path: Path, who: str) 
         await call.open()
         items = function_call("call_1", "hangs"), function_call("call_2", "hangs_in_a_thread")
         await ask(call, *items)
-        if who == "upstream":
+        if side == "upstream":
             await hanging.wait()
             await call.socket.close(code=CloseCode.GOING_AWAY)
         await call.listen()
@@ -517,9 +517,9 @@ async def test_the_end_of_a_session_cancels_its_tools(tmp_path: Path, who: str) 
         async with relaying(tmp_path, script, receptionist=receptionist) as (relay, up):
             async with asyncio.timeout(3), relay.connect() as client:
                 await hanging.wait()
-                if who == "client":
+                if side == "client":
                     await client.close()
-                if who == "relay":
+                if side == "relay":
                     relay.sessions.stop()
                 await client.wait_closed()
                 await left.wait()
@@ -528,7 +528,7 @@ async def test_the_end_of_a_session_cancels_its_tools(tmp_path: Path, who: str) 
     cancelled = relay.lines("tool.finished")
     assert {entry["outcome"] for entry in cancelled} == {"cancelled"}
     assert {entry["tool"] for entry in cancelled} == {"hangs", "hangs_in_a_thread"}
-    assert (line["ended_by"], line["tool_calls"]) == (who, 2)
+    assert (line["ended_by"], line["tool_calls"]) == (side, 2)
     assert types(up.calls[0]) == []
 
 
