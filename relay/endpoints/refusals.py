@@ -1,4 +1,4 @@
-"""Refusals: how a client learns why it gets no session."""
+"""Refusals: the answers to a client that gets no session."""
 
 from aiohttp import web
 
