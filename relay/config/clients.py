@@ -30,7 +30,7 @@ class Client(Section):
     personas: NotEmpty[PersonaName] | None = None
     """Personas that the client may use; all personas if left out."""
     trusted: bool = False
-    """Allow the client to mint credentials, to set variables and to name its end user."""
+    """Allow the client to issue credentials, to set variables and to name its end user."""
     limits: ClientLimits = ClientLimits()
     """Limits of one client."""
 
@@ -51,7 +51,7 @@ def _sha256(key: SecretStr) -> str:
 
 
 class Secrets(Section):
-    """Short-lived credentials. Without this section, the relay mints none."""
+    """Short-lived credentials. Without this section, the relay issues none."""
 
     signing_keys: Annotated[OneOrMore[SigningKey], Field(min_length=1)]
     """Keys of the credentials: the first key signs, all keys verify."""

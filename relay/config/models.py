@@ -70,7 +70,7 @@ class Config(Section):
     """The callers, by name. Without any, every client may connect, and the relay listens only on
     loopback."""
     secrets: Secrets | None = None
-    """Short-lived credentials. Without this section, the relay mints none."""
+    """Short-lived credentials. Without this section, the relay issues none."""
     browser: Browser = Browser()
     """The web pages that may connect."""
     limits: Limits = Limits()

@@ -1,7 +1,7 @@
 """The states of one connection, from the end of its opening handshake to the end of TCP.
 
-Each side of the closing handshake (RFC 6455 section 7) sends one Close. The rows are what came from
-the peer, the columns whether our Close was sent:
+Each side of the closing handshake (RFC 6455 section 7) sends one Close. The rows show the last
+data of the peer, the columns whether our Close was sent:
 
                            not sent                           sent
 

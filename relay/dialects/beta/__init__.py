@@ -8,5 +8,5 @@ between the two, and are pure::
     shapes.py        the part of a value that a type allows
     vocabulary.py    the events, fields and values that the types of the beta interface have
     peers.py         the messages of a client and of an upstream
-    minting.py       the session of a minted credential
+    minting.py       the session of an issued credential
 """
