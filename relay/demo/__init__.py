@@ -56,10 +56,14 @@ async def _local_upstream(
     config: Config, listener: socket.socket, ready: asyncio.Event
 ) -> AsyncIterator[None]:
     """Start the local upstream in the background; stop it at the end of the block."""
-    async with asyncio.TaskGroup() as tasks:
-        starting = tasks.create_task(_start(config, listener, ready))
-        yield
-        starting.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            starting = tasks.create_task(_start(config, listener, ready))
+            yield
+            starting.cancel()
+    except BaseExceptionGroup as group:
+        # The command reports the error itself, for example an address in use.
+        raise group.exceptions[0] from None
 
 
 async def _start(config: Config, listener: socket.socket, ready: asyncio.Event) -> None:

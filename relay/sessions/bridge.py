@@ -186,7 +186,7 @@ class Bridge:
             case CallTool():
                 call = self._tasks.create_task(self._guard(partial(self._call, command)))
                 self._running_tools.add(call)
-            case End():
+            case End():  # pragma: no branch  # all kinds
                 self._end((command,))
         return None
 

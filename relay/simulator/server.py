@@ -116,7 +116,7 @@ class _Endpoint:
             )
         )
         transport = request.transport
-        if transport is not None:  # None: the client has disconnected already
+        if transport is not None:  # pragma: no branch  # aiohttp cancels a lost client's handler
             await self._run(
                 SessionConnection(socket, transport, session, script, self.context),
                 refused or self._refused(request),
@@ -201,8 +201,8 @@ async def _inject_on_connect(script: SessionScript, request: web.Request) -> web
             case "refuse":
                 error = rule.error
                 return _refusal(rule.status, error["code"], error["message"], error["type"])
-            case "drop":
-                if request.transport is not None:
+            case "drop":  # pragma: no branch  # there are no others before the handshake
+                if request.transport is not None:  # pragma: no branch  # as above
                     request.transport.abort()
     return None
 

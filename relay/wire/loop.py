@@ -43,7 +43,7 @@ def _without_files(engine: Any) -> Any:
     return Engine
 
 
-if ssl_transport.SSLEngineDirect is not None:
+if ssl_transport.SSLEngineDirect is not None:  # pragma: no branch  # it is optional there
     ssl_transport.SSLEngineDirect = _without_files(ssl_transport.SSLEngineDirect)
 
 

@@ -1,13 +1,16 @@
-"""The application around the endpoint: its other routes, its settings, its reload."""
+"""The application around the endpoint: other routes, settings and reload."""
 
 import asyncio
 import json
+import resource
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 from fakes import Wire
+from handshakes import connect_once, refused, refused_in_band
 from relays import receive, relaying, write_config
 
 from relay import app
@@ -17,7 +20,7 @@ from relay.sessions.registry import Phase
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
-async def test_a_relay_that_runs_is_alive_and_ready(tmp_path: Path) -> None:
+async def test_a_running_relay_is_alive_and_ready(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, _), ClientSession() as http:
         root = relay.base_url.removesuffix("/v1")
         async with http.get(f"{root}/healthz") as answer:
@@ -33,7 +36,18 @@ async def test_a_relay_that_runs_is_alive_and_ready(tmp_path: Path) -> None:
             assert (await answer.json())["error"]["code"] == "relay_draining"
 
 
-async def test_there_is_nothing_else(tmp_path: Path) -> None:
+async def test_a_relay_that_drains_refuses_new_sessions(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (relay, upstream):
+        relay.sessions.phase = Phase.DRAINING
+        status, error, retry_after = await refused(relay.connect())
+        _, close_code = await refused_in_band(relay.connect(subprotocols=["realtime"]))
+
+    assert (status, error["code"], close_code) == (503, "relay_draining", 1012)
+    assert int(retry_after or 0) > 0
+    assert not upstream.calls
+
+
+async def test_there_are_no_other_routes(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, _), ClientSession() as http:
         root = relay.base_url.removesuffix("/v1")
         for path in ("/admin", "/v1", "/v1/realtime/", "/v1/realtime/calls", "/.env"):
@@ -57,7 +71,7 @@ async def test_there_is_nothing_else(tmp_path: Path) -> None:
         b"nonsense\r\n\r\n",
     ],
 )
-async def test_a_hostile_head_is_400_and_the_relay_lives(
+async def test_a_hostile_head_gets_400_and_the_relay_continues(
     tmp_path: Path, request_bytes: bytes
 ) -> None:
     async with relaying(tmp_path) as (relay, upstream):
@@ -70,7 +84,7 @@ async def test_a_hostile_head_is_400_and_the_relay_lives(
     assert len(upstream.calls) == 1
 
 
-async def test_what_is_pipelined_behind_a_refused_upgrade_is_a_request_of_its_own(
+async def test_a_request_that_is_pipelined_after_a_refused_upgrade_is_answered_separately(
     tmp_path: Path,
 ) -> None:
     settings = "clients: {kiosk: {key: kiosk-key-one}}"
@@ -87,7 +101,7 @@ async def test_what_is_pipelined_behind_a_refused_upgrade_is_a_request_of_its_ow
     assert not upstream.calls
 
 
-async def test_a_configuration_that_is_broken_changes_nothing(tmp_path: Path) -> None:
+async def test_a_broken_configuration_changes_nothing(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, upstream):
         running = relay.application[app.RELAY]
         path = tmp_path / "relay.yaml"
@@ -103,7 +117,7 @@ async def test_a_configuration_that_is_broken_changes_nothing(tmp_path: Path) ->
     assert len(upstream.calls) == 1
 
 
-async def test_a_new_configuration_is_for_new_sessions(tmp_path: Path) -> None:
+async def test_a_new_configuration_applies_to_new_sessions(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, upstream):
         async with relay.connect() as old:
             await receive(old)
@@ -124,7 +138,7 @@ async def test_a_new_configuration_is_for_new_sessions(tmp_path: Path) -> None:
     assert len(upstream.calls[0].received) == 2
 
 
-async def test_stopping_the_application_closes_the_sessions(tmp_path: Path) -> None:
+async def test_the_stop_of_the_application_closes_the_sessions(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, upstream):
         client = await Wire.connect(relay.port)
         created = json.loads((await client.receive())[1])
@@ -137,10 +151,56 @@ async def test_stopping_the_application_closes_the_sessions(tmp_path: Path) -> N
     assert created["type"] == "session.created"
 
 
-async def test_hundreds_that_connect_at_once_are_kept_waiting_and_not_away(tmp_path: Path) -> None:
-    """In one turn of the loop, in which the relay takes nobody."""
+async def test_hundreds_of_simultaneous_connects_wait_and_are_not_rejected(tmp_path: Path) -> None:
+    """In one turn of the loop, in which the relay accepts no connection."""
     async with relaying(tmp_path) as (relay, _):
         address = ("127.0.0.1", relay.port)
         waiting = [socket.create_connection(address, timeout=0.9) for _ in range(300)]
         for connection in waiting:
             connection.close()
+
+
+async def test_a_reload_without_clients_is_refused_if_other_machines_can_connect(
+    tmp_path: Path,
+) -> None:
+    settings = "clients: {kiosk: {key: kiosk-key-one}}\nserver: {host: 0.0.0.0}"
+    async with relaying(tmp_path, settings=settings) as (relay, upstream):
+        path = write_config(tmp_path, upstream.url)
+        await relay.application[app.RELAY].reload(lambda: load(path, {}))
+        (refusal,) = relay.lines("config.refused")
+        status, error, _ = await refused(relay.connect())
+
+    assert "clients" in refusal["problems"][0]
+    assert (status, error["code"]) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised", "warned"),
+    [
+        ((200, 10_000), [(856, 10_000)], []),
+        ((200, -1), [(856, -1)], []),
+        ((200, 400), [(400, 400)], [(400, 856)]),
+        ((400, 400), [], [(400, 856)]),
+        ((900, 900), [], []),
+        ((-1, -1), [], []),
+    ],
+)
+async def test_a_reload_raises_the_limit_of_open_files_or_warns(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: tuple[int, int],
+    raised: list[tuple[int, int]],
+    warned: list[tuple[int, int]],
+) -> None:
+    """300 sessions need 856 files; -1 is no limit."""
+    set_limits: list[Any] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: set_limits.append(pair))
+    async with relaying(tmp_path) as (relay, upstream):
+        path = write_config(tmp_path, upstream.url, "limits: {max_sessions: 300}")
+        await relay.application[app.RELAY].reload(lambda: load(path, {}))
+        lines = relay.lines("files.limited")
+        await connect_once(relay)
+
+    assert set_limits == raised
+    assert [(line["limit"], line["needed"]) for line in lines] == warned

@@ -1,7 +1,6 @@
-"""Upstreams of Azure: where they are, and who the relay says it is."""
+"""Upstreams of Azure: their addresses, and the credentials that the relay sends."""
 
 import asyncio
-import json
 import logging
 import os
 import sys
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import websockets
 from aiohttp import web
 from fakes import Call, FakeUpstream
+from handshakes import connect_once, refusal_code
 from relays import RunningRelay, receive, running_relay, write_fallbacks
 
 from relay.config.loading import InvalidConfig, load
@@ -26,33 +25,18 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def azure(upstream: FakeUpstream, **more: Any) -> dict[str, Any]:
-    """Return the keys of an upstream of Azure's."""
+    """Return the configuration of an upstream of Azure."""
     url = upstream.url.removesuffix("/v1") + "/openai/v1"
     return {"provider": "azure", "url": url, **more}
 
 
-async def connect(relay: RunningRelay) -> None:
-    """Have a session."""
-    async with relay.connect() as client:
-        assert (await receive(client))["type"] == "session.created"
-
-
-async def refused(relay: RunningRelay) -> str:
-    """Have none; return the code."""
-    with pytest.raises(websockets.InvalidStatus) as caught:
-        await relay.connect()
-    assert b"PLANTED" not in caught.value.response.body
-    code: str = json.loads(caught.value.response.body)["error"]["code"]
-    return code
-
-
-async def test_a_key_goes_into_its_own_header_and_the_model_is_the_deployment(
+async def test_a_key_has_its_own_header_and_the_model_is_the_deployment(
     tmp_path: Path,
 ) -> None:
     async with FakeUpstream().running() as upstream:
         path = write_fallbacks(tmp_path, azure=azure(upstream, api_key="PLANTED-KEY"))
         async with running_relay(path) as relay:
-            await connect(relay)
+            await connect_once(relay)
     request = upstream.calls[0].request
 
     assert request.path_qs == "/openai/v1/realtime?model=gpt-realtime-2.1"
@@ -60,25 +44,25 @@ async def test_a_key_goes_into_its_own_header_and_the_model_is_the_deployment(
     assert "Authorization" not in request.headers
 
 
-async def test_the_preview_is_asked_for_a_version_and_a_deployment(tmp_path: Path) -> None:
+async def test_a_request_to_the_preview_names_version_and_deployment(tmp_path: Path) -> None:
     addresses = asyncio.Queue[str]()
 
-    async def note(request: web.Request) -> web.StreamResponse:
+    async def record(request: web.Request) -> web.StreamResponse:
         addresses.put_nowait(request.path_qs)
         return web.Response(status=401)
 
-    async with FakeUpstream(answer=note).running() as upstream:
+    async with FakeUpstream(answer=record).running() as upstream:
         keys = azure(upstream, api_key="PLANTED-KEY", dialect="beta")
         path = write_fallbacks(tmp_path, azure=keys)
         async with running_relay(path) as relay:
-            assert await refused(relay) == "upstream_refused"
+            assert await refusal_code(relay) == "upstream_refused"
 
     assert await addresses.get() == (
         "/openai/realtime?api-version=2025-04-01-preview&deployment=gpt-realtime-2.1"
     )
 
 
-async def test_what_a_deployment_uses_is_billed_by_its_name(tmp_path: Path) -> None:
+async def test_the_usage_of_a_deployment_is_billed_by_its_name(tmp_path: Path) -> None:
     async def answers(call: Call) -> None:
         await call.open()
         usage = {"input_token_details": {"text_tokens": 1_000_000}}
@@ -100,28 +84,28 @@ async def test_what_a_deployment_uses_is_billed_by_its_name(tmp_path: Path) -> N
 
 @dataclass
 class Authority:
-    """A managed identity's endpoint, as Azure App Service has it.
+    """The endpoint of a managed identity, as in Azure App Service.
 
     https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
     """
 
     valid_seconds: int = 3600
-    asked: list[web.Request] = field(default_factory=list)
+    requests: list[web.Request] = field(default_factory=list)
     refuses: bool = False
     hangs: bool = False
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Give a token, or don't."""
-        self.asked.append(request)
+        """Answer with a token, refuse, or never answer."""
+        self.requests.append(request)
         if self.hangs:
             await asyncio.Event().wait()
         if self.refuses:
-            said = "AADSTS7000215: Invalid client secret: 'PLANTED-SECRET'."
-            wrong = {"error": "invalid_client", "error_description": said}
+            message = "AADSTS7000215: Invalid client secret: 'PLANTED-SECRET'."
+            wrong = {"error": "invalid_client", "error_description": message}
             return web.json_response(wrong, status=400)
         expires_on = int(time.time()) + self.valid_seconds
         token = {
-            "access_token": f"PLANTED-TOKEN-{len(self.asked)}",
+            "access_token": f"PLANTED-TOKEN-{len(self.requests)}",
             "expires_on": str(expires_on),
             "resource": request.query["resource"],
             "token_type": "Bearer",
@@ -129,9 +113,9 @@ class Authority:
         return web.json_response(token)
 
 
-@asynccontextmanager
-async def managed_identity(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Authority]:
-    """Let this process have a managed identity, and none but that."""
+@pytest.fixture
+async def authority(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Authority]:
+    """Give this process a managed identity, and no other credentials."""
     authority = Authority()
     app = web.Application()
     app.router.add_get("/msi/token", authority.answer)
@@ -144,36 +128,38 @@ async def managed_identity(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Aut
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
     monkeypatch.setenv("IDENTITY_ENDPOINT", endpoint)
     monkeypatch.setenv("IDENTITY_HEADER", "PLANTED-IDENTITY")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # no proxy of the environment is used
-    try:
-        yield authority
-    finally:
-        await runner.cleanup()
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # the relay must not use it
+    yield authority
+    await runner.cleanup()
 
 
-async def test_without_a_key_the_relay_shows_a_token_of_entra_id_and_keeps_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@asynccontextmanager
+async def on_azure(folder: Path) -> AsyncIterator[tuple[RunningRelay, FakeUpstream]]:
+    """Run a relay on an upstream of Azure without a key."""
+    async with FakeUpstream().running() as upstream:
+        async with running_relay(write_fallbacks(folder, azure=azure(upstream))) as relay:
+            yield relay, upstream
+
+
+async def test_without_a_key_the_relay_sends_a_token_of_entra_id_and_keeps_it(
+    tmp_path: Path, authority: Authority
 ) -> None:
-    async with (
-        managed_identity(monkeypatch) as authority,
-        FakeUpstream().running() as upstream,
-        running_relay(write_fallbacks(tmp_path, azure=azure(upstream))) as relay,
-    ):
+    async with on_azure(tmp_path) as (relay, upstream):
         async with asyncio.TaskGroup() as tasks:
             for _ in range(5):
-                tasks.create_task(connect(relay))
-    (asked,) = authority.asked
+                tasks.create_task(connect_once(relay))
+    (request,) = authority.requests
 
-    assert asked.query["resource"] == "https://ai.azure.com"
+    assert request.query["resource"] == "https://ai.azure.com"
     for call in upstream.calls:
         assert call.request.headers["Authorization"] == "Bearer PLANTED-TOKEN-1"
         assert "api-key" not in call.request.headers
 
 
-async def test_who_gets_tokens_from_the_azure_cli_runs_it_once(
+async def test_the_relay_runs_the_azure_cli_once_for_a_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The package keeps none of those: each token that is wanted is a process of a second."""
+    """The package does not keep these tokens, and each run of the CLI takes a second."""
     az = tmp_path / "bin" / "az"
     az.parent.mkdir()
     az.write_text(
@@ -183,18 +169,15 @@ async def test_who_gets_tokens_from_the_azure_cli_runs_it_once(
     az.chmod(0o755)
     monkeypatch.setenv("PATH", f"{az.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
-    async with (
-        FakeUpstream().running() as upstream,
-        running_relay(write_fallbacks(tmp_path, azure=azure(upstream))) as relay,
-    ):
-        await connect(relay)
-        await connect(relay)
+    async with on_azure(tmp_path) as (relay, upstream):
+        await connect_once(relay)
+        await connect_once(relay)
 
     assert (tmp_path / "runs").read_text() == "run\n"
     assert upstream.calls[1].request.headers["Authorization"] == "Bearer PLANTED-CLI"
 
 
-async def test_what_tokens_came_through_is_closed_in_the_end() -> None:
+async def test_the_credential_is_closed_at_the_end() -> None:
     class Credential:
         closed = False
 
@@ -208,38 +191,28 @@ async def test_what_tokens_came_through_is_closed_in_the_end() -> None:
     assert credential.closed
 
 
-async def test_a_token_that_runs_out_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with (
-        managed_identity(monkeypatch) as authority,
-        FakeUpstream().running() as upstream,
-        running_relay(write_fallbacks(tmp_path, azure=azure(upstream))) as relay,
-    ):
+async def test_an_expired_token_is_replaced(tmp_path: Path, authority: Authority) -> None:
+    async with on_azure(tmp_path) as (relay, upstream):
         authority.valid_seconds = 0
-        await connect(relay)
+        await connect_once(relay)
         authority.valid_seconds = 3600
-        await connect(relay)
-        await connect(relay)
-    shown = [call.request.headers["Authorization"] for call in upstream.calls]
+        await connect_once(relay)
+        await connect_once(relay)
+    sent = [call.request.headers["Authorization"] for call in upstream.calls]
 
-    assert shown == [f"Bearer PLANTED-TOKEN-{number}" for number in (1, 2, 2)]
+    assert sent == [f"Bearer PLANTED-TOKEN-{number}" for number in (1, 2, 2)]
 
 
-async def test_without_a_token_the_session_is_refused_and_the_log_says_why_without_secrets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_without_a_token_the_session_is_refused_and_the_log_has_the_reason_without_secrets(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "relay")
-    async with (
-        managed_identity(monkeypatch) as authority,
-        FakeUpstream().running() as upstream,
-        running_relay(write_fallbacks(tmp_path, azure=azure(upstream))) as relay,
-    ):
+    async with on_azure(tmp_path) as (relay, _):
         authority.refuses = True
-        assert await refused(relay) == "upstream_refused"
+        assert await refusal_code(relay) == "upstream_refused"
         (line,) = relay.lines("upstream.failed")
         authority.refuses = False
-        await connect(relay)
+        await connect_once(relay)
 
     assert line["upstream"] == "azure"
     assert line["detail"] == (
@@ -250,39 +223,33 @@ async def test_without_a_token_the_session_is_refused_and_the_log_says_why_witho
 
 
 async def test_an_authority_that_hangs_leaves_time_for_the_next_upstream(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, authority: Authority
 ) -> None:
-    async with (
-        managed_identity(monkeypatch) as authority,
-        FakeUpstream().running() as upstream,
-    ):
-        authority.hangs = True
+    authority.hangs = True
+    async with FakeUpstream().running() as upstream:
         first = azure(upstream, ready_timeout_seconds=3)
         path = write_fallbacks(tmp_path, azure=first, second={"url": upstream.url})
         async with running_relay(path) as relay:
-            await connect(relay)
+            await connect_once(relay)
             (line,) = relay.lines("upstream.failed")
 
     assert line["code"] == "upstream_timeout"
 
 
-async def test_an_upstream_without_a_token_is_skipped_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_an_upstream_without_a_token_is_skipped_after_some_failures(
+    tmp_path: Path, authority: Authority
 ) -> None:
-    async with (
-        managed_identity(monkeypatch) as authority,
-        FakeUpstream().running() as upstream,
-    ):
-        authority.refuses = True
+    authority.refuses = True
+    async with FakeUpstream().running() as upstream:
         path = write_fallbacks(tmp_path, azure=azure(upstream), second={"url": upstream.url})
         async with running_relay(path) as relay:
             for _ in range(FAILURES + 1):
-                await connect(relay)
+                await connect_once(relay)
             assert len(relay.lines("upstream.failed")) == FAILURES
 
 
 def problems(path: Path) -> str:
-    """Return what is wrong with a configuration."""
+    """Return the problems of a configuration."""
     with pytest.raises(InvalidConfig) as caught:
         load(path, {})
     return str(caught.value)
@@ -305,7 +272,7 @@ def test_without_the_extra_a_key_is_required(
 
 
 @pytest.mark.parametrize("provider", ["azure", "compatible"])
-def test_an_api_version_is_for_the_preview_only(tmp_path: Path, provider: str) -> None:
+def test_only_the_preview_takes_an_api_version(tmp_path: Path, provider: str) -> None:
     """The GA interface answers it with 401."""
     keys = {"provider": provider, "url": "https://r.example?api-version=2025-04-01-preview"}
 

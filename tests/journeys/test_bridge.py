@@ -1,36 +1,35 @@
-"""What a session carries: all of it, in order, and as it came."""
+"""A session carries all messages, in order and unchanged."""
 
 import asyncio
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import PING, PONG, TEXT, Call, Wire, frame, rude_upstream
-from relays import RunningRelay, receive, relaying, running_relay, send, write_config
+from relays import PERSONA, RunningRelay, receive, relaying, running_relay, send, write_config
+from scripts import SMALL_BUFFER_BYTES, receives
 
 from relay.core.commands import CallTool, Side
+
+PLAIN = """
+    upstream: fake
+    session: {model: gpt-realtime-2.1, instructions: Be brief.}
+"""
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
-async def test_500_appends_sent_at_once_arrive_complete_and_in_order(tmp_path: Path) -> None:
+async def test_500_simultaneous_appends_arrive_complete_and_in_order(tmp_path: Path) -> None:
     audio = [base64.b64encode(number.to_bytes(4) * 800).decode() for number in range(500)]
-    all_heard = asyncio.Event()
-
-    async def hears(call: Call) -> None:
-        await call.open()
-        for _ in audio:
-            await call.receive()
-        all_heard.set()
-        await call.listen()
-
-    async with relaying(tmp_path, hears) as (relay, upstream):
+    received = asyncio.Event()
+    async with relaying(tmp_path, receives(len(audio), received)) as (relay, upstream):
         async with relay.sdk().realtime.connect(model="gpt-realtime-2.1") as client:
             async with asyncio.TaskGroup() as tasks:
                 for piece in audio:
                     tasks.create_task(client.input_audio_buffer.append(audio=piece))
-            await all_heard.wait()
+            await received.wait()
         line = await relay.ended()
 
     appends = upstream.calls[0].received[1:]
@@ -40,7 +39,7 @@ async def test_500_appends_sent_at_once_arrive_complete_and_in_order(tmp_path: P
     assert line["messages_to_upstream"] == 501  # the relay sent the persona, too
 
 
-async def test_what_the_relay_does_not_know_arrives_byte_for_byte(tmp_path: Path) -> None:
+async def test_an_unknown_event_arrives_byte_for_byte(tmp_path: Path) -> None:
     unknown = ' {"type" : "some.new_event", "x":[1.0, 1e3, "\\u00e9 \u00e9"], "event_id":"e" }\n'
     large = json.dumps({"type": "conversation.item.retrieved.x", "audio": "A" * 3_000_000})
     delta = '{"delta":"AAAA","type":"response.output_audio.delta","future_field":{"a":[]}}'
@@ -59,16 +58,16 @@ async def test_what_the_relay_does_not_know_arrives_byte_for_byte(tmp_path: Path
     assert line["bytes_to_client"] > len(large)
 
 
-async def test_no_session_hears_another(tmp_path: Path) -> None:
-    """Twenty at once, each with sounds of its own, which come back to it alone."""
+async def test_no_session_receives_the_audio_of_another(tmp_path: Path) -> None:
+    """Each of twenty simultaneous sessions has its own sounds, and only these come back to it."""
     sessions, sounds = 20, 30
 
     async def echoes(call: Call) -> None:
         await call.open()
         while True:
-            said = await call.receive()
+            audio = (await call.receive())["audio"]
             await call.send(
-                {"type": "response.output_audio.delta", "event_id": "e", "delta": said["audio"]}
+                {"type": "response.output_audio.delta", "event_id": "e", "delta": audio}
             )
 
     async def converse(relay: RunningRelay, number: int) -> list[str]:
@@ -81,11 +80,13 @@ async def test_no_session_hears_another(tmp_path: Path) -> None:
 
     async with relaying(tmp_path, echoes) as (relay, upstream):
         async with asyncio.TaskGroup() as tasks:
-            heard = [tasks.create_task(converse(relay, number)) for number in range(sessions)]
+            conversations = [
+                tasks.create_task(converse(relay, number)) for number in range(sessions)
+            ]
 
-    owners = [{base64.b64decode(audio)[0] for audio in task.result()} for task in heard]
+    owners = [{base64.b64decode(audio)[0] for audio in task.result()} for task in conversations]
     assert owners == [{number} for number in range(sessions)]
-    order = [[base64.b64decode(audio)[1] for audio in task.result()] for task in heard]
+    order = [[base64.b64decode(audio)[1] for audio in task.result()] for task in conversations]
     assert order == [list(range(sounds))] * sessions
     for call in upstream.calls:
         assert len({base64.b64decode(event["audio"])[0] for event in call.received[1:]}) == 1
@@ -95,19 +96,12 @@ async def test_no_session_hears_another(tmp_path: Path) -> None:
 async def test_an_append_of_15_mebibytes_passes(tmp_path: Path, mebibytes: int) -> None:
     message = json.dumps({"type": "input_audio_buffer.append", "audio": ""})
     audio = "AAAA" * ((mebibytes * 2**20 - len(message)) // 4)
-    heard = asyncio.Event()
-
-    async def hears(call: Call) -> None:
-        await call.open()
-        await call.receive()
-        heard.set()
-        await call.listen()
-
+    received = asyncio.Event()
     settings = "limits: {audio_rate: 1e6}"
-    async with relaying(tmp_path, hears, settings) as (relay, upstream):
+    async with relaying(tmp_path, receives(1, received), settings) as (relay, upstream):
         async with relay.connect() as client:
             await send(client, type="input_audio_buffer.append", audio=audio)
-            await heard.wait()
+            await received.wait()
     assert upstream.calls[0].received[1] == {"type": "input_audio_buffer.append", "audio": audio}
 
 
@@ -124,20 +118,13 @@ async def test_both_directions_flow_at_the_same_time(tmp_path: Path) -> None:
             for number in range(200):
                 audio = base64.b64encode(number.to_bytes(2) * 1000).decode()
                 tasks.create_task(send(client, type="input_audio_buffer.append", audio=audio))
-            heard = [(await receive(client))["was"]["audio"] for _ in range(200)]
-    assert [base64.b64decode(audio)[1] for audio in heard] == list(range(200))
+            echoed = [(await receive(client))["was"]["audio"] for _ in range(200)]
+    assert [base64.b64decode(audio)[1] for audio in echoed] == list(range(200))
 
 
 async def test_a_fragmented_message_arrives_whole(tmp_path: Path) -> None:
-    heard = asyncio.Event()
-
-    async def hears(call: Call) -> None:
-        await call.open()
-        await call.receive()
-        heard.set()
-        await call.listen()
-
-    async with relaying(tmp_path, hears) as (relay, upstream):
+    received = asyncio.Event()
+    async with relaying(tmp_path, receives(1, received)) as (relay, upstream):
         client = await Wire.connect(relay.port)
         message = b'{"type":"input_audio_buffer.append","audio":"AAAA"}'
         pieces = [message[at : at + 10] for at in range(0, len(message), 10)]
@@ -145,7 +132,7 @@ async def test_a_fragmented_message_arrives_whole(tmp_path: Path) -> None:
             opcode, final = TEXT if number == 0 else 0, number == len(pieces) - 1
             client.writer.write(frame(piece, opcode, masked=True, final=final))
             client.send(b"between", PING)
-        await heard.wait()
+        await received.wait()
         await client.receive()
         assert await client.receive() == (PONG, b"between")
         await client.hang_up()
@@ -153,7 +140,7 @@ async def test_a_fragmented_message_arrives_whole(tmp_path: Path) -> None:
 
 
 async def test_an_upstream_that_waits_for_a_slow_client_loses_nothing(tmp_path: Path) -> None:
-    """Backpressure: what the client does not take yet stays with the upstream."""
+    """Backpressure: messages wait in the upstream until the client reads."""
     count, delta = 400, {"type": "response.output_audio.delta", "delta": "A" * 32_000}
 
     async def speaks(call: Call) -> None:
@@ -163,14 +150,14 @@ async def test_an_upstream_that_waits_for_a_slow_client_loses_nothing(tmp_path: 
         await call.listen()
 
     async with relaying(tmp_path, speaks) as (relay, _):
-        client = await Wire.connect(relay.port, receive_buffer_bytes=4096)
+        client = await Wire.connect(relay.port, receive_buffer_bytes=SMALL_BUFFER_BYTES)
         await client.receive()
-        heard = [json.loads((await client.receive())[1])["event_id"] for _ in range(count)]
+        event_ids = [json.loads((await client.receive())[1])["event_id"] for _ in range(count)]
         await client.hang_up()
-    assert heard == [f"{number}" for number in range(count)]
+    assert event_ids == [f"{number}" for number in range(count)]
 
 
-async def test_while_a_client_does_not_read_the_first_audio_is_still_the_relays(
+async def test_the_wait_for_a_client_counts_as_the_relays_own_part_of_first_audio(
     tmp_path: Path,
 ) -> None:
     held_seconds, filler = 0.1, {"type": "some.new_event", "x": "A" * 8_000_000}
@@ -183,7 +170,7 @@ async def test_while_a_client_does_not_read_the_first_audio_is_still_the_relays(
         await call.listen()
 
     async with relaying(tmp_path, speaks) as (relay, _):
-        client = await Wire.connect(relay.port, receive_buffer_bytes=4096)
+        client = await Wire.connect(relay.port, receive_buffer_bytes=SMALL_BUFFER_BYTES)
         client.send(json.dumps({"type": "response.create"}).encode())
         held = asyncio.Event()
         asyncio.get_running_loop().call_later(held_seconds, held.set)
@@ -196,10 +183,10 @@ async def test_while_a_client_does_not_read_the_first_audio_is_still_the_relays(
     assert metrics["relay_first_audio_own_seconds_sum"] > held_seconds / 2
 
 
-async def test_what_passes_a_budget_is_delivered_whenever_the_budget_is_found_spent(
+async def test_the_message_that_exceeds_a_budget_is_still_delivered(
     tmp_path: Path,
 ) -> None:
-    """Even in the moment before the task that writes it down has begun to."""
+    """Also if the budget is found exhausted before the task that records the usage starts."""
     done = {
         "type": "response.done",
         "event_id": "event_1",
@@ -267,3 +254,24 @@ async def test_a_tool_that_sends_its_output_is_not_cancelled_at_the_end(
 
     assert task.done()
     assert not task.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("persona", "fields"), [(PERSONA, {"response": {"tool_choice": "none"}}), (PLAIN, {})]
+)
+async def test_a_persona_that_greets_speaks_first_and_calls_no_tool(
+    tmp_path: Path, persona: str, fields: dict[str, Any]
+) -> None:
+    received = asyncio.Event()
+    greeting = persona + "    greeting: true\n"
+    async with relaying(tmp_path, receives(1, received), receptionist=greeting) as (
+        relay,
+        upstream,
+    ):
+        async with relay.connect() as client:
+            await receive(client)
+            await received.wait()
+
+    event = upstream.calls[0].received[1]
+    assert event.pop("event_id").startswith("relay_")
+    assert event == {"type": "response.create", **fields}

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import websockets
 from aiohttp import web
 from fakes import Answer, FakeUpstream, Wire, rude_upstream
+from handshakes import connect_once, refusal_code
 from relays import RunningRelay, receive, running_relay, write_config, write_fallbacks
 
 from relay import app
@@ -27,20 +27,6 @@ def status(code: int) -> Answer:
         return web.Response(status=code)
 
     return answer
-
-
-async def connect(relay: RunningRelay) -> None:
-    """Open a session, and close it."""
-    async with relay.connect() as client:
-        assert (await receive(client))["type"] == "session.created"
-
-
-async def refused(relay: RunningRelay) -> str:
-    """Request a session that is refused; return the code."""
-    with pytest.raises(websockets.InvalidStatus) as caught:
-        await relay.connect()
-    code: str = json.loads(caught.value.response.body)["error"]["code"]
-    return code
 
 
 def circuit(relay: RunningRelay, name: str) -> Circuit:
@@ -70,17 +56,17 @@ async def test_sessions_use_the_second_upstream_until_the_first_is_back(
 ) -> None:
     async with two(tmp_path) as (first, second, relay):
         for sessions in range(1, FAILURES + 3):
-            await connect(relay)
+            await connect_once(relay)
             assert len(second.calls) == sessions
         assert len(relay.lines("upstream.failed")) == FAILURES  # then it is skipped
         assert (await relay.metrics())['relay_upstream_circuit_open{upstream="first"}'] == 1
 
         async with first.running():
-            await connect(relay)
+            await connect_once(relay)
             assert not first.calls
             let_pass(relay, "first", FIRST_SECONDS)
-            await connect(relay)
-            await connect(relay)
+            await connect_once(relay)
+            await connect_once(relay)
             assert len(first.calls) == 2
         metrics = await relay.metrics()
 
@@ -109,7 +95,7 @@ async def test_a_stalling_upstream_takes_its_share_of_the_time_and_then_none(
         path = write_fallbacks(tmp_path, first=slow, second={"url": second.url})
         async with running_relay(path) as relay:
             for _ in range(FAILURES + 1):
-                await connect(relay)
+                await connect_once(relay)
             codes = [line["code"] for line in relay.lines("upstream.failed")]
 
     assert dials == FAILURES
@@ -121,7 +107,7 @@ async def test_while_one_session_tries_an_upstream_the_others_use_the_next(
 ) -> None:
     async with two(tmp_path) as (first, second, relay):
         for _ in range(FAILURES):
-            await connect(relay)
+            await connect_once(relay)
         async with first.running():
             let_pass(relay, "first", FIRST_SECONDS)
             held = asyncio.Event()
@@ -134,9 +120,9 @@ async def test_while_one_session_tries_an_upstream_the_others_use_the_next(
             first.answer = opens_late
             first.called.clear()
             async with asyncio.TaskGroup() as tasks:
-                trial = tasks.create_task(connect(relay))
+                trial = tasks.create_task(connect_once(relay))
                 await first.called.wait()
-                await connect(relay)
+                await connect_once(relay)
                 assert not trial.done()
                 held.set()
 
@@ -152,7 +138,7 @@ async def test_each_failed_attempt_is_in_the_log_with_the_time_it_is_skipped(
     ):
         path = write_fallbacks(tmp_path, first={"url": first.url}, second={"url": second.url})
         async with running_relay(path) as relay:
-            codes = [await refused(relay) for _ in range(FAILURES)]
+            codes = [await refusal_code(relay) for _ in range(FAILURES)]
             lines = relay.lines("upstream.failed")
 
     assert codes == ["upstream_refused"] * FAILURES
@@ -174,7 +160,7 @@ async def test_a_refusing_upstream_is_not_skipped(tmp_path: Path) -> None:
         path = write_fallbacks(tmp_path, first={"url": first.url}, second={"url": second.url})
         async with running_relay(path) as relay:
             for _ in range(FAILURES + 1):
-                await connect(relay)
+                await connect_once(relay)
             assert not circuit(relay, "first").is_open
 
     assert len(relay.lines("upstream.failed")) == FAILURES + 1
@@ -184,9 +170,9 @@ async def test_the_only_upstream_is_tried_after_any_number_of_failures(tmp_path:
     async with FakeUpstream(answer=status(503)).running() as upstream:
         async with running_relay(write_config(tmp_path, upstream.url)) as relay:
             for _ in range(FAILURES + 2):
-                assert await refused(relay) == "upstream_unavailable"
+                assert await refusal_code(relay) == "upstream_unavailable"
             upstream.answer = None
-            await connect(relay)
+            await connect_once(relay)
             assert not circuit(relay, "fake").is_open
 
 
@@ -195,13 +181,13 @@ async def test_a_reload_keeps_the_circuit_of_an_unchanged_upstream(
 ) -> None:
     async with two(tmp_path) as (first, second, relay):
         for _ in range(FAILURES):
-            await connect(relay)
+            await connect_once(relay)
         gateway = {"url": second.url, "headers": {"x-gateway": "eu"}}
         urls: dict[str, dict[str, Any]] = {"first": {"url": first.url}, "second": gateway}
         same = write_fallbacks(tmp_path, **urls, third={"url": second.url})
         await relay.application[app.RELAY].reload(lambda: load(same, {}))
         assert circuit(relay, "first").is_open
-        await connect(relay)
+        await connect_once(relay)
         assert second.calls[-1].request.headers["x-gateway"] == "eu"
         assert len(relay.lines("upstream.failed")) == FAILURES
 
@@ -230,7 +216,7 @@ async def test_the_rejection_of_a_persona_counts_and_opens_no_circuit(tmp_path: 
         upstream.script = rejects
         async with running_relay(write_config(tmp_path, upstream.url)) as relay:
             for _ in range(FAILURES):
-                assert await refused(relay) == "persona_rejected"
+                assert await refusal_code(relay) == "persona_rejected"
             assert not circuit(relay, "fake").is_open
             metrics = await relay.metrics()
 

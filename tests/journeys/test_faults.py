@@ -1,17 +1,35 @@
-"""Whatever goes wrong in mid-session: both sides get a code and a reason within a second."""
+"""Faults in the middle of a session: both sides get a code and a reason within a second.
+
+A test with ``server`` runs over TCP and over TLS, because the relay then closes in another way.
+"""
 
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import websockets
-from fakes import BINARY, CLOSE, TEXT, Call, Wire, frame, listens, rude_upstream
-from relays import RunningRelay, receive, relaying, running_relay, send, write_config
+from certificates import issue
+from fakes import BINARY, TEXT, Call, Wire, frame, listens
+from relays import receive, relaying, send
+from rude_relays import relaying_rudely, relaying_to_a_full_upstream
+from scripts import (
+    APPEND,
+    AT_ANY_RATE,
+    SMALL_BUFFER_BYTES,
+    WireScript,
+    aborts,
+    answers_no_ping,
+    blocked,
+    events_and_close_code,
+    half_closes,
+    hangs_up,
+    receives,
+    resets,
+    streaming,
+)
 
 from relay.core.commands import Side
 from relay.core.session import Session
@@ -21,16 +39,15 @@ from relay.wire.peer import Patience
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
-APPEND = json.dumps({"type": "input_audio_buffer.append", "audio": "AAAA" * 1600})
-SMALL_BUFFER = 4096
 
-AT_ANY_RATE = "limits: {audio_rate: 1e6, audio_burst_seconds: 1e6, events_per_second: 1e6}"
+@pytest.fixture(params=["TCP", "TLS"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the section ``server`` of relay.yaml, with a certificate if clients speak TLS."""
+    return f"server: {{{issue(tmp_path).settings}}}\n" if request.param == "TLS" else ""
 
-Fault = Callable[[Wire], Awaitable[None]]
 
-
-def closes(code: int | None, reason: bytes = b"the words of the upstream") -> Fault:
-    """Close with a code, however illegal."""
+def closes(code: int | None, reason: bytes = b"the words of the upstream") -> WireScript:
+    """Close with a code, which may be illegal."""
 
     async def fault(upstream: Wire) -> None:
         upstream.close_frame(code, b"" if code is None else reason)
@@ -38,8 +55,8 @@ def closes(code: int | None, reason: bytes = b"the words of the upstream") -> Fa
     return fault
 
 
-def says(payload: bytes, opcode: int = TEXT) -> Fault:
-    """Send something."""
+def sends(payload: bytes, opcode: int = TEXT) -> WireScript:
+    """Send a message."""
 
     async def fault(upstream: Wire) -> None:
         upstream.send(payload, opcode)
@@ -47,33 +64,18 @@ def says(payload: bytes, opcode: int = TEXT) -> Fault:
     return fault
 
 
-async def resets(upstream: Wire) -> None:
-    """Reset the connection."""
-    upstream.reset()
-
-
-async def hangs_up(upstream: Wire) -> None:
-    """Close the connection."""
-    await upstream.hang_up()
-
-
-async def half_closes(upstream: Wire) -> None:
-    """Send FIN, and go on reading."""
-    upstream.writer.write_eof()
-
-
 async def writes_nonsense(upstream: Wire) -> None:
-    """Send what is no frame."""
+    """Send bytes that are no frame."""
     upstream.writer.write(b"HTTP/1.1 500 Oops\r\n\r\n")
 
 
 async def declares_too_much(upstream: Wire) -> None:
-    """Begin a message that is too long."""
+    """Send the head of a message that is too long."""
     upstream.writer.write(struct.pack("!BBQ", 129, 127, 2**40))
 
 
 GONE = None
-"""The upstream is not there to be told anything."""
+"""The upstream is gone, and receives no Close."""
 
 UPSTREAM_FAULTS = [
     *(pytest.param(closes(code), code, code, id=f"{code}") for code in
@@ -86,26 +88,26 @@ UPSTREAM_FAULTS = [
     pytest.param(resets, 1011, GONE, id="RST"),
     pytest.param(hangs_up, 1011, GONE, id="FIN"),
     pytest.param(half_closes, 1011, GONE, id="half-close"),
-    pytest.param(says(b"\x00\x01", BINARY), 1011, 1000, id="binary"),
-    pytest.param(says(b"garbage"), 1011, 1000, id="garbage"),
-    pytest.param(says(b""), 1011, 1000, id="empty"),
-    pytest.param(says(b"[]"), 1011, 1000, id="no object"),
-    pytest.param(says(b'{"type":1}'), 1011, 1000, id="type that is no text"),
-    pytest.param(says(b"[" * 100_000), 1011, 1000, id="deep"),
-    pytest.param(says(b'"\xff\xfe"'), 1011, 1007, id="no UTF-8"),
+    pytest.param(sends(b"\x00\x01", BINARY), 1011, 1000, id="binary"),
+    pytest.param(sends(b"garbage"), 1011, 1000, id="garbage"),
+    pytest.param(sends(b""), 1011, 1000, id="empty"),
+    pytest.param(sends(b"[]"), 1011, 1000, id="no object"),
+    pytest.param(sends(b'{"type":1}'), 1011, 1000, id="type that is no text"),
+    pytest.param(sends(b"[" * 100_000), 1011, 1000, id="deep"),
+    pytest.param(sends(b'"\xff\xfe"'), 1011, 1007, id="no UTF-8"),
     pytest.param(writes_nonsense, 1011, 1002, id="no frame"),
     pytest.param(declares_too_much, 1011, 1009, id="too big"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("fault", "client_code", "upstream_code"), UPSTREAM_FAULTS)
-async def test_an_upstream_that_goes_is_told_to_the_client_and_the_next_session_works(
-    tmp_path: Path, fault: Fault, client_code: int, upstream_code: int | None
+async def test_the_loss_of_an_upstream_is_reported_and_the_next_session_works(
+    tmp_path: Path, fault: WireScript, client_code: int, upstream_code: int | None
 ) -> None:
     faults = [fault]
     closed: list[int] = []
 
-    async def goes_once(upstream: Wire) -> None:
+    async def fails_once(upstream: Wire) -> None:
         await upstream.open()
         await upstream.receive()
         if not faults:
@@ -116,21 +118,20 @@ async def test_an_upstream_that_goes_is_told_to_the_client_and_the_next_session_
         if upstream_code is not GONE:
             closed.append((await upstream.closing())[0])
 
-    async with rude_upstream(goes_once) as url:
-        async with running_relay(write_config(tmp_path, url)) as relay:
-            async with asyncio.timeout(1.5), relay.connect() as client:
-                await receive(client)
-                await send(client, type="input_audio_buffer.clear")
-                error = (await receive(client))["error"]
-                await client.wait_closed()
-            assert error["code"] == "upstream_lost"
-            assert client.close_code == client_code
-            assert client.close_reason == "The upstream ended the session."
-            line = await relay.ended()
-            async with relay.connect() as client:
-                await receive(client)
-                await send(client, type="input_audio_buffer.clear")
-                assert (await receive(client))["type"] == "input_audio_buffer.cleared"
+    async with relaying_rudely(tmp_path, fails_once) as relay:
+        async with asyncio.timeout(1.5), relay.connect() as client:
+            await receive(client)
+            await send(client, type="input_audio_buffer.clear")
+            error = (await receive(client))["error"]
+            await client.wait_closed()
+        assert error["code"] == "upstream_lost"
+        assert client.close_code == client_code
+        assert client.close_reason == "The upstream ended the session."
+        line = await relay.ended()
+        async with relay.connect() as client:
+            await receive(client)
+            await send(client, type="input_audio_buffer.clear")
+            assert (await receive(client))["type"] == "input_audio_buffer.cleared"
 
     assert closed == [] if upstream_code is GONE else [upstream_code]
     assert (line["ended_by"], line["outcome"]) == ("upstream", "upstream_lost")
@@ -148,12 +149,13 @@ CLIENT_CLOSES = [
 ]  # fmt: skip
 
 
+@pytest.mark.both_loops
 @pytest.mark.parametrize(("code", "reason", "answer", "outcome"), CLIENT_CLOSES)
-async def test_a_client_that_closes_is_answered_and_the_upstream_is_closed(
-    tmp_path: Path, code: int | None, reason: bytes, answer: int, outcome: str
+async def test_the_relay_answers_the_close_of_a_client_and_closes_the_upstream(
+    tmp_path: Path, server: str, code: int | None, reason: bytes, answer: int, outcome: str
 ) -> None:
-    async with relaying(tmp_path) as (relay, upstream):
-        client = await Wire.connect(relay.port)
+    async with relaying(tmp_path, settings=server) as (relay, upstream):
+        client = await Wire.connect(relay.port, tls=relay.tls)
         client.close_frame(code, reason)
         async with asyncio.timeout(1):
             assert (await client.closing())[0] == answer
@@ -166,16 +168,21 @@ async def test_a_client_that_closes_is_answered_and_the_upstream_is_closed(
     assert (line["ended_by"], line["outcome"]) == ("client", outcome)
 
 
-@pytest.mark.parametrize("leave", ["reset", "hang_up", "half-close"])
-async def test_a_client_that_vanishes_takes_the_upstream_along(tmp_path: Path, leave: str) -> None:
-    async with relaying(tmp_path) as (relay, upstream):
-        client = await Wire.connect(relay.port)
-        if leave == "reset":
-            client.reset()
-        elif leave == "half-close":
-            client.writer.write_eof()
-        else:
-            await client.hang_up()
+@pytest.mark.both_loops
+@pytest.mark.parametrize(
+    ("server", "leave"),
+    [
+        *(("TCP", leave) for leave in (resets, hangs_up, half_closes)),
+        *(("TLS", leave) for leave in (resets, hangs_up, aborts)),
+    ],
+    indirect=["server"],
+)
+async def test_the_relay_closes_the_upstream_of_a_client_that_is_lost(
+    tmp_path: Path, server: str, leave: WireScript
+) -> None:
+    async with relaying(tmp_path, settings=server) as (relay, upstream):
+        client = await Wire.connect(relay.port, tls=relay.tls)
+        await leave(client)
         async with asyncio.timeout(1):
             assert await upstream.calls[0].closed == 1000
             line = await relay.ended()
@@ -185,26 +192,19 @@ async def test_a_client_that_vanishes_takes_the_upstream_along(tmp_path: Path, l
     assert upstream.calls[0].close_reason == "The connection to the client was lost."
 
 
-@pytest.mark.parametrize("leave", ["reset", "hang_up"])
-async def test_a_client_that_vanishes_while_it_is_not_being_read_takes_the_upstream_along(
-    tmp_path: Path, leave: str
+@pytest.mark.parametrize("leave", [resets, hangs_up])
+async def test_the_relay_closes_the_upstream_of_a_client_that_is_lost_while_it_is_not_read(
+    tmp_path: Path, leave: WireScript
 ) -> None:
-    """It is ahead of its pace, and what follows waits."""
-    heard = asyncio.Event()
-
-    async def hears(call: Call) -> None:
-        await call.open()
-        await call.receive()
-        heard.set()
-        await call.listen()
-
+    """The client is ahead of its audio rate, and its next messages wait."""
+    received = asyncio.Event()
     settings = "limits: {audio_rate: 1, audio_burst_seconds: 1}"
-    async with relaying(tmp_path, hears, settings) as (relay, upstream):
+    async with relaying(tmp_path, receives(1, received), settings) as (relay, upstream):
         client = await Wire.connect(relay.port)
         append = {"type": "input_audio_buffer.append", "audio": "A" * 64_000 * 60}
         client.send(json.dumps(append).encode())
-        await heard.wait()
-        client.reset() if leave == "reset" else await client.hang_up()
+        await received.wait()
+        await leave(client)
         async with asyncio.timeout(2):
             assert await upstream.calls[0].closed == 1000
             line = await relay.ended()
@@ -222,13 +222,13 @@ async def test_a_client_that_vanishes_while_it_is_not_being_read_takes_the_upstr
         (frame(b"x" * 20, masked=True, final=False) * 1, None, None),
     ],
 )
-async def test_a_client_that_breaks_the_protocol_is_told_so(
+async def test_a_client_that_breaks_the_protocol_gets_a_close_code(
     tmp_path: Path, sent: bytes, code: int | None, outcome: str | None
 ) -> None:
     async with relaying(tmp_path) as (relay, upstream):
         client = await Wire.connect(relay.port)
         client.writer.write(sent)
-        if code is None:  # half a message is no fault: the client may take its time
+        if code is None:  # half a message is no fault: the rest may come later
             client.close_frame(1000)
         async with asyncio.timeout(1):
             assert (await client.closing())[0] == (code or 1000)
@@ -238,8 +238,11 @@ async def test_a_client_that_breaks_the_protocol_is_told_so(
     assert line["outcome"] == (outcome or "completed")
 
 
-async def test_a_message_that_is_too_big_is_1009_for_a_library(tmp_path: Path) -> None:
-    async with relaying(tmp_path) as (relay, upstream):
+@pytest.mark.both_loops
+async def test_a_library_gets_1009_for_a_message_that_is_too_big(
+    tmp_path: Path, server: str
+) -> None:
+    async with relaying(tmp_path, settings=server) as (relay, upstream):
         async with relay.connect() as client, asyncio.TaskGroup() as tasks:
             await receive(client)
             sending = tasks.create_task(client.send("x" * (16 * 2**20 + 1)))
@@ -256,39 +259,19 @@ async def test_a_message_that_is_too_big_is_1009_for_a_library(tmp_path: Path) -
     assert len(upstream.calls[0].received) == 1
 
 
-async def test_a_message_that_is_too_big_is_1009_for_who_reads_only_after_writing_it_all(
-    tmp_path: Path,
+@pytest.mark.both_loops
+async def test_a_client_that_reads_only_after_it_wrote_all_gets_1009_for_a_message_that_is_too_big(
+    tmp_path: Path, server: str
 ) -> None:
-    async with relaying(tmp_path) as (relay, upstream):
-        client = await Wire.connect(relay.port)
+    async with relaying(tmp_path, settings=server) as (relay, upstream):
+        client = await Wire.connect(relay.port, tls=relay.tls)
         client.send(b"x" * (16 * 2**20 + 1))
-        client.send(APPEND.encode())
+        client.send(APPEND)
         await client.writer.drain()
         assert await client.closing() == (1009, "The message is too big.")
         await client.hang_up()
         assert await upstream.calls[0].closed == 1000
-
-
-async def stream(client: Wire) -> None:
-    """Send audio at full rate, whatever comes back."""
-    try:
-        while not client.writer.transport.is_closing():
-            client.send(APPEND.encode())
-            await client.writer.drain()
-            await asyncio.sleep(0)
-    except ConnectionError:
-        pass
-
-
-@asynccontextmanager
-async def streaming(relay: RunningRelay) -> AsyncIterator[Wire]:
-    """Connect a client that goes on streaming until it has read the Close."""
-    client = await Wire.connect(relay.port)
-    async with asyncio.TaskGroup() as tasks:
-        sending = tasks.create_task(stream(client))
-        yield client
-        sending.cancel()
-    await client.hang_up()
+        await relay.ended()
 
 
 ENDS = {
@@ -301,35 +284,29 @@ ENDS = {
 
 
 @pytest.mark.parametrize("outcome", ENDS)
-async def test_a_client_that_streams_still_sees_why_the_session_ends(
+async def test_a_client_that_streams_receives_the_reason_of_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
 ) -> None:
-    """Closing a connection on unread audio resets it, and eats the last words."""
+    """To close a connection with unread audio resets it, and the last messages are lost."""
     persona_limits, close_code = ENDS[outcome]
     persona = PERSONA_WITH.format(persona_limits)
-    heard = asyncio.Event()
-
-    async def hears(call: Call) -> None:
-        await call.open()
-        for _ in range(50):
-            await call.receive()
-        heard.set()
-        if outcome == "upstream_lost":
-            await call.socket.close(code=1012)
-        await call.listen()
-
+    received = asyncio.Event()
     settings = "limits: {max_blocked_events: 1}"
-    async with relaying(tmp_path, hears, settings, receptionist=persona) as (relay, upstream):
-        async with asyncio.timeout(5), streaming(relay) as client:
-            await heard.wait()
-            if outcome == "event_not_allowed":
+    script = receives(50, received)
+    async with relaying(tmp_path, script, settings, receptionist=persona) as (relay, upstream):
+        client = await Wire.connect(relay.port)
+        async with asyncio.timeout(5), streaming(client):
+            await received.wait()
+            if outcome == "upstream_lost":
+                await upstream.calls[0].socket.close(code=1012)
+            elif outcome == "event_not_allowed":
                 for _ in range(2):
                     client.send(b'{"type":"output_audio_buffer.clear"}')
             elif outcome == "internal_error":
                 monkeypatch.setattr(Session, "receive", fail)
             elif outcome == "relay_draining":
                 relay.sessions.stop()
-            events = await closing_events(client)
+            events = await events_and_close_code(client)
         line = await relay.ended()
         await upstream.calls[0].closed
 
@@ -346,53 +323,33 @@ PERSONA_WITH = """
 
 
 def fail(*_: object) -> Any:
-    """Stand in for a function with a defect."""
+    """Replace a function, and raise as a defect does."""
     raise LookupError("a defect")
 
 
-async def closing_events(client: Wire) -> list[dict[str, Any]]:
-    """Return all events, and the close code as the last."""
-    events: list[dict[str, Any]] = []
-    while True:
-        opcode, payload = await client.receive()
-        if opcode == CLOSE:
-            return [*events, {"close": int.from_bytes(payload[:2])}]
-        if opcode == TEXT:
-            events.append(json.loads(payload))
-
-
-async def test_who_streams_into_an_upstream_that_does_not_read_still_sees_why_it_ends(
-    tmp_path: Path,
+@pytest.mark.both_loops
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_client_that_streams_into_a_full_upstream_receives_the_reason_of_the_end(
+    tmp_path: Path, *, tls: bool
 ) -> None:
-    """Its audio waits for room in the upstream, so it is not being read itself."""
-    over = asyncio.Event()
-
-    async def stops_reading(upstream: Wire) -> None:
-        await upstream.open()
-        await over.wait()
-
-    async with rude_upstream(stops_reading, receive_buffer_bytes=SMALL_BUFFER) as url:
-        async with running_relay(write_config(tmp_path, url, AT_ANY_RATE)) as relay:
-            client = await Wire.connect(relay.port)
-            client.writer.write(frame(APPEND.encode(), masked=True) * 6000)
-            async with asyncio.TaskGroup() as tasks:
-                writing = tasks.create_task(client.writer.drain())
-                left = -1
-                while left != (left := client.writer.transport.get_write_buffer_size()):
-                    await asyncio.wait({writing}, timeout=0.2)  # there is still room on the way
-                assert left
-                relay.sessions.stop()
-                async with asyncio.timeout(1.5):
-                    await writing
-                    events = await closing_events(client)
-                    await client.hang_up()
-                    await relay.ended()
-            over.set()
+    """Its audio waits for room in the upstream, so the relay does not read from the client."""
+    async with relaying_to_a_full_upstream(tmp_path, AT_ANY_RATE, tls=tls) as relay:
+        client = await Wire.connect(relay.port)
+        client.writer.write(frame(APPEND, masked=True) * 6000)
+        async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(client.writer.drain())
+            assert await blocked(client, writing)
+            relay.sessions.stop()
+            async with asyncio.timeout(1.5):
+                await writing
+                events = await events_and_close_code(client)
+                await client.hang_up()
+                await relay.ended()
     assert events[-2]["error"]["code"] == "relay_draining"
     assert events[-1]["close"] == 1012
 
 
-async def test_a_client_that_stops_reading_is_closed_and_no_other_session_feels_it(
+async def test_a_client_that_stops_reading_is_closed_and_delays_no_other_session(
     tmp_path: Path,
 ) -> None:
     delta = json.dumps(
@@ -413,7 +370,7 @@ async def test_a_client_that_stops_reading_is_closed_and_no_other_session_feels_
     async with relaying(tmp_path, answers_one_and_floods_the_next, settings) as (relay, upstream):
         async with relay.connect() as other:
             await receive(other)
-            slow = await Wire.connect(relay.port, receive_buffer_bytes=SMALL_BUFFER)
+            slow = await Wire.connect(relay.port, receive_buffer_bytes=SMALL_BUFFER_BYTES)
             before = resident_bytes()
             slow.send(b'{"type":"response.create"}')
             loop, slowest = asyncio.get_running_loop(), 0.0
@@ -422,7 +379,7 @@ async def test_a_client_that_stops_reading_is_closed_and_no_other_session_feels_
                 await send(other, type="input_audio_buffer.clear")
                 assert (await receive(other))["type"] == "input_audio_buffer.cleared"
                 slowest = max(slowest, loop.time() - asked)
-            assert slowest < 1.2  # and not as long as the slow one is waited for
+            assert slowest < 1.2  # less than slow_client_seconds
             assert resident_bytes() - before < 30_000_000
             line = relay.lines("session.ended")[0]
             assert await upstream.calls[1].closed in {1000, 1006}
@@ -432,13 +389,16 @@ async def test_a_client_that_stops_reading_is_closed_and_no_other_session_feels_
 
 
 def resident_bytes() -> int:
-    """Return how much memory this process has."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-async def test_a_client_that_ignores_the_closing_handshake_is_cut_off(tmp_path: Path) -> None:
-    async with relaying(tmp_path) as (relay, upstream):
-        client = await Wire.connect(relay.port)
+@pytest.mark.both_loops
+async def test_the_relay_disconnects_a_client_that_does_not_answer_its_close(
+    tmp_path: Path, server: str
+) -> None:
+    async with relaying(tmp_path, settings=server) as (relay, upstream):
+        client = await Wire.connect(relay.port, tls=relay.tls)
         relay.sessions.stop()
         async with asyncio.timeout(2):
             assert await client.closing() == (1012, "The relay is restarting. Connect again.")
@@ -448,30 +408,22 @@ async def test_a_client_that_ignores_the_closing_handshake_is_cut_off(tmp_path: 
         await client.hang_up()
 
 
-async def test_an_upstream_that_ignores_the_closing_handshake_and_does_not_read_is_cut_off(
+async def test_the_relay_disconnects_an_upstream_that_neither_reads_nor_answers_its_close(
     tmp_path: Path,
 ) -> None:
-    over = asyncio.Event()
-
-    async def stops_reading(upstream: Wire) -> None:
-        await upstream.open()
-        await over.wait()
-
-    async with rude_upstream(stops_reading, receive_buffer_bytes=SMALL_BUFFER) as url:
-        async with running_relay(write_config(tmp_path, url)) as relay:
-            async with asyncio.timeout(1.5):
-                async with relay.connect() as client:
-                    await receive(client)
-                assert client.close_code == 1000
-                assert (await relay.ended())["outcome"] == "completed"
-            over.set()
+    async with relaying_to_a_full_upstream(tmp_path) as relay:
+        async with asyncio.timeout(1.5):
+            async with relay.connect() as client:
+                await receive(client)
+            assert client.close_code == 1000
+            assert (await relay.ended())["outcome"] == "completed"
 
 
 @pytest.mark.parametrize("side", Side)
 async def test_a_defect_in_a_session_is_1011_on_both_sides_and_one_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: Side
 ) -> None:
-    async def speaks(call: Call) -> None:
+    async def answers(call: Call) -> None:
         await call.open()
         await call.receive()
         await call.send({"type": "input_audio_buffer.cleared", "event_id": "e"})
@@ -483,7 +435,7 @@ async def test_a_defect_in_a_session_is_1011_on_both_sides_and_one_traceback(
         return fail() if by is side else decide(session, by, raw, now)
 
     monkeypatch.setattr(Session, "receive", fails_for_one_side)
-    async with relaying(tmp_path, speaks) as (relay, upstream):
+    async with relaying(tmp_path, answers) as (relay, upstream):
         async with asyncio.timeout(1.5), relay.connect() as client:
             await receive(client)
             await send(client, type="input_audio_buffer.clear")
@@ -507,19 +459,18 @@ async def test_a_defect_in_a_session_is_1011_on_both_sides_and_one_traceback(
     assert failure["session_id"] == line["session_id"]
 
 
-DEAF = Patience(ping_seconds=0.05, silence_seconds=0.1, close_seconds=0.2)
-"""Soon given up who does not answer."""
+IMPATIENCE = Patience(ping_seconds=0.05, silence_seconds=0.1, close_seconds=0.2)
 
 
 def impatient(*_: object) -> Patience:
-    """Stand in for the patience that the configuration gives."""
-    return DEAF
+    """Replace the patience that the configuration sets."""
+    return IMPATIENCE
 
 
 async def test_a_client_that_answers_no_ping_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a line that is dead; after FIN or RST one would know at once."""
+    """As on a dead line, on which neither FIN nor RST arrives."""
     monkeypatch.setattr(terms, "Patience", impatient)
     async with relaying(tmp_path) as (relay, upstream):
         client = await Wire.connect(relay.port)
@@ -531,29 +482,27 @@ async def test_a_client_that_answers_no_ping_is_lost(
     assert (line["ended_by"], line["outcome"]) == ("relay", "client_lost")
 
 
+@pytest.mark.both_loops
+@pytest.mark.parametrize("tls", [False, True])
 async def test_an_upstream_that_answers_no_ping_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, tls: bool
 ) -> None:
-    monkeypatch.setattr(relay_upstream, "PATIENCE", DEAF)
-
-    async def is_deaf(upstream: Wire) -> None:
-        await upstream.open()
-        await upstream.lost()
-
-    async with rude_upstream(is_deaf) as url:
-        async with running_relay(write_config(tmp_path, url)) as relay:
-            async with asyncio.timeout(2), relay.connect() as client:
-                await receive(client)
-                assert (await receive(client))["error"]["code"] == "upstream_lost"
-                await client.wait_closed()
-            line = await relay.ended()
+    monkeypatch.setattr(relay_upstream, "PATIENCE", IMPATIENCE)
+    async with relaying_rudely(tmp_path, answers_no_ping, tls=tls) as relay:
+        async with asyncio.timeout(2), relay.connect() as client:
+            await receive(client)
+            assert (await receive(client))["error"]["code"] == "upstream_lost"
+            await client.wait_closed()
+        line = await relay.ended()
     assert client.close_code == 1011
     assert (line["ended_by"], line["outcome"]) == ("upstream", "upstream_lost")
 
 
-async def test_ends_that_answer_pings_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_peers_that_answer_pings_stay_connected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(terms, "Patience", impatient)
-    monkeypatch.setattr(relay_upstream, "PATIENCE", DEAF)
+    monkeypatch.setattr(relay_upstream, "PATIENCE", IMPATIENCE)
     persona = PERSONA_WITH.format("limits: {max_session_seconds: 0.5}")
     async with relaying(tmp_path, receptionist=persona) as (relay, _):
         async with relay.connect() as client:
@@ -568,7 +517,7 @@ async def test_ends_that_answer_pings_stay(tmp_path: Path, monkeypatch: pytest.M
         ("limits: {idle_seconds: 0.2}", "session_idle", 4408),
     ],
 )
-async def test_a_session_that_reaches_its_end_is_told_so(
+async def test_the_end_of_a_session_is_reported_with_its_reason(
     tmp_path: Path, limits: str, outcome: str, code: int
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -587,7 +536,7 @@ async def test_a_session_that_reaches_its_end_is_told_so(
     assert (line["ended_by"], line["outcome"]) == ("relay", outcome)
 
 
-async def test_an_event_that_is_refused_leaves_the_session_open_until_there_are_too_many(
+async def test_a_refused_event_leaves_the_session_open_until_too_many_are_refused(
     tmp_path: Path,
 ) -> None:
     async with relaying(tmp_path, listens, "limits: {max_blocked_events: 2}") as (relay, upstream):

@@ -1,11 +1,9 @@
-"""What a session took is free at its end without the garbage collector, whatever its end was."""
+"""After each kind of end, a session is freed without the garbage collector."""
 
 import asyncio
 import gc
 import json
-import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -13,16 +11,10 @@ import pytest
 from aiohttp import web
 from certificates import issue
 from fakes import Wire, rude_upstream
-from freed import uncollected
-from relays import (
-    PERSONA,
-    RunningRelay,
-    receive,
-    running_relay,
-    send,
-    write_config,
-    write_fallbacks,
-)
+from freed import all_set, uncollected, when_freed
+from relays import PERSONA, receive, running_relay, send, write_config, write_fallbacks
+from rude_relays import relaying_rudely
+from scripts import opens_and_closes
 
 from relay.wire.peer import Peer
 
@@ -35,42 +27,17 @@ TOOL = """
 CALL = {"type": "function_call", "id": "i", "call_id": "c", "name": "hangs", "arguments": "{}"}
 
 
+relaying = partial(relaying_rudely, tls=True)
+
+
 async def nothing_stays() -> None:
-    """Wait until there is nothing of sessions, nor of the connections they were made on."""
+    """Wait until no object of a session or of its connections is left."""
     kinds = (Peer, web.BaseRequest, aiohttp.ClientResponse)
-    gone = []
-    for kept in gc.get_objects():
-        if isinstance(kept, kinds):
-            gone.append(asyncio.Event())
-            weakref.finalize(kept, gone[-1].set).atexit = False
-    del kept
-    async with asyncio.timeout(3):
-        for event in gone:
-            await event.wait()
+    # A loop in a comprehension keeps no object in a local variable.
+    await all_set([when_freed(kept) for kept in gc.get_objects() if isinstance(kept, kinds)])
 
 
-@asynccontextmanager
-async def relaying(
-    folder: Path, script: Callable[[Wire], Awaitable[None]], persona: str = PERSONA
-) -> AsyncIterator[RunningRelay]:
-    """Run a relay on an upstream with TLS that does as it is told."""
-    pair = issue(folder)
-    async with rude_upstream(script, tls=pair.serving) as url:
-        path = write_config(
-            folder, url, personas={"receptionist": persona}, more=f"ca_file: {pair.cert}"
-        )
-        async with running_relay(path) as relay:
-            yield relay
-
-
-async def listens(upstream: Wire) -> None:
-    """Open a session, and wait for its end."""
-    await upstream.open()
-    await upstream.closing()
-    upstream.close_frame(1000)
-
-
-async def test_on_the_second_upstream(tmp_path: Path) -> None:
+async def test_a_session_on_the_second_upstream(tmp_path: Path) -> None:
     async def refuses(upstream: Wire) -> None:
         upstream.writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
         await upstream.lost()
@@ -78,7 +45,7 @@ async def test_on_the_second_upstream(tmp_path: Path) -> None:
     pair = issue(tmp_path)
     async with (
         rude_upstream(refuses, tls=pair.serving) as one,
-        rude_upstream(listens, tls=pair.serving) as other,
+        rude_upstream(opens_and_closes, tls=pair.serving) as other,
     ):
         first, second = ({"url": url, "ca_file": str(pair.cert)} for url in (one, other))
         path = write_fallbacks(tmp_path, first=first, second=second)
@@ -90,7 +57,7 @@ async def test_on_the_second_upstream(tmp_path: Path) -> None:
                 await nothing_stays()
 
 
-async def test_while_a_tool_runs(tmp_path: Path) -> None:
+async def test_a_session_that_ends_while_a_tool_runs(tmp_path: Path) -> None:
     async def calls(upstream: Wire) -> None:
         await upstream.open()
         await upstream.receive()
@@ -102,7 +69,7 @@ async def test_while_a_tool_runs(tmp_path: Path) -> None:
         await upstream.closing()
         upstream.close_frame(1000)
 
-    async with relaying(tmp_path, calls, PERSONA + TOOL) as relay:
+    async with relaying(tmp_path, calls, persona=PERSONA + TOOL) as relay:
         with uncollected():
             async with relay.connect(subprotocols=["realtime", "relay.events"]) as client:
                 await receive(client)
@@ -113,8 +80,8 @@ async def test_while_a_tool_runs(tmp_path: Path) -> None:
             await nothing_stays()
 
 
-async def test_refused_in_band(tmp_path: Path) -> None:
-    async with relaying(tmp_path, listens) as relay:
+async def test_a_start_that_is_refused_in_band(tmp_path: Path) -> None:
+    async with relaying(tmp_path, opens_and_closes) as relay:
         with uncollected():
             async with relay.connect("?persona=nobody", subprotocols=["realtime"]) as client:
                 assert (await receive(client))["type"] == "error"
@@ -122,15 +89,15 @@ async def test_refused_in_band(tmp_path: Path) -> None:
             await nothing_stays()
 
 
-async def test_stopped_while_the_upstream_opens(tmp_path: Path) -> None:
+async def test_a_start_that_is_stopped_while_the_upstream_opens(tmp_path: Path) -> None:
     opening = asyncio.Event()
 
-    async def says_nothing(upstream: Wire) -> None:
+    async def opens_no_session(upstream: Wire) -> None:
         await upstream.accept()
         opening.set()
         await upstream.lost()
 
-    async with relaying(tmp_path, says_nothing) as relay:
+    async with relaying(tmp_path, opens_no_session) as relay:
         with uncollected():
             client = await Wire.dial(relay.port)
             client.shake()
@@ -141,9 +108,9 @@ async def test_stopped_while_the_upstream_opens(tmp_path: Path) -> None:
             await nothing_stays()
 
 
-async def test_a_certificate_that_is_not_trusted(tmp_path: Path) -> None:
+async def test_a_start_that_fails_because_the_certificate_is_not_trusted(tmp_path: Path) -> None:
     pair, other = issue(tmp_path), issue(tmp_path, "other.example")
-    async with rude_upstream(listens, tls=pair.serving) as url:
+    async with rude_upstream(opens_and_closes, tls=pair.serving) as url:
         path = write_config(tmp_path, url, more=f"ca_file: {other.cert}")
         async with running_relay(path) as relay:
             with uncollected():

@@ -1,4 +1,4 @@
-"""The handshake: who gets 101, when, and what everybody else is told."""
+"""The handshake: which clients get 101, when, and how the relay refuses the others."""
 
 import asyncio
 import json
@@ -10,11 +10,21 @@ from typing import Any
 
 import openai
 import pytest
-import websockets
 from aiohttp import ClientSession
-from fakes import Call, Wire, frame, listens, rude_upstream
+from fakes import Call, Wire, frame, listens
+from handshakes import refused, refused_in_band
 from openai.types.realtime import SessionCreatedEvent
-from relays import PERSONA, receive, relaying, running_relay, write_config
+from relays import PERSONA, receive, relaying
+from rude_relays import relaying_rudely
+from scripts import (
+    APPEND,
+    SMALL_BUFFER_BYTES,
+    WireScript,
+    blocked,
+    hangs_up,
+    never_confirms,
+    resets,
+)
 
 from relay import serving
 from relay.sessions import admission
@@ -31,30 +41,7 @@ KEYED = """
 TWO = {"receptionist": PERSONA, "concierge": PERSONA}
 
 
-async def refused(connecting: Any) -> tuple[int, dict[str, Any], str | None]:
-    """Return the status, the error and Retry-After of a handshake that is refused over HTTP."""
-    with pytest.raises(websockets.InvalidStatus) as refusal:
-        await connecting
-    answer = refusal.value.response
-    assert answer.headers["Content-Type"].startswith("application/json")
-    return (
-        answer.status_code,
-        json.loads(answer.body or b"")["error"],
-        answer.headers.get("Retry-After"),
-    )
-
-
-async def refused_in_band(connecting: Any) -> tuple[dict[str, Any], int]:
-    """Return the error event and the close code of a handshake that is refused after 101."""
-    async with connecting as client:
-        event = await receive(client)
-        await client.wait_closed()
-    assert event["type"] == "error"
-    assert event["event_id"].startswith("relay_")
-    return event["error"], client.close_code
-
-
-async def test_a_client_is_let_in_only_after_the_upstream_has_confirmed_the_persona(
+async def test_a_client_gets_101_only_after_the_upstream_has_confirmed_the_persona(
     tmp_path: Path,
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -74,11 +61,11 @@ async def test_a_client_is_let_in_only_after_the_upstream_has_confirmed_the_pers
     async with relaying(tmp_path, confirms_late) as (relay, upstream):
         started = loop.time()
         async with relay.connect() as client:
-            times["in"] = loop.time()
+            times["open"] = loop.time()
             first = await receive(client)
         line = await relay.ended()
 
-    assert times["in"] >= times["confirmed"] >= started + 0.4
+    assert times["open"] >= times["confirmed"] >= started + 0.4
     update = upstream.calls[0].received[0]
     assert update.pop("event_id").startswith("relay_")
     assert update == {
@@ -125,14 +112,14 @@ async def test_the_async_sdk_has_a_turn_given_only_the_address_and_a_key(tmp_pat
             assert isinstance(await client.recv(), SessionCreatedEvent)
             await client.input_audio_buffer.append(audio="AAAA" * 100)
             await client.response.create()
-            heard = [(await client.recv()).type for _ in range(3)]
+            types = [(await client.recv()).type for _ in range(3)]
 
-    assert heard == ["response.created", "response.output_audio.delta", "response.done"]
+    assert types == ["response.created", "response.output_audio.delta", "response.done"]
     sent = [event["type"] for event in upstream.calls[0].received]
     assert sent == ["session.update", "input_audio_buffer.append", "response.create"]
 
 
-# The SDK's own affair, which it has with websockets 17.1 and later.
+# The SDK calls websockets 17.1 and later in a deprecated way.
 @pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning")
 async def test_the_sync_sdk_has_a_turn_given_only_the_address_and_a_key(tmp_path: Path) -> None:
     def talk(base_url: str) -> list[str]:
@@ -142,12 +129,12 @@ async def test_the_sync_sdk_has_a_turn_given_only_the_address_and_a_key(tmp_path
             return [client.recv().type for _ in range(4)]
 
     async with relaying(tmp_path, answers) as (relay, _):
-        heard = await asyncio.to_thread(talk, relay.base_url)
+        types = await asyncio.to_thread(talk, relay.base_url)
         loop = asyncio.get_running_loop()
         await loop.shutdown_default_executor()
 
-    assert heard[0] == "session.created"
-    assert heard[-1] == "response.done"
+    assert types[0] == "session.created"
+    assert types[-1] == "response.done"
 
 
 BEARER = {"Authorization": "Bearer kiosk-key-one"}
@@ -171,13 +158,15 @@ async def test_a_refusal_has_a_status_and_the_error_body_of_openai(
     tmp_path: Path, headers: dict[str, str], query: str, status: int, code: str, close_code: int
 ) -> None:
     async with relaying(tmp_path, listens, KEYED, **TWO) as (relay, upstream):
-        told, error, retry_after = await refused(relay.connect(query, additional_headers=headers))
+        answered, error, retry_after = await refused(
+            relay.connect(query, additional_headers=headers)
+        )
         in_band, closed_with = await refused_in_band(
             relay.connect(query, additional_headers=headers, subprotocols=["realtime"])
         )
         assert (await relay.metrics())[f'relay_refusals_total{{code="{code}"}}'] == 2
 
-    assert (told, error["code"], retry_after) == (status, code, None)
+    assert (answered, error["code"], retry_after) == (status, code, None)
     assert error.keys() == {"message", "type", "code", "param"}
     assert error["type"] == "invalid_request_error"
     assert (closed_with, in_band) == (close_code, error | {"event_id": None})
@@ -196,11 +185,11 @@ FOREIGN_ORIGINS = [
 
 @pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
 async def test_a_page_of_a_foreign_origin_always_gets_403(tmp_path: Path, origin: str) -> None:
-    """Whatever else is wrong with it, and never in band."""
+    """Also if other parts of the request are wrong, and never in band."""
     wrong = {"Authorization": "Bearer wrong"}
-    asked = product(["", "?api_key=PLANTED-QUERY", "?persona=nobody"], [BEARER, {}, wrong])
+    requests = product(["", "?api_key=PLANTED-QUERY", "?persona=nobody"], [BEARER, {}, wrong])
     async with relaying(tmp_path, listens, KEYED, **TWO) as (relay, upstream):
-        for query, headers in asked:
+        for query, headers in requests:
             status, error, _ = await refused(
                 relay.connect(
                     query, additional_headers=headers, origin=origin, subprotocols=["realtime"]
@@ -220,7 +209,7 @@ async def test_pages_of_listed_origins_and_of_the_relay_itself_may_connect(tmp_p
 async def test_a_hostile_name_that_resolves_to_loopback_has_no_own_origin_without_keys(
     tmp_path: Path,
 ) -> None:
-    """DNS rebinding: without keys nothing but the address protects the relay."""
+    """DNS rebinding: without keys only the address protects the relay."""
     async with relaying(tmp_path) as (relay, upstream):
         for host in ("evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example"):
             wire = await Wire.dial(relay.port)
@@ -242,7 +231,7 @@ async def test_no_trick_with_the_host_changes_who_may_connect(tmp_path: Path) ->
     assert not upstream.calls
 
 
-async def test_whoever_has_too_many_sessions_is_told_when_to_come_back(tmp_path: Path) -> None:
+async def test_a_client_with_too_many_sessions_gets_the_time_to_wait(tmp_path: Path) -> None:
     headers = {"Authorization": "Bearer other-key-one"}
     async with relaying(tmp_path, listens, KEYED, **TWO) as (relay, upstream):
         async with relay.connect(additional_headers=headers):
@@ -262,7 +251,7 @@ async def test_whoever_has_too_many_sessions_is_told_when_to_come_back(tmp_path:
     assert len(upstream.calls) == 3
 
 
-async def test_a_full_relay_says_when_to_come_back(tmp_path: Path) -> None:
+async def test_a_full_relay_answers_with_the_time_to_wait(tmp_path: Path) -> None:
     async with relaying(tmp_path, listens, "limits: {max_sessions: 1}") as (relay, _):
         async with relay.connect():
             status, error, retry_after = await refused(relay.connect())
@@ -272,8 +261,8 @@ async def test_a_full_relay_says_when_to_come_back(tmp_path: Path) -> None:
     assert retry_after is not None
 
 
-async def test_handshakes_under_way_count_as_sessions(tmp_path: Path) -> None:
-    """Else all who dial at the same time would pass the limit."""
+async def test_handshakes_in_progress_count_as_sessions(tmp_path: Path) -> None:
+    """Otherwise, clients that connect at the same time would exceed the limit."""
     confirm = asyncio.Event()
 
     async def confirms_when_asked(call: Call) -> None:
@@ -298,10 +287,10 @@ async def test_handshakes_under_way_count_as_sessions(tmp_path: Path) -> None:
     assert len(upstream.calls) == 2
 
 
-async def test_only_so_many_sessions_are_opened_at_a_time(
+async def test_the_number_of_sessions_that_open_at_the_same_time_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session that is open takes no place, nor does a handshake that is over."""
+    """Open sessions and completed handshakes do not count."""
     assert admission.HANDSHAKE.limit == 1000
     monkeypatch.setattr(admission, "HANDSHAKE", replace(admission.HANDSHAKE, limit=2))
     confirm = asyncio.Event()
@@ -331,7 +320,7 @@ async def test_only_so_many_sessions_are_opened_at_a_time(
     assert [line["code"] for line in relay.lines("session.refused")] == ["relay_full"]
 
 
-async def test_what_is_no_websocket_handshake_is_told_so(tmp_path: Path) -> None:
+async def test_a_request_that_is_no_websocket_handshake_gets_400(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, upstream), ClientSession() as http:
         url = f"{relay.base_url}/realtime"
         upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
@@ -381,7 +370,7 @@ async def test_the_answer_names_realtime_if_it_was_offered_and_never_a_key(
 
 
 async def test_a_key_in_a_second_subprotocol_header_counts(tmp_path: Path) -> None:
-    """RFC 6455 11.3.4: the header may come several times, which is the same as one list."""
+    """RFC 6455 11.3.4: several such headers are the same as one list."""
     async with relaying(tmp_path, listens, KEYED, **TWO) as (relay, _):
         wire = await Wire.dial(relay.port)
         lines = "realtime\r\nSec-WebSocket-Protocol: openai-insecure-api-key.kiosk-key-one"
@@ -389,7 +378,7 @@ async def test_a_key_in_a_second_subprotocol_header_counts(tmp_path: Path) -> No
         await wire.hang_up()
 
 
-async def test_a_client_that_leaves_during_the_tcp_connect_takes_the_dial_along(
+async def test_the_relay_stops_to_dial_if_the_client_leaves_during_the_tcp_connect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connecting, cancelled = asyncio.Event(), asyncio.Event()
@@ -412,9 +401,9 @@ async def test_a_client_that_leaves_during_the_tcp_connect_takes_the_dial_along(
     assert not relay.lines("session.ended")
 
 
-@pytest.mark.parametrize("leave", ["reset", "hang_up"])
-async def test_a_client_that_leaves_during_the_upstreams_handshake_takes_the_dial_along(
-    tmp_path: Path, leave: str
+@pytest.mark.parametrize("leave", [resets, hangs_up])
+async def test_the_relay_stops_to_dial_if_the_client_leaves_during_the_upstreams_handshake(
+    tmp_path: Path, leave: WireScript
 ) -> None:
     asked, gone = asyncio.Event(), asyncio.Event()
 
@@ -424,49 +413,34 @@ async def test_a_client_that_leaves_during_the_upstreams_handshake_takes_the_dia
         await upstream.lost()
         gone.set()
 
-    async with rude_upstream(never_answers) as url:
-        async with running_relay(write_config(tmp_path, url)) as relay:
-            wire = await Wire.dial(relay.port)
-            wire.shake()
-            await asked.wait()
-            wire.reset() if leave == "reset" else await wire.hang_up()
-            async with asyncio.timeout(1):
-                await gone.wait()
-                await relay.sessions.emptied()
+    async with relaying_rudely(tmp_path, never_answers) as relay:
+        wire = await Wire.dial(relay.port)
+        wire.shake()
+        await asked.wait()
+        await leave(wire)
+        async with asyncio.timeout(1):
+            await gone.wait()
+            await relay.sessions.emptied()
 
 
-@pytest.mark.parametrize("leave", ["reset", "hang_up"])
-async def test_a_client_that_leaves_during_the_configuration_takes_the_dial_along(
-    tmp_path: Path, leave: str
+@pytest.mark.parametrize("leave", [resets, hangs_up])
+async def test_the_relay_stops_to_dial_if_the_client_leaves_during_the_configuration(
+    tmp_path: Path, leave: WireScript
 ) -> None:
     updated = asyncio.Event()
-
-    async def never_confirms(call: Call) -> None:
-        await call.send({"type": "session.created", "event_id": "1", "session": {}})
-        await call.receive()
-        updated.set()
-        await call.listen()
-
-    async with relaying(tmp_path, never_confirms) as (relay, upstream):
+    async with relaying(tmp_path, never_confirms(updated)) as (relay, upstream):
         wire = await Wire.dial(relay.port)
         wire.shake()
         await updated.wait()
-        wire.reset() if leave == "reset" else await wire.hang_up()
+        await leave(wire)
         async with asyncio.timeout(1):
             assert await upstream.calls[0].closed == 1000
             await relay.sessions.emptied()
 
 
-async def test_a_relay_that_stops_refuses_who_is_being_let_in(tmp_path: Path) -> None:
+async def test_a_relay_that_stops_refuses_the_handshakes_in_progress(tmp_path: Path) -> None:
     updated = asyncio.Semaphore(0)
-
-    async def never_confirms(call: Call) -> None:
-        await call.send({"type": "session.created", "event_id": "1", "session": {}})
-        await call.receive()
-        updated.release()
-        await call.listen()
-
-    async with relaying(tmp_path, never_confirms) as (relay, upstream):
+    async with relaying(tmp_path, never_confirms(updated)) as (relay, upstream):
         async with asyncio.TaskGroup() as tasks:
             refusal = tasks.create_task(refused(relay.connect()))
             in_band = tasks.create_task(refused_in_band(relay.connect(subprotocols=["realtime"])))
@@ -483,63 +457,54 @@ async def test_a_relay_that_stops_refuses_who_is_being_let_in(tmp_path: Path) ->
     assert retry_after is not None
 
 
-async def test_what_is_said_before_the_session_opens_waits_with_the_client(tmp_path: Path) -> None:
-    """After its handshake aiohttp reads on, whoever has the connection then."""
-    append = {"type": "input_audio_buffer.append", "audio": "AAAA" * 1600}
-    told = asyncio.Event()
+async def test_messages_that_are_sent_before_the_session_opens_wait_with_the_client(
+    tmp_path: Path,
+) -> None:
+    """After the handshake aiohttp would read on, although the relay owns the connection."""
+    may_open = asyncio.Event()
 
-    async def takes_its_time(upstream: Wire) -> None:
+    async def opens_late(upstream: Wire) -> None:
         await upstream.accept()
-        await told.wait()
+        await may_open.wait()
         upstream.send(b'{"type":"session.created","event_id":"1","session":{"id":"s"}}')
         await upstream.receive()
         upstream.send(b'{"type":"session.updated","event_id":"2","session":{"id":"s"}}')
         while True:
             await upstream.receive()
 
-    async with rude_upstream(takes_its_time) as url:
-        async with running_relay(write_config(tmp_path, url)) as relay:
-            client = await Wire.dial(relay.port)
-            client.shake()
-            client.writer.write(frame(json.dumps(append).encode(), masked=True) * 4000)
-            async with asyncio.TaskGroup() as tasks:
-                writing = tasks.create_task(client.writer.drain())
-                await unmoved(client, writing)
-                told.set()
-                await client.reader.readuntil(b"\r\n\r\n")
-                left_bytes = await unmoved(client, writing)
-                client.reset()
-                writing.cancel()
-            await relay.ended()
+    async with relaying_rudely(tmp_path, opens_late) as relay:
+        client = await Wire.dial(relay.port)
+        client.shake()
+        client.writer.write(frame(APPEND, masked=True) * 4000)
+        async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(client.writer.drain())
+            await blocked(client, writing)
+            may_open.set()
+            await client.reader.readuntil(b"\r\n\r\n")
+            left_bytes = await blocked(client, writing)
+            client.reset()
+            writing.cancel()
+        await relay.ended()
     assert left_bytes > 10_000_000
 
 
-async def unmoved(client: Wire, writing: asyncio.Task[None]) -> int:
-    """Wait until no more of what a client has written is taken; return how many bytes are left."""
-    left = -1
-    while left != (left := client.writer.transport.get_write_buffer_size()):
-        await asyncio.wait({writing}, timeout=0.2)
-    return left
-
-
-async def test_a_client_that_does_not_take_its_session_holds_nothing_up(tmp_path: Path) -> None:
+async def test_a_client_that_does_not_read_its_session_delays_nothing(tmp_path: Path) -> None:
     large = json.dumps({"id": "s", "x": "a" * 10_000_000}).encode()
 
-    async def has_much_to_say(upstream: Wire) -> None:
+    async def sends_a_large_session(upstream: Wire) -> None:
         await upstream.accept()
         upstream.send(b'{"type":"session.created","event_id":"1","session":{"id":"s"}}')
         await upstream.receive()
         upstream.send(b'{"type":"session.updated","event_id":"2","session":%b}' % large)
         await upstream.closing()
 
-    async with rude_upstream(has_much_to_say) as url:
-        async with running_relay(write_config(tmp_path, url)) as relay:
-            client = await Wire.connect(relay.port, receive_buffer_bytes=4096)
-            await client.reader.readexactly(1)
-            async with asyncio.timeout(3):
-                await relay.sessions.drain(0)
-                line = await relay.ended()
-            client.reset()
+    async with relaying_rudely(tmp_path, sends_a_large_session) as relay:
+        client = await Wire.connect(relay.port, receive_buffer_bytes=SMALL_BUFFER_BYTES)
+        await client.reader.readexactly(1)
+        async with asyncio.timeout(3):
+            await relay.sessions.drain(0)
+            line = await relay.ended()
+        client.reset()
     assert line["outcome"] == "relay_draining"
 
 
@@ -560,10 +525,10 @@ async def test_a_defect_in_the_handshake_is_an_internal_error_with_a_traceback(
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nX: "])
-async def test_who_takes_too_long_for_the_head_of_a_request_is_cut_off(
+async def test_the_relay_disconnects_a_client_that_needs_too_long_for_the_head_of_a_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    """Aiohttp gives it an hour by default."""
+    """Aiohttp waits an hour by default."""
     monkeypatch.setattr(serving, "HEAD_SECONDS", 0.2)
     loop = asyncio.get_running_loop()
     async with relaying(tmp_path) as (relay, _):
@@ -575,7 +540,7 @@ async def test_who_takes_too_long_for_the_head_of_a_request_is_cut_off(
         await wire.hang_up()
 
 
-async def test_a_head_that_drips_is_cut_off_too(
+async def test_the_relay_disconnects_a_client_that_sends_the_head_byte_by_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "HEAD_SECONDS", 0.2)
@@ -595,7 +560,7 @@ async def test_a_head_that_drips_is_cut_off_too(
 
 
 async def test_compression_is_not_offered(tmp_path: Path) -> None:
-    """It costs 150 KiB a connection, for audio that hardly shrinks."""
+    """It costs 150 KiB for each connection, and hardly shrinks audio."""
     async with relaying(tmp_path) as (relay, upstream):
         wire = await Wire.dial(relay.port)
         assert await wire.ask(Sec_WebSocket_Extensions="permessage-deflate") == 101

@@ -1,4 +1,4 @@
-"""Limits on the route itself: how many sessions, how often, and how fast a client may talk."""
+"""Limits of the route: the number of sessions, sessions per minute, and the rate of a client."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ HEADERS = {"Authorization": "Bearer key-of-kiosk"}
 
 
 async def outcome(relay: RunningRelay, done: asyncio.Event, query: str = "") -> str:
-    """Connect and stay until ``done``; return how the handshake was answered."""
+    """Connect and stay until ``done``; return the answer to the handshake."""
     try:
         async with relay.connect(query, additional_headers=HEADERS) as connection:
             await receive(connection)
@@ -27,8 +27,8 @@ async def outcome(relay: RunningRelay, done: asyncio.Event, query: str = "") -> 
 
 
 @pytest.mark.usefixtures("nothing_is_left")
-async def test_of_a_hundred_connects_at_once_exactly_ten_get_in(tmp_path: Path) -> None:
-    """None of the ninety reached the upstream."""
+async def test_of_a_hundred_simultaneous_connects_exactly_ten_get_a_session(tmp_path: Path) -> None:
+    """The ninety refused connects do not reach the upstream."""
     done = asyncio.Event()
     async with relaying(tmp_path, listens, KIOSK % "max_sessions: 10") as (relay, upstream):
         async with asyncio.TaskGroup() as tasks:
@@ -41,7 +41,7 @@ async def test_of_a_hundred_connects_at_once_exactly_ten_get_in(tmp_path: Path) 
         assert (await relay.metrics())['relay_refusals_total{code="session_limit_reached"}'] == 90
 
 
-async def test_a_persona_has_places_of_its_own(tmp_path: Path) -> None:
+async def test_a_persona_has_its_own_limit_of_sessions(tmp_path: Path) -> None:
     few = PERSONA + "    limits: {max_sessions: 1}\n"
     settings = KIOSK % "max_sessions: null"
     async with relaying(tmp_path, listens, settings, receptionist=few, tutor=PERSONA) as (relay, _):
@@ -54,7 +54,9 @@ async def test_a_persona_has_places_of_its_own(tmp_path: Path) -> None:
             assert await outcome(relay, done, "?persona=tutor") == "101"
 
 
-async def test_sessions_a_minute_are_counted_and_say_when_to_come_back(tmp_path: Path) -> None:
+async def test_sessions_per_minute_are_counted_and_the_refusal_has_the_time_to_wait(
+    tmp_path: Path,
+) -> None:
     settings = KIOSK % "sessions_per_minute: 2"
     async with relaying(tmp_path, listens, settings) as (relay, upstream):
         done = asyncio.Event()
@@ -71,7 +73,7 @@ def audio(seconds: float) -> str:
 
 
 @pytest.mark.usefixtures("nothing_is_left")
-async def test_a_client_that_pushes_is_held_to_its_rate_and_every_frame_arrives(
+async def test_a_client_that_sends_too_fast_is_slowed_down_and_every_frame_arrives(
     tmp_path: Path,
 ) -> None:
     settings = "limits: {audio_rate: 100, audio_burst_seconds: 1, events_per_second: 10000}\n"
@@ -86,13 +88,15 @@ async def test_a_client_that_pushes_is_held_to_its_rate_and_every_frame_arrives(
             assert (await receive(connection))["error"]["code"] == "event_not_allowed"
             took_seconds = asyncio.get_running_loop().time() - started
 
-        heard = [event["event_id"] for event in upstream.calls[0].received[1:]]
-        assert heard == [f"e{number}" for number in range(300)]
+        received = [event["event_id"] for event in upstream.calls[0].received[1:]]
+        assert received == [f"e{number}" for number in range(300)]
         assert took_seconds >= (30 - 1) / 100 * 0.95
 
 
 @pytest.mark.usefixtures("nothing_is_left")
-async def test_a_client_that_waits_for_its_rate_still_hears_and_still_ends(tmp_path: Path) -> None:
+async def test_a_client_that_waits_for_its_rate_still_receives_and_can_be_closed(
+    tmp_path: Path,
+) -> None:
     settings = "limits: {audio_rate: 0.001, audio_burst_seconds: 0.1}\n"
     async with (
         relaying(tmp_path, listens, settings) as (relay, upstream),
@@ -110,7 +114,7 @@ async def test_a_client_that_waits_for_its_rate_still_hears_and_still_ends(tmp_p
 
 
 @pytest.mark.usefixtures("nothing_is_left")
-async def test_a_client_that_leaves_while_it_waits_for_its_rate_is_seen_to_leave(
+async def test_the_relay_notices_that_a_client_leaves_while_it_waits_for_its_rate(
     tmp_path: Path,
 ) -> None:
     settings = "limits: {audio_rate: 0.001, audio_burst_seconds: 0.1}\n"

@@ -1,4 +1,4 @@
-"""TLS towards clients: who gets in, which files are taken, and how they are replaced."""
+"""TLS towards clients: which clients may connect, which files are used, how they are replaced."""
 
 import asyncio
 import json
@@ -13,11 +13,11 @@ from typing import Any
 
 import openai
 import pytest
-import websockets
 from aiohttp import ClientSession
 from certificates import LOOPBACK, Pair, issue
 from cryptography import x509
 from fakes import Call, FakeUpstream, Wire, open_connection
+from handshakes import refused
 from processes import serving
 from relays import RunningRelay, receive, relaying, write_config
 
@@ -36,12 +36,12 @@ secrets: {signing_keys: 0123456789abcdef0123456789abcdef}
 async def secured(folder: Path, settings: str = "") -> AsyncIterator[RunningRelay]:
     """Run a relay with a certificate."""
     server = f"server: {{{issue(folder).settings}}}\n"
-    async with relaying(folder, speaks, server + settings) as (relay, _):
+    async with relaying(folder, answers, server + settings) as (relay, _):
         yield relay
 
 
-async def speaks(call: Call) -> None:
-    """Answer every request for a response."""
+async def answers(call: Call) -> None:
+    """Answer each response.create."""
     await call.open()
     while True:
         if (await call.receive())["type"] == "response.create":
@@ -53,7 +53,7 @@ async def speaks(call: Call) -> None:
 # Clients
 
 
-async def test_the_sdk_has_its_turn_over_wss_and_mints_over_https(tmp_path: Path) -> None:
+async def test_the_sdk_has_a_turn_over_wss_and_mints_over_https(tmp_path: Path) -> None:
     async with secured(tmp_path, MINTING) as relay:
         assert relay.tls is not None
         async with openai.DefaultAsyncHttpx2Client(verify=relay.tls) as http:
@@ -62,22 +62,22 @@ async def test_the_sdk_has_its_turn_over_wss_and_mints_over_https(tmp_path: Path
             )
             minted = await client.realtime.client_secrets.create()
         client = openai.AsyncOpenAI(base_url=relay.base_url, api_key=minted.value)
-        options: Any = {"ssl": relay.tls, "proxy": None}  # its type leaves these out
+        options: Any = {"ssl": relay.tls, "proxy": None}  # the type of the SDK lacks these
         async with client.realtime.connect(
             model="receptionist", websocket_connection_options=options
         ) as connection:
             await connection.response.create()
-            heard = [(await connection.recv()).type for _ in range(2)]
+            types = [(await connection.recv()).type for _ in range(2)]
         await relay.ended()
 
-    assert heard == ["session.created", "response.done"]
+    assert types == ["session.created", "response.done"]
 
 
 @pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning")
-async def test_the_sync_sdk_has_its_turn_over_wss(tmp_path: Path) -> None:
+async def test_the_sync_sdk_has_a_turn_over_wss(tmp_path: Path) -> None:
     def talk(relay: RunningRelay) -> list[str]:
         client = openai.OpenAI(base_url=relay.base_url, api_key="any")
-        options: Any = {"ssl": relay.tls, "proxy": None}  # its type leaves these out
+        options: Any = {"ssl": relay.tls, "proxy": None}  # the type of the SDK lacks these
         with client.realtime.connect(
             model="receptionist", websocket_connection_options=options
         ) as connection:
@@ -89,23 +89,23 @@ async def test_the_sync_sdk_has_its_turn_over_wss(tmp_path: Path) -> None:
         await relay.ended()
 
 
-async def test_the_sdk_of_the_beta_interface_needs_its_base_url_only(tmp_path: Path) -> None:
-    """It insists on wss, and here there is that."""
+async def test_the_sdk_of_the_beta_interface_needs_only_its_base_url(tmp_path: Path) -> None:
+    """This SDK accepts wss only."""
     async with secured(tmp_path) as relay:
         client = openai.AsyncOpenAI(base_url=relay.base_url, api_key="any")
-        options: Any = {"ssl": relay.tls, "proxy": None}  # its type leaves these out
+        options: Any = {"ssl": relay.tls, "proxy": None}  # the type of the SDK lacks these
         async with client.beta.realtime.connect(
             model="gpt-4o-realtime-preview", websocket_connection_options=options
         ) as connection:
             await connection.session.update(session={"modalities": ["audio"]})
             await connection.response.create()
-            heard = [(await connection.recv()).type for _ in range(3)]
+            types = [(await connection.recv()).type for _ in range(3)]
         await relay.ended()
 
-    assert heard == ["session.created", "session.updated", "response.done"]
+    assert types == ["session.created", "session.updated", "response.done"]
 
 
-async def test_readiness_is_there_over_https_with_http_1_1_and_not_over_http(
+async def test_readiness_is_served_over_https_with_http_1_1(
     tmp_path: Path,
 ) -> None:
     async with secured(tmp_path) as relay:
@@ -124,7 +124,7 @@ async def test_readiness_is_there_over_https_with_http_1_1_and_not_over_http(
         await wire.hang_up()
 
 
-async def test_nothing_older_than_tls_1_2_is_spoken(tmp_path: Path) -> None:
+async def test_versions_before_tls_1_2_are_refused(tmp_path: Path) -> None:
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
     old.set_ciphers("ALL:@SECLEVEL=0")
@@ -139,13 +139,12 @@ async def test_the_own_origin_is_https(tmp_path: Path) -> None:
     async with secured(tmp_path) as relay:
         async with relay.connect(origin=relay.root) as page:
             assert (await receive(page))["type"] == "session.created"
-        with pytest.raises(websockets.InvalidStatus) as refused:
-            await relay.connect(origin=relay.root.replace("https", "http"))
-        assert refused.value.response.status_code == 403
+        status, _, _ = await refused(relay.connect(origin=relay.root.replace("https", "http")))
+        assert status == 403
         await relay.ended()
 
 
-# Who does not speak TLS
+# Clients without TLS
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ async def test_the_own_origin_is_https(tmp_path: Path) -> None:
         b"\x00" * 600,
     ],
 )
-async def test_who_speaks_no_tls_is_cut_off_without_a_word_in_the_log(
+async def test_a_client_without_tls_is_disconnected_and_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, sent: bytes
 ) -> None:
     async with secured(tmp_path) as relay:
@@ -175,15 +174,15 @@ async def test_who_speaks_no_tls_is_cut_off_without_a_word_in_the_log(
     assert not caplog.records
 
 
-async def test_a_handshake_that_stalls_is_cut_off_in_time(
+async def test_a_handshake_that_stalls_is_disconnected_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(relay_serving, "HEAD_SECONDS", 0.3)
     loop = asyncio.get_running_loop()
     async with secured(tmp_path) as relay:
-        for said in (b"", b"\x16\x03\x01\x02\x00\x01"):
+        for sent in (b"", b"\x16\x03\x01\x02\x00\x01"):
             wire = await Wire.dial(relay.port)
-            wire.writer.write(said)
+            wire.writer.write(sent)
             began = loop.time()
             await wire.lost()
             assert 0.25 < loop.time() - began < 5
@@ -193,11 +192,11 @@ async def test_a_handshake_that_stalls_is_cut_off_in_time(
     assert not caplog.records
 
 
-# What is replaced
+# Replaced files
 
 
 async def shown(relay: RunningRelay) -> int:
-    """Return the serial number of the certificate that a client is shown."""
+    """Return the serial number of the certificate that a client receives."""
     anybody = ssl.create_default_context()
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
     wire = await Wire.dial(relay.port, tls=anybody)
@@ -212,19 +211,19 @@ def serial(pair: Pair) -> int:
 
 
 def renew(folder: Path) -> Pair:
-    """Make another certificate of the same name."""
+    """Make another certificate with the same name."""
     new = folder / "new"
     new.mkdir(exist_ok=True)
     return issue(new)
 
 
-async def test_files_that_change_are_taken_up_by_the_next_handshake(tmp_path: Path) -> None:
+async def test_the_next_handshake_uses_changed_files(tmp_path: Path) -> None:
     async with secured(tmp_path) as relay, relay.connect() as before:
         pair = renew(tmp_path)
         pair.cert.replace(tmp_path / pair.cert.name)
         half = await shown(relay)
-        await shown(relay)  # what is wrong is told of once
-        refused = relay.lines("certificate.refused")
+        await shown(relay)  # a problem is logged once
+        problems = relay.lines("certificate.refused")
         pair.key.replace(tmp_path / pair.key.name)
         now = serial(Pair(tmp_path / pair.cert.name, pair.key))
         assert half != now
@@ -232,10 +231,10 @@ async def test_files_that_change_are_taken_up_by_the_next_handshake(tmp_path: Pa
         relay.tls = ssl.create_default_context(cafile=tmp_path / pair.cert.name)
         async with relay.connect() as client:
             await receive(client)
-        await receive(before)  # it goes on
+        await receive(before)  # an open session continues
         metrics = await relay.metrics()
 
-    (line,) = refused
+    (line,) = problems
     assert (line["level"], line["problem"]) == (
         "error",
         "server.tls_key: is not the key of tls_cert",
@@ -254,7 +253,7 @@ async def test_files_that_change_are_taken_up_by_the_next_handshake(tmp_path: Pa
         (lambda pair: pair.key.write_text(""), "tls_key: must be a private key in PEM format"),
     ],
 )
-async def test_files_that_cannot_be_used_leave_the_certificate_as_it_was(
+async def test_the_old_certificate_stays_if_the_new_files_cannot_be_used(
     tmp_path: Path, spoil: Callable[[Pair], object], problem: str
 ) -> None:
     async with secured(tmp_path) as relay:
@@ -276,7 +275,7 @@ async def test_files_that_cannot_be_used_leave_the_certificate_as_it_was(
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", ""])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_a_new_certificate_is_seen_whatever_name_the_client_asks_for(
+async def test_a_new_certificate_is_used_for_each_name_that_a_client_requests(
     tmp_path: Path, name: str, version: ssl.TLSVersion
 ) -> None:
     old, new = issue(tmp_path), renew(tmp_path)
@@ -303,7 +302,7 @@ async def _leave(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 async def test_the_relay_as_a_process_serves_https_renews_and_drains(tmp_path: Path) -> None:
     pair = issue(tmp_path)
-    async with FakeUpstream(speaks).running() as upstream:
+    async with FakeUpstream(answers).running() as upstream:
         path = write_config(tmp_path, upstream.url, f"server: {{{pair.settings}}}")
         async with serving(path) as relay, ClientSession() as http:
             assert relay.url.startswith("https://127.0.0.1:")
@@ -333,11 +332,25 @@ async def test_the_relay_as_a_process_serves_https_renews_and_drains(tmp_path: P
     ]
 
 
-async def test_an_expired_certificate_is_served_and_told_of(tmp_path: Path) -> None:
-    """Who does not look at the date can still connect; to refuse would shut them out, too."""
+async def test_an_expired_certificate_is_served_and_logged(tmp_path: Path) -> None:
+    """Clients that ignore the date can still connect; to refuse would exclude them too."""
     pair = issue(tmp_path, days=-3)
     path = write_config(tmp_path, "http://127.0.0.1:1/v1", f"server: {{{pair.settings}}}")
     async with serving(path) as relay:
         line = await relay.hear("certificate.expired")
 
     assert (line["level"], line["valid_until"]) == ("warning", valid_until(pair.cert).isoformat())
+
+
+async def test_a_new_certificate_that_has_expired_is_served_and_logged(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    expired = issue(tmp_path / "new", days=-3)
+    async with secured(tmp_path) as relay:
+        for file in (expired.cert, expired.key):
+            file.replace(tmp_path / file.name)
+        served = await shown(relay)
+        (line,) = relay.lines("certificate.expired")
+
+    until = valid_until(tmp_path / expired.cert.name)
+    assert (line["level"], line["valid_until"]) == ("warning", until.isoformat())
+    assert served == serial(Pair(tmp_path / expired.cert.name, expired.key))

@@ -1,18 +1,29 @@
-"""Upstreams with TLS: as without it, on asyncio's TLS and on that which the relay dials with."""
+"""Upstreams with TLS, on the TLS of asyncio and on that of the relay's own loop.
+
+Faults that also happen without TLS are in ``test_faults.py``.
+"""
 
 import asyncio
 import base64
 import json
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from certificates import issue
-from fakes import Wire, frame, rude_upstream
-from freed import freed, uncollected
-from relays import RunningRelay, receive, running_relay, send, write_config
+from fakes import Wire, frame
+from freed import all_set, freed, uncollected
+from relays import receive, send
+from rude_relays import relaying_rudely, relaying_to_a_full_upstream
+from scripts import (
+    APPEND,
+    AT_ANY_RATE,
+    WireScript,
+    aborts,
+    hangs_up,
+    opens_and_closes,
+    resets,
+)
 
 from relay.upstreams import dialler as relay_upstream
 from relay.wire.loop import Loop
@@ -20,34 +31,11 @@ from relay.wire.peer import Patience
 
 pytestmark = [pytest.mark.usefixtures("nothing_is_left"), pytest.mark.both_loops]
 
-AT_ANY_RATE = "limits: {audio_rate: 1e6, audio_burst_seconds: 1e6, events_per_second: 1e6}"
-APPEND = json.dumps({"type": "input_audio_buffer.append", "audio": "AAAA" * 1600}).encode()
-SMALL_BUFFER = 4096
+relaying = partial(relaying_rudely, tls=True)
 
 
-@asynccontextmanager
-async def relaying(
-    folder: Path,
-    script: Callable[[Wire], Awaitable[None]],
-    settings: str = "",
-    receive_buffer_bytes: int | None = None,
-) -> AsyncIterator[RunningRelay]:
-    """Run a relay on an upstream that speaks TLS, and writes what the script says."""
-    pair = issue(folder)
-    async with rude_upstream(
-        script, receive_buffer_bytes=receive_buffer_bytes, tls=pair.serving
-    ) as url:
-        path = write_config(folder, url, settings, more=f"ca_file: {pair.cert}")
-        async with running_relay(path) as relay:
-            yield relay
-
-
-async def test_it_is_the_tls_of_the_loop(tmp_path: Path) -> None:
-    async def listens(upstream: Wire) -> None:
-        await upstream.open()
-        await upstream.closing()
-
-    async with relaying(tmp_path, listens) as relay, relay.connect() as client:
+async def test_the_relay_dials_with_the_tls_of_its_loop(tmp_path: Path) -> None:
+    async with relaying(tmp_path, opens_and_closes) as relay, relay.connect() as client:
         await receive(client)
         (record,) = relay.sessions.running.values()
         (_, upstream) = record.bridge.peers.values()
@@ -57,21 +45,16 @@ async def test_it_is_the_tls_of_the_loop(tmp_path: Path) -> None:
 
 
 async def test_a_handshake_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container's file system may be read-only, and a disk full."""
-
-    async def listens(upstream: Wire) -> None:
-        await upstream.open()
-        await upstream.closing()
-
-    async with relaying(tmp_path, listens) as relay:
+    """The file system of a container may be read-only, and a disk may be full."""
+    async with relaying(tmp_path, opens_and_closes) as relay:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
         async with relay.connect() as client:
             assert (await receive(client))["type"] == "session.created"
 
 
-async def test_what_is_carried_arrives_byte_for_byte_and_in_order(tmp_path: Path) -> None:
+async def test_messages_of_any_size_arrive_byte_for_byte_and_in_order(tmp_path: Path) -> None:
     sizes = [1, 1_000, 16_383, 16_384, 16_385, 17_408, 100_000, 3_000_000, 5]
-    said = [base64.b64encode(bytes([number]) * size).decode() for number, size in enumerate(sizes)]
+    sent = [base64.b64encode(bytes([number]) * size).decode() for number, size in enumerate(sizes)]
 
     async def echoes(upstream: Wire) -> None:
         await upstream.open()
@@ -87,47 +70,32 @@ async def test_what_is_carried_arrives_byte_for_byte_and_in_order(tmp_path: Path
         async with relay.connect() as client, asyncio.TaskGroup() as tasks:
             await receive(client)
 
-            async def says() -> None:
-                for audio in said:
+            async def send_all() -> None:
+                for audio in sent:
                     await send(client, type="input_audio_buffer.append", audio=audio)
 
-            tasks.create_task(says())
-            assert [(await receive(client))["delta"] for _ in sizes] == said
+            tasks.create_task(send_all())
+            assert [(await receive(client))["delta"] for _ in sizes] == sent
 
 
 async def closes(upstream: Wire) -> None:
-    """Send a Close."""
+    """Send a Close, and wait for the answer."""
     upstream.close_frame(1012)
     await upstream.closing()
 
 
-async def resets(upstream: Wire) -> None:
-    """Reset the connection."""
-    upstream.reset()
-
-
-async def ends_tls(upstream: Wire) -> None:
-    """Send a close_notify, and FIN."""
-    upstream.writer.close()
-
-
-async def vanishes(upstream: Wire) -> None:
-    """Send FIN, without a word of TLS."""
-    upstream.writer.transport.abort()
-
-
 @pytest.mark.parametrize(
-    ("fault", "code"), [(closes, 1012), (resets, 1011), (ends_tls, 1011), (vanishes, 1011)]
+    ("fault", "code"), [(closes, 1012), (resets, 1011), (hangs_up, 1011), (aborts, 1011)]
 )
-async def test_an_upstream_that_goes_is_told_to_the_client(
-    tmp_path: Path, fault: Callable[[Wire], Awaitable[None]], code: int
+async def test_the_loss_of_an_upstream_is_reported_to_the_client(
+    tmp_path: Path, fault: WireScript, code: int
 ) -> None:
-    async def goes(upstream: Wire) -> None:
+    async def fails(upstream: Wire) -> None:
         await upstream.open()
         await upstream.receive()
         await fault(upstream)
 
-    async with relaying(tmp_path, goes) as relay:
+    async with relaying(tmp_path, fails) as relay:
         async with asyncio.timeout(2), relay.connect() as client:
             await receive(client)
             await send(client, type="input_audio_buffer.clear")
@@ -138,81 +106,27 @@ async def test_an_upstream_that_goes_is_told_to_the_client(
     assert (line["ended_by"], line["outcome"]) == ("upstream", "upstream_lost")
 
 
-async def test_who_streams_into_an_upstream_that_does_not_read_still_sees_why_it_ends(
-    tmp_path: Path,
-) -> None:
-    over = asyncio.Event()
-
-    async def stops_reading(upstream: Wire) -> None:
-        await upstream.open()
-        await over.wait()
-
-    async with relaying(tmp_path, stops_reading, AT_ANY_RATE, SMALL_BUFFER) as relay:
-        client = await Wire.connect(relay.port)
-        client.writer.write(frame(APPEND, masked=True) * 6000)
-        async with asyncio.TaskGroup() as tasks:
-            writing = tasks.create_task(client.writer.drain())
-            left = -1
-            while left != (left := client.writer.transport.get_write_buffer_size()):
-                await asyncio.wait({writing}, timeout=0.2)  # there is still room on the way
-            assert left
-            relay.sessions.stop()
-            async with asyncio.timeout(1.5):
-                await writing
-                code, _ = await client.closing()
-                await client.hang_up()
-                await relay.ended()
-        over.set()
-    assert code == 1012
-
-
 async def test_an_upstream_that_reads_nothing_for_too_long_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impatient = Patience(slow_seconds=0.3, close_seconds=0.2)
     monkeypatch.setattr(relay_upstream, "PATIENCE", impatient)
-    over = asyncio.Event()
-
-    async def stops_reading(upstream: Wire) -> None:
-        await upstream.open()
-        await over.wait()
-
-    async with relaying(tmp_path, stops_reading, AT_ANY_RATE, SMALL_BUFFER) as relay:
+    async with relaying_to_a_full_upstream(tmp_path, AT_ANY_RATE, tls=True) as relay:
         client = await Wire.connect(relay.port)
         client.writer.write(frame(APPEND, masked=True) * 6000)
         async with asyncio.timeout(5):
             code, _ = await client.closing()
             await client.hang_up()
             line = await relay.ended()
-        over.set()
     assert code == 1011
     assert (line["ended_by"], line["outcome"]) == ("upstream", "upstream_lost")
 
 
-async def test_an_upstream_that_answers_no_ping_is_lost_and_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deaf = Patience(ping_seconds=0.05, silence_seconds=0.1, close_seconds=0.2)
-    monkeypatch.setattr(relay_upstream, "PATIENCE", deaf)
-
-    async def is_deaf(upstream: Wire) -> None:
-        await upstream.open()
-        await upstream.lost()
-
-    async with relaying(tmp_path, is_deaf) as relay:
-        async with asyncio.timeout(2), relay.connect() as client:
-            await receive(client)
-            assert (await receive(client))["error"]["code"] == "upstream_lost"
-            await client.wait_closed()
-        await relay.ended()
-    assert client.close_code == 1011
-
-
 @pytest.mark.parametrize("side", ["client", "upstream"])
-async def test_who_was_in_a_session_is_freed_without_the_garbage_collector(
+async def test_the_peers_of_a_session_are_freed_without_the_garbage_collector(
     tmp_path: Path, side: str
 ) -> None:
-    """Also when the upstream is gone in the moment in which it closes."""
+    """Also if the upstream disconnects directly after its Close."""
     over = asyncio.Event()
 
     async def ends(upstream: Wire) -> None:
@@ -233,6 +147,4 @@ async def test_who_was_in_a_session_is_freed_without_the_garbage_collector(
                 await client.close()
             await client.wait_closed()
             await relay.ended()
-            async with asyncio.timeout(3):
-                for event in events:
-                    await event.wait()
+            await all_set(events)

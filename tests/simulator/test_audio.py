@@ -1,6 +1,7 @@
 """Audio is converted without a library, by the G.711 standard."""
 
 import math
+import sys
 from array import array
 
 import pytest
@@ -87,3 +88,13 @@ def test_a_tone_survives_g711(law: str) -> None:
 def test_durations_are_computed_for_24_khz() -> None:
     assert audio.pcm_bytes(20) == 960
     assert audio.milliseconds(48_000) == 1000
+
+
+def test_samples_are_little_endian_on_a_big_endian_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """This machine reads little-endian, so the swap itself shows."""
+    monkeypatch.setattr(sys, "byteorder", "big")
+
+    assert list(audio.samples(b"\x01\x00\xff\x7f")) == [0x0100, -129]
+    assert audio.pcm(array("h", [0x0100, -129])) == b"\x01\x00\xff\x7f"

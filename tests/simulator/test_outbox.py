@@ -47,3 +47,16 @@ async def test_a_full_outbox_has_no_room_until_an_entry_is_taken() -> None:
 
     async with asyncio.timeout(2):
         await outbox.room()
+
+
+async def test_an_outbox_that_is_still_too_full_has_no_room() -> None:
+    outbox = Outbox(max_bytes=10)
+    outbox.put(*(TextFrame("x" * 6) for _ in range(3)))
+    await outbox.take()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await outbox.room()
+    await outbox.take()
+
+    async with asyncio.timeout(2):
+        await outbox.room()

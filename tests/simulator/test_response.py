@@ -3,13 +3,17 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from simulated import SILENCE, Client, Upstream, clip, knowing, simulated
+from simulated import SILENCE, Client, KnownWords, Upstream, clip, knowing, simulated
 
 from relay.simulator import ScriptedReply, audio
+from relay.simulator.engines import SpeechEngines
+from relay.simulator.fallback import ENGINES, EnergyVad
+from relay.simulator.streaming import DELTA_BYTES
 
 LONG = ScriptedReply.of("long", "This goes on. " * 40)
 TOOLS = [
@@ -346,3 +350,58 @@ async def test_a_failing_synthesizer_fails_the_response_and_not_the_session(
     assert spoken["status_details"]["error"]["code"] == "server_error"
     assert written["status"] == "completed"
     assert "RuntimeError" in caplog.text
+
+
+async def test_the_speed_cannot_change_while_a_response_is_in_progress(client: Client) -> None:
+    await _begin_long(client)
+
+    faster = {"type": "realtime", "audio": {"output": {"speed": 1.5}}}
+    error = await client.refused("session.update", session=faster)
+
+    assert (error["code"], error["param"]) == ("invalid_value", "session.audio.output.speed")
+
+
+class _OneDelta:
+    """A synthesizer whose speech is one delta, for any text."""
+
+    def synthesize(self, text: str, *, voice: str, speed: float) -> Iterator[bytes]:
+        yield bytes(DELTA_BYTES if text and voice and speed else 0)
+
+
+async def test_the_transcript_is_complete_even_if_the_audio_is_short() -> None:
+    engines = SpeechEngines(new_vad=EnergyVad, recognizer=KnownWords([]), synthesizer=_OneDelta())
+    async with simulated(engines=engines, replies=[LONG]) as upstream:
+        async with upstream.connect() as client:
+            response = await client.exchange("something long")
+            types = client.types()
+
+    transcript = response["output"][0]["content"][0]["transcript"]
+    assert transcript.endswith("This goes on. " * 40)
+    assert types.count("response.output_audio.delta") < types.count(
+        "response.output_audio_transcript.delta"
+    )
+
+
+async def test_a_response_that_is_cancelled_while_it_waits_for_a_transcript_is_not_spoken() -> None:
+    heard, may_answer = threading.Event(), threading.Event()
+
+    class _Slow:
+        def transcribe(self, pcm16: bytes) -> str:
+            heard.set()
+            may_answer.wait(10)
+            return str(len(pcm16))
+
+    engines = SpeechEngines(new_vad=EnergyVad, recognizer=_Slow(), synthesizer=ENGINES.synthesizer)
+    async with simulated(engines=engines) as upstream, upstream.connect() as client:
+        content = [{"type": "input_audio", "audio": base64.b64encode(SILENCE).decode()}]
+        item = {"type": "message", "role": "user", "content": content}
+        await client.send("conversation.item.create", item=item)
+        await client.send("response.create")
+        await asyncio.to_thread(heard.wait, 10)
+        await client.send("response.cancel")
+        response = (await client.until("response.done"))["response"]
+        may_answer.set()
+        await client.update()
+
+    assert response["status"] == "cancelled"
+    assert "response.output_item.added" not in client.types()

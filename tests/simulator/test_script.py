@@ -65,6 +65,24 @@ async def test_a_stalled_server_keeps_the_connection_and_sends_nothing(on: str) 
         assert client.socket.close_code is None
 
 
+async def test_a_stalled_server_answers_no_later_event() -> None:
+    async with with_script("[{on: session.update, do: stall}]") as client:
+        await client.receive()
+        await client.send("session.update", session={"type": "realtime"})
+        await client.send("input_audio_buffer.clear")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await client.receive()
+
+
+async def test_an_event_that_cannot_be_read_passes_no_point_of_the_script() -> None:
+    async with with_script("[{on: session.update, do: ignore}]") as client:
+        await client.receive()
+        await client.socket.send("garbage")
+
+        assert (await client.receive())["error"]["code"] == "invalid_json"
+
+
 async def test_a_connection_is_refused_over_http() -> None:
     words = "status: 429, code: rate_limit_exceeded, type: tokens, message: Slow down"
     script = Script.load(f"[{{on: connect, do: refuse, {words}, times: 1}}]")

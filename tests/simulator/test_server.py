@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import aiohttp.web
 import pytest
+from fakes import Wire
 from simulated import Upstream, simulated
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -181,6 +183,64 @@ async def test_a_client_without_pongs_is_disconnected(
 async def test_a_ping_of_the_client_is_answered(upstream: Upstream) -> None:
     async with upstream.connect() as client:
         await (await client.socket.ping())
+
+
+async def test_a_pong_of_the_client_changes_nothing(upstream: Upstream) -> None:
+    async with upstream.connect() as client:
+        await client.socket.pong()
+
+        assert await client.update()
+
+
+async def test_a_close_without_a_code_is_answered_with_1000(upstream: Upstream) -> None:
+    client = await _raw(upstream)
+    client.close_frame(None)
+
+    assert await client.closing() == (1000, "")
+    await client.hang_up()
+
+
+async def test_a_client_that_breaks_the_protocol_is_disconnected(upstream: Upstream) -> None:
+    client = await _raw(upstream)
+    client.send(b"x", opcode=5)
+
+    assert (await client.closing())[0] == 1002
+    await client.lost()
+    await client.hang_up()
+
+
+async def test_a_connection_that_is_closed_while_the_server_reads_ends(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def receive(_: aiohttp.web.WebSocketResponse) -> aiohttp.WSMessage:
+        return aiohttp.WSMessage(aiohttp.WSMsgType.CLOSED, None, None)
+
+    monkeypatch.setattr(aiohttp.web.WebSocketResponse, "receive", receive)
+    client = await _raw(upstream)
+
+    assert (await client.closing())[0] == 1000
+    client.close_frame(1000)
+    await client.lost()
+    await client.hang_up()
+
+
+async def test_a_connection_that_is_closed_while_the_server_writes_ends(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send(_: aiohttp.web.WebSocketResponse, text: str) -> None:
+        raise aiohttp.ClientConnectionResetError(text)
+
+    monkeypatch.setattr(aiohttp.web.WebSocketResponse, "send_str", send)
+    client = await _raw(upstream)
+
+    await client.lost()
+    await client.hang_up()
+
+
+async def _raw(upstream: Upstream) -> Wire:
+    client = await Wire.dial(upstream.port)
+    assert await client.ask(f"/v1/realtime?{MODEL}") == 101
+    return client
 
 
 async def test_fifteen_mebibytes_of_audio_fit_into_one_event(upstream: Upstream) -> None:

@@ -1,5 +1,6 @@
 """The session as a state machine: repeated and late inputs change nothing."""
 
+import base64
 import json
 
 from relay.simulator.commands import (
@@ -27,10 +28,9 @@ def _types(commands: list[SessionCommand]) -> list[str]:
     return [command.event["type"] for command in commands if isinstance(command, SendEvent)]
 
 
-def _begun(session: SimulatedSession) -> Response:
-    (response,) = (
-        c.response for c in _receive(session, "response.create") if isinstance(c, StartResponse)
-    )
+def _begun(session: SimulatedSession, **fields: object) -> Response:
+    commands = _receive(session, "response.create", **fields)
+    (response,) = (c.response for c in commands if isinstance(c, StartResponse))
     return response
 
 
@@ -81,3 +81,20 @@ def test_a_response_that_is_cancelled_while_it_waits_is_not_started() -> None:
 
 def test_the_transcript_of_an_earlier_turn_ends_no_turn() -> None:
     assert _session().turn_transcribed("item_of_long_ago", "done.") == []
+
+
+def test_a_second_running_response_can_fail_alone() -> None:
+    session = _session()
+    first = _begun(session)
+    second = _begun(session, response={"conversation": "none"})
+
+    assert _types(session.fail(second.id, {})) == ["response.done", "rate_limits.updated"]
+    assert _types(session.finish(first, "completed"))[0] == "response.done"
+
+
+def test_an_append_of_more_than_15_mebibytes_is_refused() -> None:
+    audio = base64.b64encode(bytes(15 * 2**20 + 3)).decode()
+    (refused,) = _receive(_session(), "input_audio_buffer.append", audio=audio)
+
+    assert isinstance(refused, SendEvent)
+    assert refused.event["error"]["param"] == "audio"

@@ -13,6 +13,7 @@ import wave
 from array import array
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from paths import AUDIO
@@ -400,3 +401,29 @@ assert engines.recognizer.transcribe(speech).startswith("Hello")
     )
 
     assert finished.returncode == 0, finished.stderr
+
+
+def test_a_token_may_be_longer_than_127_bytes(tmp_path: Path) -> None:
+    moonshine = pytest.importorskip("relay.simulator.speech.moonshine", exc_type=ImportError)
+    file = tmp_path / "tokenizer.bin"
+    file.write_bytes(b"\x02ab" + bytes([128 + 200 % 128, 200 // 128]) + b"c" * 200)
+
+    assert moonshine._read_vocabulary(file) == [b"ab", b"c" * 200]
+
+
+def test_a_model_that_repeats_itself_is_stopped(
+    engines: SpeechEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight tokens for a second of audio are the limit."""
+    moonshine = pytest.importorskip("relay.simulator.speech.moonshine", exc_type=ImportError)
+    monkeypatch.setattr(moonshine, "_STOP", -1)
+    words = engines.recognizer.transcribe(clip("cards-001.wav"))
+
+    assert len(words) > len(TRANSCRIPTS["cards-001.wav"])
+
+
+def test_a_package_that_is_not_installed_is_named() -> None:
+    onnx = pytest.importorskip("relay.simulator.speech.onnx", exc_type=ImportError)
+
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        onnx.file_in("no_such_package", "model.ort")

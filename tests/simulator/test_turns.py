@@ -89,6 +89,17 @@ def test_only_a_limited_amount_of_silence_is_kept() -> None:
     assert len(buffer.peek()) == 30_000 * 48
 
 
+def test_frames_after_the_end_of_detection_change_no_turn() -> None:
+    buffer = _buffer()
+    buffer.detect(None)
+
+    assert _add(buffer, (0.9, 500)) == []
+
+
+def test_the_fallback_detects_no_speech_in_no_audio() -> None:
+    assert EnergyVad().feed(b"") == 0.0
+
+
 @pytest.mark.parametrize(
     ("eagerness", "pause_ms", "max_ms"),
     [("high", 300, 2_000), ("medium", 500, 4_000), ("auto", 500, 4_000), ("low", 800, 8_000)],

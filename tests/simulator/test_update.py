@@ -85,7 +85,16 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "gpt-realtime"}, "invalid_value", "session.model"),
     ({"instructions": 1}, "invalid_value", "session.instructions"),
     ({"output_modalities": ["text", "audio"]}, "invalid_value", "session.output_modalities"),
+    ({"output_modalities": []}, "invalid_value", "session.output_modalities"),
     ({"output_modalities": ["video"]}, "invalid_value", "session.output_modalities[0]"),
+    ({"parallel_tool_calls": 1}, "invalid_value", "session.parallel_tool_calls"),
+    ({"audio": "loud"}, "invalid_value", "session.audio"),
+    ({"tools": ["f"]}, "invalid_value", "session.tools[0]"),
+    (
+        {"tools": [{"type": "mcp", "server_label": "x", "server_url": "https://x", "headers": 1}]},
+        "invalid_value",
+        "session.tools[0].headers",
+    ),
     ({"max_output_tokens": 0}, "invalid_value", "session.max_output_tokens"),
     ({"max_output_tokens": "some"}, "invalid_value", "session.max_output_tokens"),
     ({"audio": {"output": {"voice": "bob"}}}, "invalid_value", "session.audio.output.voice"),
@@ -140,6 +149,18 @@ async def test_one_wrong_member_discards_the_whole_update(
     assert await client.update() == before
 
 
+async def test_a_session_that_is_no_object_is_refused(client: Client) -> None:
+    error = await client.refused("session.update", session="marin")
+
+    assert (error["code"], error["param"]) == ("invalid_value", "session")
+
+
+async def test_the_number_of_output_tokens_can_be_unlimited(client: Client) -> None:
+    await client.update(max_output_tokens=100)
+
+    assert (await client.update(max_output_tokens="inf"))["max_output_tokens"] == "inf"
+
+
 async def test_the_type_is_required_even_for_one_field(client: Client) -> None:
     error = await client.refused("session.update", session={"instructions": "x"})
 
@@ -185,12 +206,22 @@ async def test_reasoning_is_for_models_that_reason(
 ) -> None:
     async with upstream.connect("model=gpt-realtime-1.5") as old:
         error = await old.refused("session.update", session={"type": "realtime", **option})
+        assert (await old.update(instructions="Be brief."))["instructions"] == "Be brief."
     async with upstream.connect("model=gpt-realtime-2.1") as new:
         after = await new.update(**option)
 
     assert error["code"] == "invalid_value"
     assert "Unsupported option for this model" in error["message"]
     assert option.items() <= after.items()
+
+
+async def test_a_response_of_a_model_that_does_not_reason_has_no_reasoning(
+    upstream: Upstream,
+) -> None:
+    async with upstream.connect("model=gpt-realtime-1.5") as old:
+        error = await old.refused("response.create", response={"reasoning": {"effort": "low"}})
+
+    assert (error["code"], error["param"]) == ("invalid_value", "response.reasoning")
 
 
 async def test_tracing_cannot_be_changed_after_it_is_enabled(client: Client) -> None:

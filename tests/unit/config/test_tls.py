@@ -97,3 +97,9 @@ def test_an_expired_certificate_is_a_warning(tmp_path: Path, check: Check) -> No
 
     assert status == 0
     assert f"server.tls_cert: warning: expired on {ended:%Y-%m-%d}\n" in output
+
+
+def test_no_certificate_can_be_written_as_null(check: Check) -> None:
+    status, printed = check("  tls_cert: null\n  tls_key: null\n")
+
+    assert (status, printed) == (0, " no problems. Personas: receptionist.")

@@ -6,6 +6,7 @@ import pytest
 
 from relay.core.errors import InvalidEvent, InvalidRequest
 from relay.core.objects import object_or_empty, optional_object, require_object
+from relay.core.terms import unchanged
 
 PARENT: dict[str, Any] = {"object": {"a": 1}, "empty": {}, "null": None, "list": [], "text": "x"}
 
@@ -38,3 +39,7 @@ def test_the_strict_readers_refuse_anything_else(read: Any, name: str) -> None:
         read(PARENT, name)
     with pytest.raises(InvalidRequest):
         read(PARENT, name, InvalidRequest)
+
+
+def test_a_session_without_another_interface_changes_no_event() -> None:
+    assert unchanged(PARENT) is PARENT
