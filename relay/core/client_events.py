@@ -4,6 +4,7 @@ Audio is counted and passed on as the bytes it came in. Any other client event i
 judged by the policy and encoded again from the value that the policy judged.
 """
 
+from relay.core.audio import audio_bytes
 from relay.core.commands import Commands, End, Pause, Send, Side
 from relay.core.errors import EventNotAllowed, InvalidEvent, RelayError
 from relay.core.events import (
@@ -16,7 +17,6 @@ from relay.core.events import (
     holds_event,
     read_append,
 )
-from relay.core.metering import audio_bytes
 from relay.core.policy import AnswerUpdate
 from relay.core.rates import Pace
 from relay.core.session_state import SessionState

@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from relay.core.metering import Tokens
 from relay.core.reports import Report
+from relay.core.tokens import Tokens
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from math import ceil
 
 from relay.core.events import Event
-from relay.core.metering import Tokens, whole_number
+from relay.core.tokens import Tokens, whole_number
 
 TOKENS_PER_INPUT_SECOND = 10
 TOKENS_PER_OUTPUT_SECOND = 20

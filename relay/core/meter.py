@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import ClassVar
 
 from relay.core.api_errors import KNOWN_ERRORS
-from relay.core.confirmed import Confirmed
+from relay.core.confirmed_session import Confirmed
 from relay.core.counts import Counts
 from relay.core.events import Event, Json
 from relay.core.objects import object_or_empty

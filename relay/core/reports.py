@@ -12,14 +12,14 @@ from typing import Literal
 
 from relay.core.estimation import Underway, Untranscribed, estimated_transcription
 from relay.core.events import Event, Json
-from relay.core.metering import (
+from relay.core.pricing import Prices
+from relay.core.tokens import (
     Tokens,
     is_split_guessed,
     seconds_of_transcription,
     tokens_of_response,
     tokens_of_transcription,
 )
-from relay.core.pricing import Prices
 
 STATUSES = frozenset({"completed", "cancelled", "incomplete", "failed"})
 CUT_OFF = "cut_off"

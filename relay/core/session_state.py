@@ -3,15 +3,15 @@
 from dataclasses import dataclass, field
 
 from relay.core.activity import Activity
-from relay.core.calls import Calls
-from relay.core.confirmed import Confirmed
+from relay.core.client_messages import ClientMessages
+from relay.core.confirmed_session import Confirmed
 from relay.core.conversation import Conversation
 from relay.core.counts import Counts
 from relay.core.events import Event
 from relay.core.first_audio import FirstAudio
-from relay.core.messages import ClientMessages
 from relay.core.meter import Meter
 from relay.core.terms import Terms
+from relay.core.tool_calls import Calls
 
 
 @dataclass(frozen=True, slots=True)

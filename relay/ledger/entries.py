@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from relay.core.metering import TOKEN_KINDS
 from relay.core.pricing import micros
 from relay.core.reports import Report
+from relay.core.tokens import TOKEN_KINDS
 from relay.ledger.tables import MEASURES, MICROSECONDS, transaction, utc_text
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from relay.core.budgets import Payer, payer_of_user
-from relay.core.metering import TOKEN_KINDS
+from relay.core.tokens import TOKEN_KINDS
 from relay.ledger.tables import MICROSECONDS, reading, utc_text
 
 GROUPINGS: Mapping[str, tuple[str, str]] = {

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from relay.core.metering import TOKEN_KINDS
 from relay.core.pricing import usd
+from relay.core.tokens import TOKEN_KINDS
 from relay.ledger.query import GroupUsage
 
 

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from relay.core.metering import TOKEN_KINDS
+from relay.core.tokens import TOKEN_KINDS
 
 MICROSECONDS = 1_000_000
 

@@ -31,8 +31,8 @@ from relay.core import circuit, errors
 from relay.core.close import MAX_REASON_BYTES, CloseCode
 from relay.core.errors import ClientLost, OriginNotAllowed, RelayError
 from relay.core.events import CLIENT_EVENTS, MAX_DEPTH, MAX_ID_CHARS, MAX_VALUES
-from relay.core.metering import TOKEN_KINDS
 from relay.core.redaction import HIDDEN_EVENTS
+from relay.core.tokens import TOKEN_KINDS
 from relay.dialects.beta.events import NAMES_DOWN
 from relay.dialects.beta.fields import GONE, SESSION
 from relay.endpoints import credentials

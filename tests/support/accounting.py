@@ -17,7 +17,7 @@ from relays import RunningRelay, receive, relaying, send
 from websockets.asyncio.client import ClientConnection
 
 from relay import app
-from relay.core.metering import TOKEN_KINDS
+from relay.core.tokens import TOKEN_KINDS
 from relay.ledger.check import check_ledger
 from relay.ledger.ledger import Ledger
 

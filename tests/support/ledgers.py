@@ -15,9 +15,9 @@ import pytest
 import structlog
 from structlog.typing import FilteringBoundLogger as Logger
 
-from relay.core.metering import Tokens
 from relay.core.pricing import usd
 from relay.core.reports import Report
+from relay.core.tokens import Tokens
 from relay.ledger.entries import SessionEnd, SessionStart
 from relay.ledger.ledger import Ledger
 from relay.ledger.query import query_usage

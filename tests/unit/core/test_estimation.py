@@ -12,7 +12,7 @@ from relay.core.estimation import (
     estimated_tokens,
     estimated_transcription,
 )
-from relay.core.metering import Tokens
+from relay.core.tokens import Tokens
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.metering import TOKEN_KINDS, Tokens
 from relay.core.pricing import MICRO_DOLLAR, RATES, Price, Prices, micros, usd
+from relay.core.tokens import TOKEN_KINDS, Tokens
 
 DAY = date(2026, 11, 1)
 REALTIME = Price(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from relay.core.metering import Tokens
 from relay.core.pricing import Price, Prices
 from relay.core.reports import CUT_OFF, STATUSES, Report, Reports
+from relay.core.tokens import Tokens
 
 TODAY, TOMORROW = date(2026, 11, 1), date(2026, 11, 2)
 MODEL, TRANSCRIBER = "gpt-realtime-2.1", "gpt-transcribe"

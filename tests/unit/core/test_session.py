@@ -18,10 +18,10 @@ from relay.core.errors import (
     UpstreamLost,
 )
 from relay.core.events import Binary
-from relay.core.metering import TOKEN_KINDS, Tokens
 from relay.core.policy import Policy
 from relay.core.pricing import Price, Prices
 from relay.core.reports import Report
+from relay.core.tokens import TOKEN_KINDS, Tokens
 
 SECOND_TO_UPSTREAM = {"type": "input_audio_buffer.append", "audio": "AAAA" * 16_000}
 SECOND_TO_CLIENT = {"type": "response.output_audio.delta", "delta": "AAAA" * 2666 + "AAA="}

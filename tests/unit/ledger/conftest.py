@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ledgers import MIDNIGHT, end, opened, report, session
 
-from relay.core.metering import Tokens
+from relay.core.tokens import Tokens
 
 
 @pytest.fixture

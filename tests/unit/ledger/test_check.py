@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.core.metering import TOKEN_KINDS
+from relay.core.tokens import TOKEN_KINDS
 from relay.ledger.check import check_ledger
 from relay.ledger.tables import LedgerUnusable
 

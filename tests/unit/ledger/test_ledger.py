@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ledgers import NOON, Lines, end, locked, opened, report, select, session
 
-from relay.core.metering import TOKEN_KINDS, Tokens
+from relay.core.tokens import TOKEN_KINDS, Tokens
 from relay.ledger.check import check_ledger
 from relay.ledger.ledger import Ledger
 from relay.ledger.tables import VERSION, LedgerUnusable

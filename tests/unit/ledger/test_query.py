@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import MIDNIGHT, NOON, as_objects, end, locked, report, session
 
-from relay.core.metering import TOKEN_KINDS, Tokens
+from relay.core.tokens import TOKEN_KINDS, Tokens
 from relay.ledger import entries
 from relay.ledger.check import check_ledger
 from relay.ledger.entries import Entry, SessionReport

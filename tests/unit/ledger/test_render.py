@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from relay.core.metering import TOKEN_KINDS
+from relay.core.tokens import TOKEN_KINDS
 from relay.ledger.check import check_ledger
 from relay.ledger.query import query_usage
 from relay.ledger.render import FORMATS, as_csv, as_table

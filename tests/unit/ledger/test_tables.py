@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ledgers import NOON, end, opened, report, select, session
 
-from relay.core.metering import TOKEN_KINDS, Tokens
+from relay.core.tokens import TOKEN_KINDS, Tokens
 from relay.ledger.check import check_ledger
 from relay.ledger.prune import prune_ledger
 from relay.ledger.query import query_usage

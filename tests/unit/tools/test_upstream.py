@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 from simulated import Client, simulated
 
-from relay.core.calls import CallCommands, Calls
 from relay.core.commands import CallTool, Send
 from relay.core.events import Event
+from relay.core.tool_calls import CallCommands, Calls
 from relay.tools import Context
 from relay.tools.runtime import PersonaTools, open_runtime
 from relay.tools.toolbox import Toolbox

@@ -30,11 +30,11 @@ from relay.core.calling_response import STOPPED, CallingResponse
 from relay.core.commands import CallTool, Send, Side
 from relay.core.events import Event, Json, encode
 from relay.core.follow_up import FollowUp
+from relay.core.hidden_items import Unseen
 from relay.core.ids import EventIds
 from relay.core.objects import object_or_empty
 from relay.core.states import step
 from relay.core.turn import TURNS, Turn, TurnEvent
-from relay.core.unseen import Unseen
 
 CUT_OFF: Final = '{"error":"The call was cut off before it was complete, so it was not run."}'
 

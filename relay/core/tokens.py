@@ -1,4 +1,4 @@
-"""The usage of a session: tokens by kind, and seconds of audio.
+"""Tokens and seconds that the upstream reports, by kind.
 
 The kinds are disjoint. The API reports cached tokens as a part of the input
 (https://platform.openai.com/docs/guides/realtime-costs). So they are subtracted from the input
@@ -10,12 +10,6 @@ from dataclasses import dataclass, fields
 
 from relay.core.events import MAX_SAFE_INTEGER, Json
 from relay.core.objects import object_or_empty
-
-BYTES_PER_SECOND = {"audio/pcm": 48_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}
-"""Bytes of a second of audio: 24 kHz, 16 bits, mono; G.711 is 8 kHz, 8 bits."""
-
-PCM_RATES = range(8_000, 48_001)
-"""Rates of PCM in Hz that some servers accept; OpenAI's is always 24 kHz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +115,6 @@ def seconds_of_transcription(usage: Json) -> float:
     if not isinstance(seconds, int | float) or not 0 < seconds <= MAX_SAFE_INTEGER:
         return 0.0
     return float(seconds)
-
-
-def audio_bytes(base64_chars: int, padding: int = 0) -> int:
-    """Return the number of bytes that ``base64_chars`` characters of base64 encode."""
-    return max(0, base64_chars // 4 * 3 - padding)
-
-
-def bytes_per_second(session: Mapping[str, Json], direction: str) -> int:
-    """Return the bytes of a second of audio in the format of ``audio.input`` or ``.output``."""
-    audio = object_or_empty(object_or_empty(session, "audio"), direction)
-    audio_format = object_or_empty(audio, "format")
-    kind, rate = audio_format.get("type"), audio_format.get("rate")
-    if kind == "audio/pcm" and isinstance(rate, int) and rate in PCM_RATES:
-        return 2 * rate
-    known = BYTES_PER_SECOND.get(kind) if isinstance(kind, str) else None
-    return known or BYTES_PER_SECOND["audio/pcm"]
 
 
 def whole_number(parent: Mapping[str, Json], key: str) -> int:

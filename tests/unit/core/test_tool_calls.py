@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from relay.core.calls import CUT_OFF, CallCommands, Calls
 from relay.core.commands import CallTool, Send
 from relay.core.events import Event
+from relay.core.tool_calls import CUT_OFF, CallCommands, Calls
 
 OURS, THEIRS = "look_up", "show_map"
 RELAY_IDS = "relay_x_"

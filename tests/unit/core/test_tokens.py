@@ -1,17 +1,14 @@
 """Tests of tokens and seconds."""
 
-import base64
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.metering import (
+from relay.core.tokens import (
     TOKEN_KINDS,
     Tokens,
-    audio_bytes,
-    bytes_per_second,
     is_split_guessed,
     seconds_of_transcription,
     tokens_of_response,
@@ -158,34 +155,3 @@ def test_a_transcription_without_usage_used_nothing(usage: Any) -> None:
 @pytest.mark.parametrize("seconds", [-1, "3", None, 10**400, float("inf"), float("nan")])
 def test_invalid_seconds_are_zero(seconds: Any) -> None:
     assert seconds_of_transcription({"type": "duration", "seconds": seconds}) == 0.0
-
-
-@given(st.binary(max_size=100))
-def test_the_length_of_base64_is_the_length_of_its_data(data: bytes) -> None:
-    text = base64.b64encode(data)
-
-    assert audio_bytes(len(text), text.count(b"=")) == len(data)
-
-
-@pytest.mark.parametrize("chars", [-2, 0, 3])
-def test_no_audio_has_no_bytes(chars: int) -> None:
-    assert audio_bytes(chars, 1) == 0
-
-
-@pytest.mark.parametrize(
-    ("format_", "rate"),
-    [
-        ({"type": "audio/pcm", "rate": 24000}, 48_000),
-        ({"type": "audio/pcmu"}, 8_000),
-        ({"type": "audio/pcma"}, 8_000),
-        ({"type": "audio/flac"}, 48_000),
-        ({"type": ["audio/pcmu"]}, 48_000),
-        ({}, 48_000),
-        (None, 48_000),
-    ],
-)
-def test_the_format_gives_the_bytes_of_a_second(format_: Any, rate: int) -> None:
-    session = {"audio": {"input": {"format": format_}, "output": {"format": {"type": "x"}}}}
-
-    assert bytes_per_second(session, "input") == rate
-    assert bytes_per_second({}, "input") == 48_000

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.events import Event
-from relay.core.unseen import Unseen
+from relay.core.hidden_items import Unseen
 
 OURS, THEIRS = "look_up", "show_map"
 
