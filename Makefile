@@ -37,7 +37,7 @@ test: $(VENV)/dev.stamp ## set up and run the whole test suite
 UNIT := tests/unit
 
 test-unit: $(VENV)/dev.stamp ## set up and run the unit tests
-	$(BIN)/pytest $(UNIT) $(ARGS)
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(UNIT) $(ARGS)
 
 # One interpreter of each version, from PATH or from pyenv. Each is run once, because PATH can have a
 # shim of pyenv that always fails.

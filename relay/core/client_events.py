@@ -35,7 +35,11 @@ class ClientEvents:
         self._terms = terms
         self._counts = state.counts
         self._confirmed = state.confirmed
-        self._pace = Pace(terms.audio_rate, terms.audio_burst_seconds, terms.events_per_second)
+        self._pace = Pace(
+            terms.limits.audio_rate,
+            terms.limits.audio_burst_seconds,
+            terms.limits.events_per_second,
+        )
         self._refused = 0
 
     def receive(self, raw: bytes, now: float) -> Commands:
@@ -82,7 +86,7 @@ class ClientEvents:
         event_id = event.get("event_id")
         usable = isinstance(event_id, str) and len(event_id) <= MAX_ID_CHARS
         answer = self._state.messages.error(refusal, event_id if usable else None)
-        if self._refused <= self._terms.max_blocked_events:
+        if self._refused <= self._terms.limits.max_blocked_events:
             return (answer,)
         return (End.because(refusal, farewell=answer.message),)
 

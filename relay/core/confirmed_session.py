@@ -43,4 +43,4 @@ class Confirmed:
         if settings.get("transcription", {}) is None:
             return None
         model = object_or_empty(settings, "transcription").get("model")
-        return model if isinstance(model, str) else self._terms.transcriber
+        return model if isinstance(model, str) else self._terms.billing.transcriber

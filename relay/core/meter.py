@@ -25,10 +25,10 @@ class Meter:
     """
 
     def __init__(self, terms: Terms, confirmed: Confirmed, counts: Counts, *, now: float) -> None:
-        self._reports = Reports(terms.model, terms.prices)
+        self._reports = Reports(terms.billing.model, terms.billing.prices)
         self.underway = self._reports.underway
         self.untranscribed = self._reports.untranscribed
-        self._started_at = terms.started_at
+        self._started_at = terms.billing.started_at
         self._began = now
         self._confirmed = confirmed
         self._counts = counts

@@ -16,29 +16,70 @@ def unchanged(event: Event) -> Event:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """The limits of a session.
+
+    Attributes:
+        max_session_seconds: the session ends after this long.
+        idle_seconds: a session without activity for this long ends.
+        max_blocked_events: more refused events than this end the session.
+        audio_rate: seconds of audio that the client may send per second.
+        audio_burst_seconds: seconds of audio that the client may send at once.
+        events_per_second: events that the client may send per second.
+    """
+
+    max_session_seconds: float
+    idle_seconds: float
+    max_blocked_events: int
+    audio_rate: float
+    audio_burst_seconds: float
+    events_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """The prices of a session, and the models that they are for.
+
+    Attributes:
+        model: model name under which responses are billed.
+        prices: prices of the models.
+        started_at: start of the session, in UTC.
+        transcriber: model name used when the upstream reports no transcription model.
+    """
+
+    model: str
+    prices: Prices
+    started_at: datetime
+    transcriber: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolTerms:
+    """The tools of a session.
+
+    Attributes:
+        served: names of the tools that the server runs.
+        delegated: names of the tools that the client runs; None: it may bring its own.
+        announced: names of the tools whose runs may be reported to the client.
+        follow_up: fields of the ``response.create`` that follows the outputs of tools.
+    """
+
+    served: frozenset[str] = frozenset()
+    delegated: frozenset[str] | None = None
+    announced: frozenset[str] = frozenset()
+    follow_up: Event = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """The terms of a session.
 
     Attributes:
         session_id: the relay's id of the session.
-        policy: events and fields that the persona opens to the client.
-        max_session_seconds: the session ends after this long.
-        idle_seconds: a session without activity for this long ends.
-        max_blocked_events: more refused events than this end the session.
         expires_at: end of the session in epoch seconds, as ``session.created`` states it.
         relay_ids: prefix of the ids of the relay's own events at the upstream. The client cannot
             guess it, so no event of the client is mistaken for one of the relay.
-        model: model name under which responses are billed.
-        transcriber: model name used when the upstream reports no transcription model.
-        prices: prices of the models.
-        started_at: start of the session, in UTC.
-        audio_rate: seconds of audio that the client may send per second.
-        audio_burst_seconds: seconds of audio that the client may send at once.
-        events_per_second: events that the client may send per second.
-        served: names of the tools that the server runs.
-        delegated: names of the tools that the client runs; None: it may bring its own.
-        announced: names of the tools whose runs may be reported to the client.
-        follow_up: fields of the ``response.create`` that follows the outputs of tools.
+        policy: events and fields that the persona opens to the client.
         persona_words: texts of the persona that no error message may quote.
         announces: whether the client has asked for the relay's own events.
         greeting: fields of the ``response.create`` that opens the session; None: none is sent.
@@ -47,25 +88,14 @@ class Terms:
     """
 
     session_id: str
-    policy: Policy
-    max_session_seconds: float
-    idle_seconds: float
-    max_blocked_events: int
     expires_at: int
     relay_ids: str
-    model: str
-    prices: Prices
-    started_at: datetime
-    audio_rate: float
-    audio_burst_seconds: float
-    events_per_second: float
-    served: frozenset[str] = frozenset()
-    delegated: frozenset[str] | None = None
-    announced: frozenset[str] = frozenset()
-    follow_up: Event = field(default_factory=dict)
+    policy: Policy
+    limits: SessionLimits
+    billing: Billing
+    tools: ToolTerms = field(default_factory=ToolTerms)
     persona_words: tuple[str, ...] = ()
     announces: bool = False
     greeting: Event | None = None
     binary_audio: frozenset[Side] = frozenset()
-    transcriber: str | None = None
     to_ga: Callable[[Event], Event] = unchanged

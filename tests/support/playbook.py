@@ -5,7 +5,7 @@ of the relay for the client.
 """
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from relay.core.policy import Policy
 from relay.core.pricing import Prices
 from relay.core.reports import Report
 from relay.core.session import Session
-from relay.core.terms import Terms
+from relay.core.terms import Billing, SessionLimits, Terms
 from relay.dialects import translated
 from relay.dialects.beta.events import unflattened
 from relay.dialects.translated import GA, Dialect
@@ -64,21 +64,39 @@ SHOWN: Event = PERSONA | {
 
 TERMS = Terms(
     session_id="sess_1",
-    policy=Policy(),
-    max_session_seconds=3600,
-    idle_seconds=300,
-    max_blocked_events=3,
     expires_at=5000,
     relay_ids="relay_unguessable_",
+    policy=Policy(),
+    limits=SessionLimits(
+        max_session_seconds=3600,
+        idle_seconds=300,
+        max_blocked_events=3,
+        audio_rate=2,
+        audio_burst_seconds=120,
+        events_per_second=200,
+    ),
+    billing=Billing(
+        model="gpt-realtime-2.1",
+        prices=Prices(),
+        started_at=datetime(2026, 11, 23, 23, 59, tzinfo=UTC),
+    ),
     persona_words=(INSTRUCTIONS,),
-    model="gpt-realtime-2.1",
-    prices=Prices(),
-    started_at=datetime(2026, 11, 23, 23, 59, tzinfo=UTC),
-    audio_rate=2,
-    audio_burst_seconds=120,
-    events_per_second=200,
     to_ga=unflattened,
 )
+
+
+def terms_with(**changes: Any) -> Terms:
+    """Return the terms with changes by name, wherever in them the name is."""
+    terms = TERMS
+    for name, value in changes.items():
+        for group in ("limits", "billing", "tools"):
+            inner = getattr(terms, group)
+            if name in {field.name for field in fields(inner)}:
+                terms = replace(terms, **{group: replace(inner, **{name: value})})
+                break
+        else:
+            terms = replace(terms, **{name: value})
+    return terms
 
 
 @dataclass(frozen=True)
@@ -134,7 +152,7 @@ def start(
     **terms: Any,
 ) -> Play:
     """Start a session at second 0."""
-    changed = replace(TERMS, policy=policy or Policy(), **terms)
+    changed = terms_with(policy=policy or Policy(), **terms)
     return Play(translated.start(changed, session, now=0.0, client=client, upstream=upstream))
 
 
