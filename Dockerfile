@@ -4,10 +4,12 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /src
 
 COPY requirements/ requirements/
-# The relay's environment has no pip, because nothing is installed into it later.
-RUN python -m venv --without-pip /opt/relay \
- && pip --python /opt/relay install --require-hashes -r requirements/image.txt \
- && pip install --require-hashes -r requirements/build.txt
+# The locked pip comes first and installs the rest. The relay's environment has no pip: nothing is
+# installed into it later. A package as source would be built with packages that no lock names.
+RUN pip install --require-hashes -r requirements/pip.txt \
+ && pip install --require-hashes -r requirements/build.txt \
+ && python -m venv --without-pip /opt/relay \
+ && pip --python /opt/relay install --require-hashes --only-binary=:all: -r requirements/image.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY relay/ relay/

@@ -5,13 +5,14 @@ PYTHON ?= python3
 UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := bin/python -m pip --disable-pip-version-check --quiet install
 
 # Further arguments: make demo ARGS="--port 9000"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test clients clients-slow check fix bench lock clients-lock
+.PHONY: help demo run test test-unit test-pythons clients clients-slow newest check fix bench \
+	lock clients-lock check-locks
 # Else a venv without pip, which Debian leaves behind when python3-venv is missing, would be used.
 .DELETE_ON_ERROR:
 # Two installations into one .venv at the same time would break it.
@@ -33,9 +34,32 @@ test: $(VENV)/dev.stamp ## set up and run the whole test suite
 		--cov --cov-report=
 	$(BIN)/coverage report --skip-covered --fail-under=100
 
-# Each in an environment of its own, because what one pins another cannot have.
+UNIT := tests/unit
+
+test-unit: $(VENV)/dev.stamp ## set up and run the unit tests
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(UNIT) $(ARGS)
+
+# One interpreter of each version, from PATH or from pyenv. Each is run once, because PATH can have a
+# shim of pyenv that always fails.
+PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions
+PYTHONS = $(foreach version,3.11 3.12 3.13 3.14,$(shell \
+	for python in python$(version) $(PYENV)/$(version).*/bin/python$(version); do \
+		$$python -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null && break; done))
+
+test-pythons: ## run the unit tests on every Python from 3.11 upwards that is on this machine
+	set -e; for python in $(PYTHONS); do \
+		$(MAKE) test-unit PYTHON=$$python VENV=$(VENV)/$${python##*/}; done
+
+# The tests that connect over WebSocket and TLS: there the relay uses private modules of both packages.
+WIRE := tests/unit/wire $(patsubst %,tests/journeys/test_%.py,bridge faults handshake tls* upstream)
+
+newest: ## run the wire tests with the newest aiohttp and aiofastnet, above the limits of pyproject.toml
+	$(MAKE) $(VENV)/newest/dev.stamp VENV=$(VENV)/newest
+	$(VENV)/newest/$(PIP) --upgrade aiohttp aiofastnet
+	$(VENV)/newest/bin/pytest $(WIRE) $(ARGS)
+
+# Each client has an environment of its own, because their pins do not agree.
 CLIENTS := tests/clients
-INSTALL := bin/python -m pip --disable-pip-version-check --quiet install --require-hashes
 # Without npm the clients of Node are skipped, unless the environment says that it must be there.
 NPM := $(if $(or $(shell command -v npm 2>/dev/null),$(RELAY_REQUIRE_NODE)),openai-npm openai-agents-npm)
 QUICK := $(VENV)/clients/openai-agents.stamp $(NPM:%=$(CLIENTS)/%/node_modules/.package-lock.json)
@@ -63,7 +87,7 @@ bench: $(VENV)/bench.stamp ## the benchmarks, one table
 
 # Pins that still fit are kept; make lock ARGS=--upgrade takes the newest.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
+	--no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
 
 # Names no host: whoever installs decides where from. Checksums decide what.
 NPM_LOCK = npm --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
@@ -72,6 +96,7 @@ NPM_LOCK = npm --package-lock-only --omit-lockfile-registry-resolved --ignore-sc
 IMAGE := azure mcp
 
 lock: ## resolve pyproject.toml into requirements/, with uv
+	$(COMPILE) --group pip -o requirements/pip.txt
 	$(COMPILE) --group build -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) pyproject.toml -c requirements/run.txt $(IMAGE:%=--extra %) -o requirements/image.txt
@@ -86,17 +111,39 @@ clients-lock: ## resolve what the stock clients need, with uv and npm
 	set -e; for package in $(CLIENTS)/*/package.json; do \
 		(cd $${package%/*} && $(NPM_LOCK) $(if $(findstring --upgrade,$(ARGS)),update,install)); done
 
+# Python 3.11 brings pip 23.2.1, which reads a lock more strictly than the newest pip does. A dry run
+# downloads all packages, checks their hashes and dependencies, and installs nothing. A build in
+# isolation would download packages that no lock names.
+check-locks: $(BIN)/python ## resolve every lock with pip 23.2.1 and the newest pip, without a cache
+	set -e; for pip in pip==23.2.1 pip; do \
+		$(BIN)/python -m venv --clear $(VENV)/locks; \
+		$(VENV)/locks/$(PIP) --upgrade $$pip; \
+		$(VENV)/locks/$(PIP) --require-hashes -r requirements/build.txt; \
+		for lock in requirements/*.txt $(CLIENTS)/*/requirements.txt; do \
+			echo "$$pip: $$lock"; \
+			$(VENV)/locks/$(PIP) --dry-run --ignore-installed --no-cache-dir \
+				--no-build-isolation --require-hashes -r $$lock; done; done
+
+# Install the lock $(2) into the environment $(1). Its own pip installs the locked pip and nothing
+# else, so that the same pip installs the rest everywhere. Some package comes as source only, so the
+# packages that build it come first.
+define install
+$(1)/$(PIP) --require-hashes -r requirements/pip.txt
+$(1)/$(PIP) --require-hashes -r requirements/build.txt
+$(1)/$(PIP) --require-hashes --no-build-isolation -r $(2)
+endef
+BASE := requirements/pip.txt requirements/build.txt
+
 # A stamp is as new as the lock that was installed, so an unchanged tree installs nothing.
-$(VENV)/%.stamp: requirements/%.txt requirements/build.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --require-hashes -r requirements/build.txt -r $<
-	$(PIP) install --no-deps --no-build-isolation --editable .
+# The second --quiet hides a warning of setuptools that each editable installation causes.
+$(VENV)/%.stamp: requirements/%.txt $(BASE) pyproject.toml | $(BIN)/python
+	$(call install,$(VENV),$<)
+	$(VENV)/$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Some package comes as source only; what builds it is locked too, and so comes first.
-$(VENV)/clients/%.stamp: $(CLIENTS)/%/requirements.txt requirements/build.txt | $(BIN)/python
+$(VENV)/clients/%.stamp: $(CLIENTS)/%/requirements.txt $(BASE) | $(BIN)/python
 	$(BIN)/python -m venv --clear $(@:.stamp=)
-	$(@:.stamp=)/$(INSTALL) -r requirements/build.txt
-	$(@:.stamp=)/$(INSTALL) --no-build-isolation -r $<
+	$(call install,$(@:.stamp=),$<)
 	@touch $@
 
 $(CLIENTS)/%/node_modules/.package-lock.json: $(CLIENTS)/%/package-lock.json

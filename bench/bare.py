@@ -19,7 +19,8 @@ from relay.core.events import encode
 from relay.serving import create_runner
 from relay.sessions.terms import client_patience
 from relay.telemetry import log
-from relay.upstreams.dialler import Dialler, Means, connections
+from relay.upstreams.connections import connections
+from relay.upstreams.dialler import Dialler, DialResources
 from relay.upstreams.entra import Entra
 from relay.wire import handshake
 from relay.wire.loop import Loop
@@ -63,9 +64,13 @@ async def _forward(source: Peer, sink: Peer, ended: asyncio.Event) -> None:
 
 async def _serve(config: Config) -> None:
     async with connections() as http:
-        means = Means(http, Entra(), lambda _upstream, _outcome: None, log.create(sys.stderr))
+        resources = DialResources(
+            http, Entra(), lambda _upstream, _outcome: None, log.create(sys.stderr)
+        )
         app = web.Application()
-        app.add_routes([web.get("/v1/realtime", BareRelay(config, Dialler(means, config)).handle)])
+        app.add_routes(
+            [web.get("/v1/realtime", BareRelay(config, Dialler(resources, config)).handle)]
+        )
         runner = create_runner(app)
         await runner.setup()
         await web.TCPSite(runner, config.server.host, config.server.port).start()

@@ -1,4 +1,4 @@
-"""Writes configuration.md from the models of the configuration, which are its only source."""
+"""Writes configuration.md from the models of the configuration, its only source."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,30 +11,30 @@ from relay.yaml.source import KeyPath
 FILE = Path(__file__).parent / "configuration.md"
 
 INTRODUCTION = """\
-<!-- Written by docs/generate_configuration.py from relay/config/models.py. -->
+<!-- Written by docs/generate_configuration.py from the models in relay/config. -->
 # Configuration
 
 The relay reads one YAML file, `relay.yaml`, and a folder of personas beside it.
 `relay check` names every problem in them with its file and line, and prints no secret.
 
-- Unknown keys, keys given twice and values of a wrong type are errors, and nothing starts.
+- Unknown keys, repeated keys and values of a wrong type are errors: the relay does not start.
 - `${NAME}` in a value reads the environment; a variable that is not set is an error.
   `${NAME:-default}` has a default for a variable that is not set or empty.
-  What the environment says is text, never YAML.
-  `$${` writes `${` itself.
+  A value from the environment is text, never YAML.
+  `$${` stands for `${` itself.
   In instructions and descriptions, a `${` without a name stays as it is.
-- Inside `[ ]` and `{ }`, YAML wants quotes: `["${NAME}"]`.
+- Inside `[ ]` and `{ }`, YAML requires quotes: `["${NAME}"]`.
 - The files are YAML 1.2 in UTF-8, without aliases and tags.
 - Relative paths start at the folder of `relay.yaml`.
 
-`NAME` stands for a name that you choose.
+`NAME` stands for a name of your choice.
 """
 
 LOADED = {"Config": {"file"}, "Persona": {"name"}}
-"""What is in the models but not in the files."""
+"""Fields of the models that are not keys of the files."""
 
 PERSONA = ("personas", "*")
-"""The one section that has files of its own."""
+"""The path of the section with files of its own."""
 
 WORDS = {
     "array": "list",
@@ -46,12 +46,14 @@ WORDS = {
     "object": "mapping",
     "password": "secret",
     "path": "path",
+    "seconds": "seconds",
     "string": "text",
+    "usd": "USD",
 }
-"""Types and formats of JSON Schema in the words of people."""
+"""Plain words for the types and formats of JSON Schema."""
 
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most"}
-"""Bounds in the words of people."""
+"""Plain words for the bounds of a number."""
 
 Schema = Mapping[str, Any]
 
@@ -113,7 +115,9 @@ def _default(key: Schema) -> str:
 
 
 def _type(key: Schema) -> str:
-    """Say what a value is: a secret, a whole number (at least 1), or null."""
+    """Return the type of a value in words, such as ``whole number (at least 1) or null``."""
+    if key.get("format") in WORDS:
+        return WORDS[key["format"]] + _bounds(key)
     if "anyOf" in key:
         return " or ".join(dict.fromkeys(map(_type, key["anyOf"]))) + _bounds(key)
     if "enum" in key:
@@ -122,8 +126,7 @@ def _type(key: Schema) -> str:
         return f"{_type(key['items'])}, or a list"
     if key.get("type") == "array" and "$ref" not in key["items"]:
         return f"list of {_type(key['items'])}"
-    kind = key.get("format") or key.get("type") or "object"
-    return WORDS.get(kind, WORDS["string"]) + _bounds(key)
+    return WORDS[key.get("type", "object")] + _bounds(key)
 
 
 def _bounds(key: Schema) -> str:

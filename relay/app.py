@@ -19,14 +19,16 @@ from relay.sessions.admission import Admission
 from relay.sessions.registry import Phase, Registry
 from relay.telemetry.metrics import CONTENT_TYPE, Metrics
 from relay.telemetry.observer import SessionObserver
-from relay.tools import workshop
+from relay.tools.runtime import PersonaTools, ToolRuntime, ToolsUnusable, open_runtime
 from relay.tools.toolbox import Toolbox
-from relay.upstreams.dialler import Dialler, Means, connections
+from relay.upstreams.connections import connections
+from relay.upstreams.dialler import Dialler, DialResources
 from relay.upstreams.entra import identity
 from relay.wire import tls
 
 FILES_PER_SESSION, OTHER_FILES = 2, 256
-"""Open files: two sockets for each session; the ledger, tools, scrapes and refused clients."""
+"""Open files: two sockets for each session, and ``OTHER_FILES`` for the ledger, tools, scrapes and
+refused clients."""
 
 
 class Relay:
@@ -51,19 +53,19 @@ class Relay:
         self.metrics.ledger = accounts.ledger
         try:
             async with (
-                workshop.opened(self.metrics.observe_tool, self._log) as self._workshop,
+                open_runtime(self.metrics.observe_tool, self._log) as self._tool_runtime,
                 connections() as http,
                 identity() as entra,
             ):
                 # Outside the group, which would wrap the error of a tool.
-                toolboxes = await equip(self._workshop, self.config)
-                means = Means(http, entra, self.metrics.attempted, self._log)
+                toolboxes = await make_toolboxes(self._tool_runtime, self.config)
+                resources = DialResources(http, entra, self.metrics.attempted, self._log)
                 async with asyncio.TaskGroup() as tasks:
                     self.sessions = Registry(
                         accounts, SessionObserver(self.metrics, self._log), self._log, tasks
                     )
                     self.realtime = Realtime(
-                        self._serve(self.config, Dialler(means, self.config), toolboxes),
+                        self._make_serving(self.config, Dialler(resources, self.config), toolboxes),
                         admission=Admission(accounts, asyncio.get_running_loop().time),
                         registry=self.sessions,
                         count_refusal=self.metrics.refused,
@@ -74,8 +76,10 @@ class Relay:
         finally:
             await accounts.ledger.close()
 
-    def _serve(self, config: Config, dialler: Dialler, toolboxes: Mapping[str, Toolbox]) -> Serving:
-        """Return what new sessions use, and show it in the metrics."""
+    def _make_serving(
+        self, config: Config, dialler: Dialler, toolboxes: Mapping[str, Toolbox]
+    ) -> Serving:
+        """Return the parts that new sessions use, and expose their state in the metrics."""
         self.metrics.circuits = dialler.circuits
         self.metrics.expect_personas(config.personas)
         return Serving(config, dialler, toolboxes)
@@ -92,21 +96,21 @@ class Relay:
         return self.config.prices.unpriced(filter(None, models), datetime.now(UTC).date())
 
     async def reload(self, load: Callable[[], Config]) -> None:
-        """Use the configuration as it is on disk for new sessions.
+        """Read the configuration with ``load``, and use it for new sessions.
 
-        A broken configuration changes nothing, and neither does a configuration without clients
-        if other machines can connect.
+        An invalid configuration changes nothing. A configuration without clients changes nothing
+        either if other machines can connect.
         """
         async with self._reloading:  # a reload that waits for its tools must not undo a later one
             try:
                 config = self._checked(load())
-                toolboxes = await equip(self._workshop, config)
+                toolboxes = await make_toolboxes(self._tool_runtime, config)
             except InvalidConfig as invalid:
                 self.metrics.reloaded("failed")
                 self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
                 return
-            dialler = self.realtime.serving.dialler.renewed(config)
-            self.realtime.serving = self._serve(config, dialler, toolboxes)
+            dialler = self.realtime.serving.dialler.with_config(config)
+            self.realtime.serving = self._make_serving(config, dialler, toolboxes)
             self.config = config
         raise_file_limit(config, self._log)
         self.metrics.reloaded("completed")
@@ -127,7 +131,7 @@ class Relay:
             self.warn_of_expiry()
 
     def warn_of_expiry(self) -> None:
-        """Say so if clients are shown a certificate that is too old."""
+        """Log a warning if the certificate for clients has expired."""
         if self.tls and self.tls.valid_until <= datetime.now(UTC):
             self._log.warning("certificate.expired", valid_until=self.tls.valid_until.isoformat())
 
@@ -138,40 +142,40 @@ class Relay:
         return config
 
 
-async def equip(shop: workshop.Workshop, config: Config) -> Mapping[str, Toolbox]:
+async def make_toolboxes(runtime: ToolRuntime, config: Config) -> Mapping[str, Toolbox]:
     """Return the toolbox of each persona.
 
     Raises:
         InvalidConfig: with every tool that cannot be run.
     """
-    orders = {
-        name: workshop.Order(persona.session, persona.limits.max_tool_seconds)
+    personas = {
+        name: PersonaTools(persona.session, persona.limits.max_tool_seconds)
         for name, persona in config.personas.items()
     }
     key = config.tools.signing_key
     try:
-        return await shop.equip(
-            orders,
+        return await runtime.toolboxes(
+            personas,
             signing_key=None if key is None else key.get_secret_value(),
             max_running=config.tools.max_running,
         )
-    except workshop.ToolsUnusable as unusable:
+    except ToolsUnusable as unusable:
         raise InvalidConfig(
             [
-                config.problem(("personas", persona, *path), said)
-                for persona, path, said in unusable.problems
+                config.problem(("personas", persona, *path), reason)
+                for persona, path, reason in unusable.problems
             ]
         ) from None
 
 
 async def check_tools(config: Config, log: Logger) -> None:
-    """Try to get at every tool that the relay is to run.
+    """Import every function, and ask every MCP server for its tools; call no tool.
 
     Raises:
         InvalidConfig: with every tool that cannot be run.
     """
-    async with workshop.opened(Metrics().observe_tool, log) as shop:
-        await equip(shop, config)
+    async with open_runtime(Metrics().observe_tool, log) as runtime:
+        await make_toolboxes(runtime, config)
 
 
 RELAY = web.AppKey("relay", Relay)
@@ -181,7 +185,7 @@ def create_app(
     config: Config, log: Logger, *, ready: Callable[[], bool] = lambda: True
 ) -> web.Application:
     """Return the application; the caller decides where and how it runs."""
-    app = web.Application(middlewares=[_in_our_shape])
+    app = web.Application(middlewares=[_shape_errors])
     app[RELAY] = relay = Relay(config, log, ready)
     app.cleanup_ctx.append(relay.run)
     app.add_routes(
@@ -205,10 +209,10 @@ def create_app(
 
 
 @web.middleware
-async def _in_our_shape(
+async def _shape_errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Tell of an address or a method that there is not in the shape of all other errors."""
+    """Answer an unknown address or method in the shape of all other errors."""
     try:
         return await handler(request)
     except web.HTTPClientError as error:
@@ -231,26 +235,26 @@ async def _personas(request: web.Request) -> web.Response:
 
 async def _client_secrets(request: web.Request) -> web.Response:
     config = request.app[RELAY].config
-    return await _shared(request, credentials.respond(request, config, credentials.client_secret))
+    return await _share(request, credentials.respond(request, config, credentials.client_secret))
 
 
 async def _sessions(request: web.Request) -> web.Response:
     config = request.app[RELAY].config
-    return await _shared(request, credentials.respond(request, config, credentials.session))
+    return await _share(request, credentials.respond(request, config, credentials.session))
 
 
 async def _transcription_sessions(request: web.Request) -> web.Response:
     config = request.app[RELAY].config
     answer = credentials.respond(request, config, credentials.transcription_session)
-    return await _shared(request, answer)
+    return await _share(request, answer)
 
 
 async def _preflight(request: web.Request) -> web.Response:
-    return await _shared(request, cors.preflight(request, request.app[RELAY].config))
+    return await _share(request, cors.preflight(request, request.app[RELAY].config))
 
 
-async def _shared(request: web.Request, answer: Awaitable[web.Response]) -> web.Response:
-    """Answer a page of an allowed origin so that it may read it, refusals included."""
+async def _share(request: web.Request, answer: Awaitable[web.Response]) -> web.Response:
+    """Let a page of an allowed origin read the answer, also a refusal."""
     relay = request.app[RELAY]
     try:
         response = await answer
@@ -277,11 +281,11 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 def raise_file_limit(config: Config, log: Logger) -> None:
-    """Let the process open as many files as its sessions need; warn if it may not."""
+    """Let the process open the files that its sessions need; log a warning if it may not."""
     needed = FILES_PER_SESSION * config.limits.max_sessions + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    may = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < may:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (may, hard))
-    if may < needed:
-        log.warning("files.limited", limit=may, needed=needed)
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        log.warning("files.limited", limit=allowed, needed=needed)

@@ -20,8 +20,12 @@ from structlog.typing import FilteringBoundLogger as Logger
 import relay
 from relay import app, serving
 from relay.config.loading import InvalidConfig, load, load_usage
-from relay.config.models import Config, check_listen, filled, session_update
-from relay.ledger import usage
+from relay.config.models import Config, check_listen
+from relay.config.persona import session_to_send, with_variables
+from relay.ledger.check import check_ledger
+from relay.ledger.prune import prune_ledger
+from relay.ledger.query import parse_grouping, parse_moment, query_usage
+from relay.ledger.render import FORMATS
 from relay.telemetry import log as logs
 from relay.wire.loop import Loop
 from relay.wire.tls import valid_until
@@ -34,27 +38,28 @@ SIMULATOR_PORT = 8081
 T = TypeVar("T")
 
 EXAMPLES = """examples:
-  relay demo                             talk to the local upstream, with no key
+  relay demo                             try the relay with the local upstream, without a key
   relay serve --config config/relay.yaml
-  relay check                            every problem of the configuration, with file and line
-  relay prompt receptionist              what the upstream is told
-  relay usage --by persona,day           what was used, and what it cost
-  relay key new                          a key for a client
+  relay check                            print each problem of the configuration, with its line
+  relay prompt receptionist              print the session that the upstream receives
+  relay usage --by persona,day           print usage and cost per persona and day
+  relay key new                          make a key for a client
 """
 
 
 class WrongUsage(Exception):
-    """The command line asks for something that there is not."""
+    """An argument of the command line is not valid."""
 
 
-class BooksWrong(OSError):
-    """The ledger does not add up."""
+class InconsistentLedger(OSError):
+    """The tables of the ledger contradict each other."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status.
+    """Run one command; return its exit status.
 
-    0 is fine, 1 is a failure while running, 2 is wrong usage or configuration.
+    The status is 0 for success, 1 for a failure while the command runs, and 2 for wrong arguments
+    or a wrong configuration.
     """
     given = _parser().parse_args(arguments)
     try:
@@ -63,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out = sys.stdout if given.run is _check else sys.stderr
         print(*invalid.problems, sep="\n", file=out)
         return WRONG
-    except WrongUsage as wrong:
-        print(f"relay: {wrong}", file=sys.stderr)
+    except WrongUsage as error:
+        print(f"relay: {error}", file=sys.stderr)
         return WRONG
     except OSError as failure:
         print(f"relay: {failure}", file=sys.stderr)
@@ -88,66 +93,74 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     demo = commands.add_parser(
-        "demo", help="relay sessions to a local upstream: no key, no network"
+        "demo", help="relay sessions to a local upstream, without a key or a network"
     )
     _add_address(demo)
     demo.set_defaults(run=_demo)
 
-    check = commands.add_parser("check", help="print every problem of the configuration")
+    check = commands.add_parser("check", help="print each problem of the configuration")
     _add_config(check)
     check.set_defaults(run=_check)
 
     simulate = commands.add_parser("simulate", help="run the local upstream alone")
     _add_address(simulate)
-    simulate.add_argument("--api-key", metavar="K", help="refuse other keys, as the API does")
-    simulate.add_argument("--script", type=Path, metavar="F", help="trouble on demand, as YAML")
+    simulate.add_argument("--api-key", metavar="KEY", help="refuse all other keys")
+    simulate.add_argument("--script", type=Path, metavar="FILE", help="faults to simulate, as YAML")
     simulate.set_defaults(run=_simulate)
 
-    prompt = commands.add_parser("prompt", help="print the session.update that a persona sends")
+    prompt = commands.add_parser("prompt", help="print the session.update of a persona")
     prompt.add_argument("persona", metavar="PERSONA")
     _add_config(prompt)
     prompt.set_defaults(run=_prompt)
 
-    used = commands.add_parser("usage", help="print what was used, or check the books")
+    used = commands.add_parser("usage", help="print the usage in the ledger, or check the ledger")
     _add_config(used)
-    used.add_argument("--since", type=_moment, metavar="D", help="from here on, in UTC")
-    used.add_argument("--until", type=_moment, metavar="D", help="before this, in UTC")
-    used.add_argument("--by", type=_grouping, default=("persona",), metavar="A,B")
-    used.add_argument("--format", choices=tuple(usage.FORMATS), default="table")
+    used.add_argument("--since", type=_moment, metavar="TIME", help="first time to include, in UTC")
+    used.add_argument("--until", type=_moment, metavar="TIME", help="first time to omit, in UTC")
+    used.add_argument(
+        "--by",
+        type=_grouping,
+        default=("persona",),
+        metavar="A,B",
+        help="columns to group by, such as persona,day",
+    )
+    used.add_argument("--format", choices=tuple(FORMATS), default="table")
     instead = used.add_mutually_exclusive_group()
-    instead.add_argument("--check", action="store_true", help="prove that the books are right")
-    instead.add_argument("--prune", type=_moment, metavar="BEFORE", help="forget")
+    instead.add_argument("--check", action="store_true", help="check that the ledger is consistent")
+    instead.add_argument(
+        "--prune", type=_moment, metavar="TIME", help="delete the sessions that ended before this"
+    )
     used.set_defaults(run=_usage)
 
     key = commands.add_parser("key", help="make a key for a client").add_subparsers(
         required=True, metavar="COMMAND"
     )
-    key.add_parser("new", help="print a new key once, and its hash").set_defaults(run=_new_key)
+    key.add_parser("new", help="print a new key and its hash").set_defaults(run=_new_key)
     return parser
 
 
-def _told(read: Callable[[str], T]) -> Callable[[str], T]:
-    """Let argparse tell why an argument is wrong: of a ValueError it keeps the reason to itself."""
+def _argument_type(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return a type for argparse that prints the message of a ValueError; argparse hides it."""
 
-    def reading(text: str) -> T:
+    def parse_argument(text: str) -> T:
         try:
-            return read(text)
-        except ValueError as wrong:
-            raise argparse.ArgumentTypeError(str(wrong)) from None
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
-    return reading
+    return parse_argument
 
 
-_moment, _grouping = _told(usage.parse_moment), _told(usage.parse_grouping)
+_moment, _grouping = _argument_type(parse_moment), _argument_type(parse_grouping)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="F")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE")
 
 
 def _add_address(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", metavar="H")
-    parser.add_argument("--port", type=int, metavar="P")
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 selects a free port")
 
 
 def _serve(given: argparse.Namespace) -> None:
@@ -198,37 +211,38 @@ def _prompt(given: argparse.Namespace) -> None:
     if persona is None:
         known = ", ".join(sorted(config.personas))
         raise WrongUsage(f"there is no persona {given.persona!r}; there are: {known}")
-    update = {"type": "session.update", "session": _masked(session_update(filled(persona, {})))}
+    session = session_to_send(with_variables(persona, {}).session)
+    update = {"type": "session.update", "session": _masked(session)}
     print(json.dumps(update, indent=2, ensure_ascii=False))
 
 
 def _usage(given: argparse.Namespace) -> None:
     file = load_usage(given.config, os.environ).path
     if given.check:
-        _check_books(file)
+        _check_ledger(file)
     elif given.prune:
-        print(f"{usage.prune(file, given.prune)} sessions forgotten")
+        print(f"{prune_ledger(file, given.prune)} sessions deleted")
     else:
-        rows = usage.query(file, since=given.since, until=given.until, by=given.by)
-        print(usage.FORMATS[given.format](rows, given.by))
+        rows = query_usage(file, since=given.since, until=given.until, by=given.by)
+        print(FORMATS[given.format](rows, given.by))
 
 
-def _check_books(file: Path) -> None:
-    check = usage.check(file)
+def _check_ledger(file: Path) -> None:
+    check = check_ledger(file)
     print(*check.problems, check, sep="\n")
     if check.problems:
-        raise BooksWrong(f"{len(check.problems)} problems in {file}")
+        raise InconsistentLedger(f"{len(check.problems)} problems in {file}")
 
 
 def _new_key(_given: argparse.Namespace) -> None:
     key = f"rk_{secrets.token_urlsafe(32)}"
     print(f"key: {key}")
     print(f"key_sha256: {hashlib.sha256(key.encode()).hexdigest()}")
-    print("The key is shown this once: give it to the client. The hash goes into relay.yaml.")
+    print("Give the key to the client: it is not shown again. Write the hash in relay.yaml.")
 
 
 def _address(given: argparse.Namespace, config: Config) -> tuple[str, int]:
-    """Return where to listen: the command line wins over the configuration."""
+    """Return the host and the port to listen on; the command line overrides the configuration."""
     host = given.host or config.server.host
     if config.anonymous and (problem := check_listen(host)):
         raise WrongUsage(f"--host {host} {problem}")
@@ -241,13 +255,13 @@ def _log(config: Config) -> Logger:
     return log
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(command: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(work)
+        runner.run(command)
 
 
 def _masked(session: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a session without the credentials that its MCP tools carry."""
+    """Return a session without the credentials of its MCP tools."""
     tools = [_masked_tool(tool) for tool in session.get("tools", ())]
     return {**session, "tools": tools} if tools else dict(session)
 

@@ -1,4 +1,4 @@
-"""Serves the application: listens, answers the signals of the process, drains and stops."""
+"""Serves the application: listens, handles the signals of the process, drains and stops."""
 
 import asyncio
 import gc
@@ -16,16 +16,17 @@ from relay.wire import tls
 from relay.wire.peer import CLOSE_SECONDS
 
 HEAD_SECONDS = 15
-"""How long a client may take for the head of its request, and before that for the TLS handshake;
-the bounds of aiohttp and asyncio are an hour and a minute."""
+"""The longest time that a client may take for the TLS handshake, and again for the head of its
+request. The limits of asyncio and aiohttp are a minute and an hour."""
 
 BACKLOG = 1024
-"""How many connections may wait to be accepted. When a relay comes back, all its clients do at
-once, and those beyond aiohttp's own bound, which is 128, try again a second later."""
+"""The number of connections that may wait to be accepted. After a restart of the relay, all its
+clients connect at once, and a client beyond the backlog tries again a second later. The default of
+aiohttp is 128."""
 
 
 def create_runner(app: web.Application) -> web.AppRunner:
-    """Return what runs the application: a client that leaves cancels what is done for it."""
+    """Return the runner of the application; a client that leaves cancels its handler."""
     return web.AppRunner(
         app,
         access_log=None,
@@ -38,12 +39,12 @@ def create_runner(app: web.Application) -> web.AppRunner:
 async def listen(
     runner: web.AppRunner, host: str, port: int, secure: tls.Tls | None
 ) -> asyncio.Server:
-    """Let clients connect; closing what is returned ends that, and no connection.
+    """Accept connections until the returned server is closed; closing it ends no connection.
 
     Raises:
         OSError: the address cannot be listened on.
     """
-    assert runner.server is not None, "it is set up"  # noqa: S101
+    assert runner.server is not None, "the runner is not set up"  # noqa: S101
     secured: dict[str, Any] = {}
     if secure is not None:
         secured["ssl"] = secure.context
@@ -74,12 +75,12 @@ async def serve(
     await runner.setup()
     try:
         with closing(await listen(runner, host, port, relay.tls)) as server:
-            # A full collection that looks through all that is loaded would hold audio up for 0.1 s.
+            # A full collection that visits all loaded objects would delay audio by 0.1 s.
             gc.freeze()
             async with asyncio.TaskGroup() as tasks:
-                with _signals(relay, load, tasks) as asked_to_stop:
-                    _greet(relay, server, log)
-                    await asked_to_stop()
+                with _signals(relay, load, tasks) as wait_for_stop:
+                    _log_start(relay, server, log)
+                    await wait_for_stop()
                     seconds = relay.config.limits.drain_seconds
                     log.info("drain.started", seconds=seconds)
                     await relay.sessions.drain(seconds)
@@ -88,8 +89,8 @@ async def serve(
     log.info("relay.stopped")
 
 
-def _greet(relay: Relay, server: asyncio.Server, log: Logger) -> None:
-    """Say where the relay listens and what it is for, and what may be wrong with it."""
+def _log_start(relay: Relay, server: asyncio.Server, log: Logger) -> None:
+    """Log the address, the personas and the upstreams, and warn of prices and certificates."""
     log.info(
         "relay.started",
         url=f"{'https' if relay.tls else 'http'}://{_authority(server)}/v1",
@@ -110,14 +111,14 @@ def _authority(server: asyncio.Server) -> str:
 def _signals(
     relay: Relay, load: Callable[[], Config] | None, tasks: asyncio.TaskGroup
 ) -> Iterator[Callable[[], Awaitable[object]]]:
-    """Answer the signals of the process; yields what waits for the first that asks to stop."""
+    """Handle the signals of the process; yield a function that waits for SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
+    stopping = asyncio.Event()
 
     def stop() -> None:
-        if asked.is_set():
+        if stopping.is_set():
             relay.sessions.stop()
-        asked.set()
+        stopping.set()
 
     reactions: dict[signal.Signals, Callable[[], object]] = {
         signal.SIGTERM: stop,
@@ -128,7 +129,7 @@ def _signals(
     for number, react in reactions.items():
         loop.add_signal_handler(number, react)
     try:
-        yield asked.wait
+        yield stopping.wait
     finally:
         for number in reactions:
             loop.remove_signal_handler(number)

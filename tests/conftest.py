@@ -1,4 +1,4 @@
-"""What every test may rely on."""
+"""Fixtures, event loops and Hypothesis profiles for all tests."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from relay.wire.loop import Loop
 
-# HYPOTHESIS_PROFILE=deep for a long look. No deadline: other work on the machine is no failure.
+# HYPOTHESIS_PROFILE=deep runs more examples. No deadline: a busy machine is not a failure.
 _ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fast", _ANY_MACHINE, max_examples=100, derandomize=True)
 settings.register_profile("deep", _ANY_MACHINE, max_examples=5000)
@@ -21,29 +21,29 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": Loop}
-"""What the relay runs on in most tests, and what it runs on as a process."""
+"""Event loops: asyncio's in most tests, uvloop's when the relay is a process of its own."""
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory]:
-    """Run what is marked with ``both_loops`` twice."""
+    """Run tests with the mark ``both_loops`` twice."""
     names = LOOPS if item.get_closest_marker("both_loops") else ("asyncio",)
     return {name: LOOPS[name] for name in names}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run of the stock clients write what it saw into docs/clients.md."""
+    """Add the option with which the tests of the stock clients write docs/clients.md."""
     parser.addoption("--write-table", action="store_true", help="write docs/clients.md")
 
 
 def _open_files() -> int:
     links = (link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
-    # From when it first listens, uvloop keeps one of /dev/null, to let go of for EMFILE.
+    # When uvloop first listens, it opens /dev/null, as a spare file to close on EMFILE.
     return len([target for target in links if target != Path(os.devnull)])
 
 
 @pytest.fixture
 def own_logging() -> Iterator[None]:
-    """Put the logging of the process back as it was."""
+    """Restore the logging of the process at the end."""
     root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp.websocket")
     handlers, level, before = root.handlers[:], root.level, aiohttp.level
     root.handlers.clear()
@@ -55,15 +55,15 @@ def own_logging() -> Iterator[None]:
 
 @pytest.fixture
 async def nothing_is_left() -> AsyncIterator[None]:
-    """Fail a test that leaves a task or a socket behind."""
+    """Fail if the test leaves a task or an open file."""
     loop, tasks, files = asyncio.get_running_loop(), asyncio.all_tasks(), _open_files()
     yield
     async with asyncio.timeout(3):
         while left := asyncio.all_tasks() - tasks - {asyncio.current_task()}:
             await asyncio.wait(left)
-    # A transport closes its socket a turn of the loop after it is lost, uvloop a few turns.
+    # A transport closes its socket one iteration of the loop after it is lost, uvloop's some more.
     for _ in range(5):
-        turned = loop.create_future()
-        loop.call_soon(turned.set_result, None)
-        await turned
+        iterated = loop.create_future()
+        loop.call_soon(iterated.set_result, None)
+        await iterated
     assert _open_files() == files

@@ -1,6 +1,6 @@
-"""Who is calling: a credential becomes a principal, an Origin is checked, a persona is chosen.
+"""The caller of a request: its credential, its Origin and the persona that it asks for.
 
-Everything here is decided from the request's head, before anything is dialled.
+All decisions depend on the head of the request only, and come before any connection to an upstream.
 """
 
 import hashlib
@@ -13,7 +13,9 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from relay.access.claims import SHORT_LIVED, Claims, verify
-from relay.config.models import TRANSCRIPTION, ClientLimits, Config, Persona
+from relay.config.limits import ClientLimits
+from relay.config.models import Config
+from relay.config.persona import TRANSCRIPTION, Persona
 from relay.core.errors import (
     InvalidApiKey,
     InvalidRequest,
@@ -24,10 +26,10 @@ from relay.core.errors import (
 from relay.wire.handshake import subprotocols
 
 KEY_PROTOCOL = "openai-insecure-api-key."
-"""Browsers cannot set headers: there the credential follows this, as a subprotocol."""
+"""The start of a subprotocol that carries the credential, because browsers cannot set headers."""
 
 END_USER_HEADER = "OpenAI-Safety-Identifier"
-"""Names the end user, as the API's own clients do; only a trusted client is believed."""
+"""The header with the name of the end user, as at the API. It counts from a trusted client only."""
 
 ANONYMOUS = "anonymous"
 
@@ -44,20 +46,21 @@ CREDENTIAL_PARAMETERS = frozenset(
         "token",
     }
 )
-"""Query parameters that carry a credential elsewhere: addresses end up in logs."""
+"""Query parameters that carry a credential in other services. The relay refuses them, because
+addresses are written to logs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who may do what.
+    """An authenticated caller and its permissions.
 
     Attributes:
         client: the client's name in the configuration, or ``anonymous``.
-        personas: what it may use; None for all.
-        limits: how much it may use.
+        personas: the personas that it may use; None for all.
+        limits: its limits.
         trusted: it may fill in variables and name its end user.
         user: the hash of the end user that it named; two clients may have the same.
-        claims: what its credential says, if that is a short-lived one.
+        claims: the content of its credential, if that is a short-lived one.
     """
 
     client: str
@@ -68,19 +71,19 @@ class Principal:
     claims: Claims | None = None
 
     def may_use(self, persona: str) -> bool:
-        """Tell whether the principal may use this persona."""
+        """Return whether the principal may use this persona."""
         return self.personas is None or persona in self.personas
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """What was filled in for the persona."""
+        """The values of the persona's variables."""
         return self.claims.variables if self.claims else {}
 
 
 def authenticate(
     headers: MultiMapping[str], query: Mapping[str, str], config: Config, now: float
 ) -> Principal:
-    """Return who is calling; ``now`` is in epoch seconds.
+    """Return the caller of a request; ``now`` is in epoch seconds.
 
     Raises:
         InvalidRequest: a credential is in the query string.
@@ -92,7 +95,7 @@ def authenticate(
         )
     credential = _credential(headers)
     if credential.startswith(SHORT_LIVED):
-        return _bearer(credential, config, now)
+        return _short_lived(credential, config, now)
     if config.anonymous:
         return Principal(ANONYMOUS)
     name = _owner(credential, config)
@@ -103,8 +106,12 @@ def authenticate(
     return Principal(name, client.personas, client.limits, client.trusted, user)
 
 
-def _bearer(credential: str, config: Config, now: float) -> Principal:
-    """Return who a short-lived credential stands for, under the configuration as it is now."""
+def _short_lived(credential: str, config: Config, now: float) -> Principal:
+    """Return the holder of a short-lived credential, with the permissions of today's configuration.
+
+    Raises:
+        InvalidApiKey: it is not valid, or the client that issued it may no longer issue any.
+    """
     if config.secrets is None:
         raise InvalidApiKey
     claims = verify(credential, config.secrets.signing_keys, now)
@@ -119,9 +126,9 @@ def _bearer(credential: str, config: Config, now: float) -> Principal:
 
 
 def _end_user(headers: MultiMapping[str]) -> str | None:
-    """Return the hash that the relay knows an end user by: names are often addresses."""
-    named = headers.get(END_USER_HEADER, "").strip()
-    return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest() if named else None
+    """Return the hash of the end user's name, because a name is often an e-mail address."""
+    name = headers.get(END_USER_HEADER, "").strip()
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest() if name else None
 
 
 def _credential(headers: MultiMapping[str]) -> str:
@@ -137,7 +144,7 @@ def _credential(headers: MultiMapping[str]) -> str:
 
 
 def _owner(credential: str, config: Config) -> str | None:
-    """Return whose key it is, after comparing with all, so that time tells nothing."""
+    """Return the client with this key; compare with all keys, so that the time reveals nothing."""
     digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).hexdigest()
     owner = None
     for name, client in config.clients.items():
@@ -148,7 +155,7 @@ def _owner(credential: str, config: Config) -> str | None:
 
 
 def check_origin(request: web.Request, config: Config) -> None:
-    """Let a page of the relay itself or of an allowed origin pass, and whoever is no browser.
+    """Accept a page of the relay itself or of an allowed origin, and a client that is no browser.
 
     Raises:
         OriginNotAllowed: the page is of another origin.
@@ -157,8 +164,8 @@ def check_origin(request: web.Request, config: Config) -> None:
     if origin is None or origin in config.browser.allowed_origins:
         return
     own = origin == f"{request.scheme}://{request.host}"
-    # Without keys nothing but the address protects the relay, and a hostile name may resolve to
-    # loopback: then its page has the "own" origin.
+    # Without keys, only its loopback address protects the relay. A hostile name may resolve to
+    # loopback, and then its page has the relay's own origin.
     if not own or (config.anonymous and not _is_loopback(request.host)):
         raise OriginNotAllowed
 
@@ -172,10 +179,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def choose_persona(principal: Principal, query: Mapping[str, str], config: Config) -> Persona:
-    """Return the persona that the caller asks for, or else the one that it is bound to.
+    """Return the persona that the caller names; if it names none, its own or the default.
 
     Raises:
-        PersonaNotFound: there is none of that name, or none was named and there is no default.
+        PersonaNotFound: no persona has this name, or none was named and there is no default.
         PersonaNotAllowed: the caller may not use it, or its credential is for another.
     """
     model = query.get("model")
@@ -191,10 +198,10 @@ def choose_persona(principal: Principal, query: Mapping[str, str], config: Confi
 
 
 def _unnamed(principal: Principal, query: Mapping[str, str], config: Config) -> str | None:
-    """Return the persona of a caller that names none.
+    """Return the name of the persona for a caller that names none; None if there is no default.
 
     Raises:
-        PersonaNotFound: it asks for a transcription, and several personas could give it.
+        PersonaNotFound: it asks for a transcription, and several personas transcribe.
     """
     if principal.claims:
         return principal.claims.persona

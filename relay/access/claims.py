@@ -1,12 +1,12 @@
-"""What a short-lived credential says, sealed so that nobody can read or change it on the way.
+"""The claims of a short-lived credential, sealed: without a key they cannot be read or changed.
 
 A credential is a Fernet token (https://github.com/fernet/spec): AES-128-CBC, signed with
-HMAC-SHA256. There is one format and no header that names an algorithm, so there is none to choose
-for an attacker. It is encrypted as well as signed, because it is handed to browsers, and the
-variables in it are words of the prompt.
+HMAC-SHA256. There is one format, and no header names an algorithm, so an attacker cannot choose
+one. It is encrypted as well as signed, because browsers receive it, and the variables in it are
+part of the prompt.
 
-Nothing is stored: whoever has one of the signing keys can open it, so instances share them. Time
-is an argument, in epoch seconds.
+Nothing is stored: each signing key opens every credential that it sealed, so instances share the
+keys. Time is an argument, in epoch seconds.
 """
 
 import base64
@@ -22,23 +22,23 @@ from pydantic import SecretStr
 from relay.core.errors import InvalidApiKey
 
 SHORT_LIVED = "ek_"
-"""What a short-lived credential starts with, as OpenAI's do."""
+"""The start of a short-lived credential, as at OpenAI."""
 
 _PURPOSE = b"relay: short-lived credentials"
 _BASE64 = re.compile(r"[\w-]+", re.ASCII)
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a short-lived credential stands for.
+    """The content of a short-lived credential.
 
     Attributes:
         credential_id: no two credentials have the same.
-        client: who minted it, and whose limits count.
-        persona: the only one that it is good for.
-        variables: what was filled in.
+        client: the client that issued it; the limits of this client count.
+        persona: the only persona that it is valid for.
+        variables: the values of the persona's variables.
         user: the hash of the client's end user, if one was named.
         issued_at: in epoch seconds.
-        expires_at: the same. It can start no session from then on; one that runs goes on.
+        expires_at: in epoch seconds. From then on it starts no session; a running session goes on.
     """
 
     credential_id: str
@@ -50,58 +50,58 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
 
 
-def mint(claims: Claims, signing_keys: Sequence[SecretStr]) -> str:
-    """Return the credential that says this, sealed with the first of the keys."""
-    token = _ring(signing_keys).encrypt_at_time(msgspec.json.encode(claims), claims.issued_at)
-    # A browser sends it as a subprotocol, and "=" may not stand in one (RFC 9110 5.6.2).
+def issue(claims: Claims, signing_keys: Sequence[SecretStr]) -> str:
+    """Return a credential with these claims, sealed with the first of the keys."""
+    token = _fernet(signing_keys).encrypt_at_time(msgspec.json.encode(claims), claims.issued_at)
+    # A browser sends it as a subprotocol, which cannot contain "=" (RFC 9110 5.6.2).
     return SHORT_LIVED + token.decode().rstrip("=")
 
 
 def verify(credential: str, signing_keys: Sequence[SecretStr], now: float) -> Claims:
-    """Return what a credential says that one of the keys has sealed.
+    """Return the claims of a credential.
 
     Raises:
-        InvalidApiKey: it was not made with one of the keys, was changed, or has expired.
+        InvalidApiKey: none of the keys sealed it, it was changed, or it has expired.
     """
     token = credential.removeprefix(SHORT_LIVED)
     if token == credential or not _is_canonical(token):
         raise InvalidApiKey
     try:
-        claims = msgspec.json.decode(_ring(signing_keys).decrypt(_padded(token)), type=Claims)
+        claims = msgspec.json.decode(_fernet(signing_keys).decrypt(_padded(token)), type=Claims)
     except (InvalidToken, msgspec.MsgspecError):  # the latter from another version of the relay
         raise InvalidApiKey from None
     if now >= claims.expires_at:
-        raise InvalidApiKey("The short-lived credential has expired. Mint another.")
+        raise InvalidApiKey("The short-lived credential has expired. Request another.")
     return claims
 
 
 class SingleUse:
-    """Remembers which credentials were used, for as long as they could be used again."""
+    """Remembers the used credentials until they expire."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
         self._expiries: list[tuple[int, str]] = []
 
     def use(self, claims: Claims, now: float) -> None:
-        """Take the one session that the credential is good for.
+        """Use up the credential.
 
         Raises:
-            InvalidApiKey: it is taken.
+            InvalidApiKey: it was used before.
         """
         while self._expiries and self._expiries[0][0] <= now:
             self._used.discard(heappop(self._expiries)[1])
         if claims.credential_id in self._used:
-            raise InvalidApiKey("The short-lived credential was used. Mint another.")
+            raise InvalidApiKey("The short-lived credential was used. Request another.")
         self._used.add(claims.credential_id)
         heappush(self._expiries, (claims.expires_at, claims.credential_id))
 
     def give_back(self, claims: Claims) -> None:
-        """Let the credential be used again: the session did not start."""
+        """Let the credential be used again, because its session did not start."""
         self._used.discard(claims.credential_id)
 
 
-def _ring(signing_keys: Sequence[SecretStr]) -> MultiFernet:
-    """Derive keys that are good for nothing else, so no other use of a signing key meets them."""
+def _fernet(signing_keys: Sequence[SecretStr]) -> MultiFernet:
+    """Derive keys for this purpose only, so that no other use of a signing key can open a token."""
     derived = (
         hmac.digest(key.get_secret_value().encode(), _PURPOSE, "sha256") for key in signing_keys
     )
@@ -109,10 +109,10 @@ def _ring(signing_keys: Sequence[SecretStr]) -> MultiFernet:
 
 
 def _is_canonical(token: str) -> bool:
-    """Tell whether the token is written as we write it.
+    """Return whether the token is in the one form that ``issue`` writes.
 
-    Python's decoder skips what is not base64 and ignores the last bits, so that one credential
-    would have many spellings.
+    Python's decoder skips characters that are not base64 and ignores the last bits, so one
+    credential would have many forms.
     """
     if not _BASE64.fullmatch(token) or len(token) % 4 == 1:
         return False

@@ -1,76 +1,48 @@
-"""Reads the price list; what is wrong with it is told with its file and line.
+"""Reads the price list: a YAML file with a list at its root."""
 
-The file is a list, and a document of `relay.source` is a mapping: it is read as what stands
-beneath a key, on a line of its own before the first.
-"""
-
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from relay.core.pricing import RATES, Price, Prices
-from relay.yaml.section import Section, faults
-from relay.yaml.source import Document, Problem, parse
+from relay.yaml.composer import LIST
+from relay.yaml.reader import read
+from relay.yaml.section import Section, validation_problems
+from relay.yaml.source import Document, Problem
 from relay.yaml.value import UsdRate, did_you_mean
-
-_KEY = "the list"
-_ABOVE = f"{_KEY}:\n"
 
 
 def load_prices(file: Path, environ: Mapping[str, str]) -> tuple[Prices, tuple[Problem, ...]]:
-    """Read a price list; where there are problems, the prices are empty."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        return Prices(), (Problem(file, 1, "", f"cannot be read: {error.strerror}"),)
-    except UnicodeDecodeError:
-        return Prices(), (Problem(file, 1, "", "is not UTF-8: save it with that encoding"),)
-    document = parse(file, _ABOVE + text, environ)
-    rows, problems = _rows(document)
-    shown = tuple(sorted(map(_as_written, problems)))
-    return (Prices() if shown else rows), shown
+    """Read a price list; the prices are empty if there are problems.
 
-
-def _rows(document: Document) -> tuple[Prices, list[Problem]]:
-    """Return the prices of a document that holds them beneath the key."""
+    Args:
+        file: Each item of its list has a model, a first day and one of two units.
+        environ: The values of the references ``${NAME}``.
+    """
+    document = read(file, environ, LIST)
     if document.problems:
-        return Prices(), list(document.problems)
-    if set(document.value) != {_KEY} or not isinstance(document.at(_KEY), list):
-        return Prices(), [document.problem((), "must be a list: `- model: ...` for each price")]
+        return Prices(), tuple(sorted(document.problems))
     try:
-        rows = _LIST.validate_python(document.at(_KEY))
+        rows = _ROWS.validate_python(document.value)
     except ValidationError as error:
-        return Prices(), [
-            document.problem((_KEY, *path), said) for path, said in faults(error, _Row)
-        ]
-    return Prices(tuple(row.price() for row in rows)), list(_given_twice(rows, document))
+        found = [document.problem(*problem) for problem in validation_problems(error, _Row)]
+        return Prices(), tuple(sorted(found))
+    if repeated := tuple(_repeated(rows, document)):
+        return Prices(), repeated
+    return Prices(tuple(row.price() for row in rows)), ()
 
 
-def _given_twice(rows: list["_Row"], document: Document) -> Iterator[Problem]:
+def _repeated(rows: Sequence["_Row"], document: Document[list[Any]]) -> Iterator[Problem]:
+    """Find rows with the model and the date of an earlier row."""
     seen: dict[tuple[str, date], int] = {}
-    for number, row in enumerate(rows):
-        first = seen.setdefault((row.model, row.since), number)
-        if first != number:
+    for index, row in enumerate(rows):
+        first = seen.setdefault((row.model, row.since), index)
+        if first != index:
             message = f"has the model and the date of [{first}]: remove one of them"
-            yield document.problem((_KEY, number), message)
-
-
-def _as_written(problem: Problem) -> Problem:
-    """Return a problem with the line and the key that it has in the file itself."""
-    message = re.sub(r"(?<=on line )\d+", lambda n: str(int(n[0]) - 1), problem.message)
-    key = re.sub(r"^[^\[]*", "", problem.key)
-    return replace(problem, line=max(1, problem.line - 1), key=key, message=message)
+            yield document.problem((index,), message)
 
 
 def _day(value: Any) -> date:
@@ -90,7 +62,7 @@ _Rate = Annotated[str, BeforeValidator(_rate)]
 
 
 class _Row(Section):
-    """A row of the list as it is written."""
+    """One item of the price list."""
 
     model: Annotated[str, Field(min_length=1)]
     since: Annotated[date, BeforeValidator(_day), Field(alias="from")]
@@ -99,7 +71,7 @@ class _Row(Section):
 
     @model_validator(mode="after")
     def _has_one_unit(self) -> Self:
-        """Keep a model from being billed by two units at once."""
+        """Keep the relay from charging a model by two units."""
         if (self.usd_per_million is None) == (self.usd_per_minute is None):
             raise ValueError("must have either usd_per_million or usd_per_minute")
         return self
@@ -108,4 +80,4 @@ class _Row(Section):
         return Price(self.model, self.since, self.usd_per_million or {}, self.usd_per_minute)
 
 
-_LIST = TypeAdapter(list[_Row])
+_ROWS = TypeAdapter(list[_Row])

@@ -1,1 +1,1 @@
-"""What the relay decides: pure functions and state machines, with no I/O, no clock and no log."""
+"""The decisions of the relay: pure functions and state machines, without I/O, clock or log."""

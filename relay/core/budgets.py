@@ -1,9 +1,9 @@
-"""What sessions may cost: decided at once, so that no race lets the sessions of one payer pass.
+"""Budgets: limits on the cost of a session, and on the cost of a payer in a day.
 
-A payer is whoever has a budget for a day: a client or a persona. All sessions of a payer draw on
-the same sum, so each charge is seen by all of them, and a session that did not charge anything
-itself can be the one that has to end. The day is UTC and an argument, as is every amount; amounts
-are whole micro-dollars.
+A payer is a client, a persona or an end user. All sessions of a payer draw on one sum. Each charge
+is compared with the limits in the same call, so concurrent sessions cannot exceed a limit
+unnoticed, and a charge of one session can end another. Days are UTC and an argument. Amounts are
+whole micro-dollars.
 """
 
 from collections import Counter
@@ -14,17 +14,22 @@ from datetime import date
 from relay.core.errors import BudgetExhausted
 
 Payer = tuple[str, str]
-"""What kind of payer, and its name: ``("client", "kiosk")``."""
+"""The kind of a payer and its name: ``("client", "kiosk")``."""
+
+
+def payer_of_user(client: str, user_hash: str) -> Payer:
+    """Return the payer for an end user of a client; two clients may use the same user name."""
+    return "user", f"{client}/{user_hash}"
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What one session may cost, and who pays for it.
+    """The limits of one session and of its payers.
 
     Attributes:
-        micros_per_session: None is without limit.
-        payers: all who are charged, those without a limit included: they may get one later.
-        micros_per_day: the limits of those payers that have one.
+        payers: all payers to charge, also those without a limit: they may get one later.
+        micros_per_session: None is no limit.
+        micros_per_day: the limits of the payers that have one.
     """
 
     payers: tuple[Payer, ...]
@@ -33,68 +38,71 @@ class Allowance:
 
 
 class Budgets:
-    """Adds up what the payers spend in a day, and tells which sessions are past a line."""
+    """Adds up the spending of each payer in a day, and finds the sessions to end."""
 
     def __init__(self, day: date, spent: Mapping[Payer, int]) -> None:
-        """Start with what was spent on ``day`` until now, in micro-dollars."""
+        """Start with the spending on ``day`` until now, in micro-dollars."""
         self._day = day
         self._spent = Counter(spent)
         self._open: dict[str, Allowance] = {}
         self._spent_by_session: Counter[str] = Counter()
 
-    def learn(self, spent: Mapping[Payer, int], day: date) -> None:
-        """Take note of what is known to be spent on a day; it may hold what was charged here."""
+    def merge(self, spent: Mapping[Payer, int], day: date) -> None:
+        """Take over the spending on a day from the ledger, where it is higher.
+
+        It may include charges that were made here, so the two are not added.
+        """
         if day == self._day:
             self._spent |= Counter(spent)
 
     def admit(self, session_id: str, allowance: Allowance, day: date) -> None:
-        """Let a session draw on its payers' budgets, until it is released.
+        """Let a session draw on the budgets of its payers until it is released.
 
         Raises:
-            BudgetExhausted: a payer has nothing left today.
+            BudgetExhausted: the budget of a payer is used up today.
         """
         self._begin(day)
-        for payer in self._exhausted(allowance):
+        for payer in self._exhausted_payers(allowance):
             raise BudgetExhausted(detail=f"{payer[0]} {payer[1]}: usd_per_day")
         self._open[session_id] = allowance
 
     def charge(self, session_id: str, micros: int, day: date) -> frozenset[str]:
-        """Charge a session and its payers; return the open sessions that are now past a line.
+        """Charge a session and its payers; return the open sessions with a budget that is used up.
 
-        They are to end when the response that is under way in them, if any, was delivered.
+        Each of them is to end after the response in progress, if it has one.
         """
         self._begin(day)
         allowance = self._open[session_id]
         self._spent_by_session[session_id] += micros
         for payer in allowance.payers:
             self._spent[payer] += micros
-        # Only a payer that has nothing left concerns other sessions than this one.
-        concerned = self._open if self._exhausted(allowance) else (session_id,)
-        return frozenset(filter(self._is_past_a_line, concerned))
+        # Other sessions are affected only if the budget of a payer is used up.
+        affected = self._open if self._exhausted_payers(allowance) else (session_id,)
+        return frozenset(filter(self._has_exhausted_budget, affected))
 
     def release(self, session_id: str) -> None:
-        """Forget a session that has ended; what it spent stays spent."""
+        """Forget a session that has ended; its payers keep its spending."""
         self._open.pop(session_id, None)
         self._spent_by_session.pop(session_id, None)
 
     def spent(self, payer: Payer, day: date) -> int:
-        """Return what a payer has spent on a day, in micro-dollars."""
+        """Return the spending of a payer on a day, in micro-dollars."""
         self._begin(day)
         return self._spent[payer]
 
     def _begin(self, day: date) -> None:
-        """Begin a new day; a clock that is set back does not bring yesterday back."""
+        """Begin a new day; a clock that is set back does not begin the day before again."""
         if day > self._day:
             self._day = day
             self._spent.clear()
 
-    def _is_past_a_line(self, session_id: str) -> bool:
+    def _has_exhausted_budget(self, session_id: str) -> bool:
         allowance = self._open[session_id]
         limit = allowance.micros_per_session
         if limit is not None and self._spent_by_session[session_id] >= limit:
             return True
-        return bool(self._exhausted(allowance))
+        return bool(self._exhausted_payers(allowance))
 
-    def _exhausted(self, allowance: Allowance) -> list[Payer]:
+    def _exhausted_payers(self, allowance: Allowance) -> list[Payer]:
         limits = allowance.micros_per_day
         return [payer for payer, limit in limits.items() if self._spent[payer] >= limit]

@@ -4,6 +4,7 @@ Audio is counted and passed on as the bytes it came in. Any other client event i
 judged by the policy and encoded again from the value that the policy judged.
 """
 
+from relay.core.audio import audio_bytes
 from relay.core.commands import Commands, End, Pause, Send, Side
 from relay.core.errors import EventNotAllowed, InvalidEvent, RelayError
 from relay.core.events import (
@@ -16,7 +17,6 @@ from relay.core.events import (
     holds_event,
     read_append,
 )
-from relay.core.metering import audio_bytes
 from relay.core.policy import AnswerUpdate
 from relay.core.rates import Pace
 from relay.core.session_state import SessionState
@@ -35,7 +35,11 @@ class ClientEvents:
         self._terms = terms
         self._counts = state.counts
         self._confirmed = state.confirmed
-        self._pace = Pace(terms.audio_rate, terms.audio_burst_seconds, terms.events_per_second)
+        self._pace = Pace(
+            terms.limits.audio_rate,
+            terms.limits.audio_burst_seconds,
+            terms.limits.events_per_second,
+        )
         self._refused = 0
 
     def receive(self, raw: bytes, now: float) -> Commands:
@@ -70,7 +74,7 @@ class ClientEvents:
         return self._state.calls.forward(decision.event)
 
     def _answer_update(self, event: Event, now: float) -> Commands:
-        """Answer a ``session.update`` of which every field is closed: SDKs wait for an answer."""
+        """Answer a ``session.update`` that has only closed fields: SDKs wait for an answer."""
         self._note_activity(event, now)
         self._count_stripped(event, {"type": event["type"]})
         session = self._confirmed.shown()
@@ -82,7 +86,7 @@ class ClientEvents:
         event_id = event.get("event_id")
         usable = isinstance(event_id, str) and len(event_id) <= MAX_ID_CHARS
         answer = self._state.messages.error(refusal, event_id if usable else None)
-        if self._refused <= self._terms.max_blocked_events:
+        if self._refused <= self._terms.limits.max_blocked_events:
             return (answer,)
         return (End.because(refusal, farewell=answer.message),)
 

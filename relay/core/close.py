@@ -1,18 +1,18 @@
-"""Close codes, and what of them may legally be sent (RFC 6455 section 7.4)."""
+"""Close codes, and the codes and reasons that may be sent (RFC 6455 section 7.4)."""
 
 from enum import IntEnum
 
 MAX_REASON_BYTES = 123
-"""A control frame carries at most 125 bytes, and the code takes two (RFC 6455 5.5)."""
+"""A control frame has at most 125 bytes, and the code takes two (RFC 6455 section 5.5)."""
 
 
 class CloseCode(IntEnum):
     """The close codes that the relay sends or understands.
 
-    1xxx are the registry's, 3000 is the Realtime API's for a bad key, 44xx are the relay's own,
-    made from the HTTP status that says the same. Realtime SDKs reconnect on 1001, 1005, 1006,
-    1011, 1012, 1013 and 1015 only, so these mean "come back" and all others mean "don't"
-    (openai-python, ``types/websocket_reconnection.py``).
+    1xxx are registered codes. 3000 is the Realtime API's code for a bad key. 44xx and 45xx are the
+    relay's own, made from the HTTP status with the same meaning. Realtime SDKs reconnect after
+    1001, 1005, 1006, 1011, 1012, 1013 and 1015 only, so these codes mean "connect again", and all
+    others mean "do not" (openai-python, ``types/websocket_reconnection.py``).
     """
 
     NORMAL_CLOSURE = 1000
@@ -37,7 +37,7 @@ class CloseCode(IntEnum):
 
 
 SENDABLE = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
-"""What an endpoint may put into a Close frame: 1004 to 1006, 1015 and the rest never travel."""
+"""Codes that an endpoint may send in a Close frame; 1004 to 1006 and 1015 may never be sent."""
 
 
 def sendable(code: int, reason: str) -> tuple[int, bytes]:

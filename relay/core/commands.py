@@ -1,4 +1,4 @@
-"""What a session asks of the world: the whole border between the core and the I/O around it."""
+"""The commands of a session: the whole interface from the core to the I/O around it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +20,7 @@ class Side(StrEnum):
 class Send(msgspec.Struct, frozen=True, gc=False):
     """Send one message to one side: text, or binary if it is a ``Binary``.
 
-    There is one of it for every message, and a frozen dataclass takes eight times as long to make.
+    Every message makes one, and a frozen dataclass takes eight times as long to create.
     """
 
     to: Side
@@ -29,14 +29,14 @@ class Send(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Write down what was used, before anything that follows it is sent."""
+    """Record a report of usage in the ledger, before the commands after it run."""
 
     report: Report
 
 
 @dataclass(frozen=True, slots=True)
 class CallTool:
-    """Run a tool of the server's beside everything else; its output goes back to the session."""
+    """Run a tool of the server in a task; its output goes back into the session."""
 
     call_id: str
     name: str
@@ -45,14 +45,14 @@ class CallTool:
 
 @dataclass(frozen=True, slots=True)
 class ObserveFirstAudio:
-    """Record how long the client waited for the first audio of an answer, which has been sent."""
+    """Record the time that the client waited for the first audio of an answer, now sent."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Read nothing more of the client for so long: it is ahead of its rate."""
+    """Stop reading from the client for ``seconds``: it sent faster than its rate allows."""
 
     seconds: float
 
@@ -62,12 +62,12 @@ class End:
     """End the session, on both sides.
 
     Attributes:
-        by: who ended it: ``client``, ``upstream`` or ``relay``.
+        by: the side that ended it: ``client``, ``upstream`` or ``relay``.
         outcome: an error code, or ``completed``.
-        client_code: what the client is closed with.
-        upstream_code: what the upstream is closed with.
-        reason: why, in words that the client may read.
-        farewell: the ``error`` event that the client gets before the close.
+        client_code: close code for the client.
+        upstream_code: close code for the upstream.
+        reason: close reason, in words that the client may read.
+        farewell: the ``error`` event that the client receives before the close.
     """
 
     by: str
@@ -86,7 +86,7 @@ class End:
         upstream_code: int = CloseCode.NORMAL_CLOSURE,
         farewell: bytes | None = None,
     ) -> "End":
-        """End for an error: the client gets its close code."""
+        """Return the end for an error, with the close code of the error for the client."""
         return cls(by, error.code, error.close_code, upstream_code, str(error), farewell)
 
 

@@ -1,15 +1,15 @@
-"""What the client made or heard of a conversation, and so may name in its events."""
+"""The ids of a conversation that the client may name in its events: it made or received them."""
 
 from collections.abc import Mapping
 
 from relay.core.events import Event, Json
 
 HIDDEN_ROLES = ("system", "developer")
-"""Roles whose messages are the persona's words."""
+"""Roles of messages that contain the persona's words."""
 
 
 def is_hidden(item: Json) -> bool:
-    """Tell whether an item shows the persona's words or tools: the server's own affair."""
+    """Return whether an item shows the persona's words or tools, which the client may not see."""
     return isinstance(item, Mapping) and (
         item.get("role") in HIDDEN_ROLES
         or str(item.get("type")).startswith("mcp_")
@@ -18,7 +18,7 @@ def is_hidden(item: Json) -> bool:
 
 
 class Conversation:
-    """Remembers ids: of items, of responses, and of the calls that the client is to answer."""
+    """Remembers the ids of items, of responses, and of the calls that the client has to answer."""
 
     def __init__(self) -> None:
         self.items: set[str] = set()
@@ -26,7 +26,7 @@ class Conversation:
         self._calls: dict[str, bool] = {}
 
     def show(self, item: Json) -> bool:
-        """Remember an item that the client is about to see; tell whether it may see it."""
+        """Remember an item of a server event; return whether the client may see it."""
         if not isinstance(item, Mapping):
             return True
         if is_hidden(item):
@@ -52,19 +52,19 @@ class Conversation:
             self.responses.add(response_id)
 
     def delegate(self, call_id: Json) -> None:
-        """Remember a call that the client is to answer."""
+        """Remember a call that the client has to answer."""
         if isinstance(call_id, str):
             self._calls.setdefault(call_id, True)
 
     def may_answer(self, call_id: str) -> bool:
-        """Tell whether the call was delegated to the client and is not answered yet."""
+        """Return whether the call was delegated to the client and is not answered yet."""
         return self._calls.get(call_id, False)
 
     def note_sent(self, event: Event) -> None:
-        """Remember what a client event that is going to the upstream changes.
+        """Remember the effect of a client event that the relay sends to the upstream.
 
-        An item that the client makes is not its own yet: under the id of a hidden one the
-        upstream refuses it, so it counts once the upstream has shown it.
+        The client may not name an item yet that it has only asked to create. The upstream refuses
+        the id of a hidden item, so the item counts when the upstream has confirmed it.
         """
         match event:
             case {"type": "conversation.item.delete", "item_id": item_id}:

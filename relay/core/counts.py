@@ -1,21 +1,21 @@
-"""What a session did so far, which the log, the metrics and the ledger are told of."""
+"""The counts of one session, which the log and the metrics read."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from relay.core.metering import Tokens
 from relay.core.reports import Report
+from relay.core.tokens import Tokens
 
 
 @dataclass(slots=True)
 class Used:
-    """What was used of one model.
+    """The usage of one model.
 
     Attributes:
-        cost_usd: of what has a price.
-        priced: reports that have one.
-        unpriced: reports that have none.
+        cost_usd: cost of the reports with a price.
+        priced: number of reports with a price.
+        unpriced: number of reports with usage and without a price.
     """
 
     tokens: Tokens = field(default_factory=Tokens)
@@ -27,7 +27,7 @@ class Used:
 
 @dataclass(slots=True)
 class Counts:
-    """What a session did so far: plain attributes, read when somebody asks."""
+    """The counts of a session so far: plain attributes, read at a scrape and at the end."""
 
     used: dict[str, Used] = field(default_factory=dict)
     audio_seconds_to_upstream: float = 0.0
@@ -41,7 +41,7 @@ class Counts:
     first_audio_seconds: list[float] = field(default_factory=list)
 
     def add(self, report: Report) -> None:
-        """Add what one response or transcription used."""
+        """Add the report of one response or transcription."""
         used = self.used.setdefault(report.model, Used())
         used.tokens += report.tokens
         used.transcription_seconds += report.transcription_seconds
@@ -60,12 +60,12 @@ class Counts:
 
     @property
     def transcription_seconds(self) -> float:
-        """The seconds transcribed, where they are billed so."""
+        """The seconds of the transcriptions that are billed by duration."""
         return sum(used.transcription_seconds for used in self.used.values())
 
     @property
     def cost_usd(self) -> Decimal | None:
-        """What everything with a price cost; None if there is nothing but what has none."""
+        """The cost of all priced reports; None if there is usage and no report has a price."""
         if self.used and not any(used.priced for used in self.used.values()):
             return None
         return sum((used.cost_usd for used in self.used.values()), Decimal(0))

@@ -1,8 +1,8 @@
-"""Every way a session can fail to start or be made to end, as one tree.
+"""The errors that refuse or end a session, as one tree.
 
-An error knows its wire forms: the HTTP status it has before the handshake is answered, the
-WebSocket close code it has afterwards, and the ``code`` of OpenAI's error body. Its message is
-written for the client and carries nothing of the upstream's own words; the cause is for the log.
+An error has three wire forms: the HTTP status for use before the relay answers the handshake, the
+WebSocket close code for use after that, and the ``code`` of OpenAI's error body. Its message is for
+the client and contains no text of the upstream. The cause is for the log.
 
 ::
 
@@ -18,29 +18,30 @@ written for the client and carries nothing of the upstream's own words; the caus
     └── InternalError
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 from relay.core.close import CloseCode
 
 
 class RelayError(Exception):
-    """What the relay tells a client when a session does not start or does not go on.
+    """An error that a client receives when its session does not start or does not go on.
 
     Attributes:
         code: the ``code`` of the error body, and the ``outcome`` in metrics and logs.
-        status: the HTTP status before the handshake is answered.
-        close_code: the WebSocket close code once it is.
-        silent: the client is not told with an ``error`` event: it could not read it.
-        retry_after_seconds: when it is worth coming back, for the ``Retry-After`` header.
-        detail: what the log may know and the client may not.
+        message: the default text for the client.
+        status: the HTTP status before the relay answers the handshake.
+        close_code: the WebSocket close code after that.
+        silent: the relay sends no ``error`` event, because the client could not read it.
+        retry_after_seconds: the value of the ``Retry-After`` header; None for no header.
+        detail: a text for the log that the client does not receive.
     """
 
-    code: ClassVar[str]
-    message: ClassVar[str]
-    status: ClassVar[int] = 500
-    close_code: ClassVar[int] = CloseCode.INTERNAL_ERROR
-    silent: ClassVar[bool] = False
-    retry_after_seconds: ClassVar[int | None] = None
+    code: str
+    message: str
+    status: int = 500
+    close_code: int = CloseCode.INTERNAL_ERROR
+    silent: bool = False
+    retry_after_seconds: int | None = None
 
     def __init__(self, message: str | None = None, *, detail: str = "") -> None:
         super().__init__(message or self.message)
@@ -54,31 +55,33 @@ class RelayError(Exception):
 
 
 class InvalidRequest(RelayError):
-    """Not a WebSocket handshake, or one that the relay cannot take."""
+    """The request is not a WebSocket handshake, or the relay cannot accept it."""
 
     code, status, close_code = "invalid_request", 400, CloseCode.POLICY_VIOLATION
-    message = "This is not a request that the relay understands."
+    message = "The relay does not understand this request."
 
 
 class CredentialsNotOffered(InvalidRequest):
-    """Nothing is configured that short-lived credentials could be made with."""
+    """The configuration has no keys for short-lived credentials."""
 
     status = 404
     message = "This relay offers no short-lived credentials: its configuration has no 'secrets'."
 
 
 class InvalidApiKey(RelayError):
-    """No credential, or an unknown or expired one."""
+    """The request has no credential, or an unknown or expired one."""
 
     code, status, close_code = "invalid_api_key", 401, CloseCode.UNAUTHORIZED
-    message = "No valid credential was given. Send the relay's key as 'Authorization: Bearer KEY'."
+    message = (
+        "The request has no valid credential. Send the relay's key as 'Authorization: Bearer KEY'."
+    )
 
 
 class OriginNotAllowed(RelayError):
-    """A page of a foreign origin."""
+    """The page has a foreign origin."""
 
     code, status, close_code = "origin_not_allowed", 403, CloseCode.FORBIDDEN
-    message = "Pages of this origin may not connect. The operator lists them in allowed_origins."
+    message = "Pages of this origin may not connect. The operator can add it to allowed_origins."
 
 
 class PersonaNotAllowed(RelayError):
@@ -89,14 +92,14 @@ class PersonaNotAllowed(RelayError):
 
 
 class PersonaNotFound(RelayError):
-    """No persona was named that exists, and there is no default."""
+    """No persona has this name, or the request names none and there is no default."""
 
     code, status, close_code = "persona_not_found", 404, CloseCode.NOT_FOUND
     message = "There is no such persona. Choose one with ?persona=NAME."
 
 
 class SessionLimitReached(RelayError):
-    """The caller has as many sessions as it may have."""
+    """The caller has its maximum number of sessions open."""
 
     code, status, close_code = "session_limit_reached", 429, CloseCode.TOO_MANY
     message = "Too many sessions are open with this credential. Close one, or try again later."
@@ -104,25 +107,25 @@ class SessionLimitReached(RelayError):
 
 
 class BudgetExhausted(RelayError):
-    """The caller, its persona or its session has spent what it may spend."""
+    """A budget of the caller, its persona or its session is used up."""
 
     code, status, close_code = "budget_exhausted", 429, CloseCode.TOO_MANY
-    message = "The budget is used up. The budget of a day starts anew at 0:00 UTC."
+    message = "The budget is used up. A budget of a day is reset at 0:00 UTC."
 
 
 class RateLimitExceeded(RelayError):
-    """The caller started as many sessions this minute as it may."""
+    """The caller started its maximum number of sessions in this minute."""
 
     code, status, close_code = "rate_limit_exceeded", 429, CloseCode.TOO_MANY
     message = "Too many sessions were started with this credential. Try again later."
 
     def __init__(self, message: str | None = None, *, retry_after_seconds: int) -> None:
         super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds  # type: ignore[misc]  # this one can tell
+        self.retry_after_seconds = retry_after_seconds
 
 
 class RelayFull(RelayError):
-    """The relay has as many sessions as it may have."""
+    """The relay has its maximum number of sessions open."""
 
     code, status, close_code = "relay_full", 503, CloseCode.TRY_AGAIN_LATER
     message = "The relay is full. Try again later."
@@ -138,7 +141,7 @@ class RelayDraining(RelayError):
 
 
 class UpstreamUnavailable(RelayError):
-    """The upstream cannot be reached, is overloaded or fails."""
+    """The upstream is unreachable or overloaded, or it fails."""
 
     code, status, close_code = "upstream_unavailable", 502, CloseCode.TRY_AGAIN_LATER
     message = "The upstream cannot be reached. Try again later."
@@ -159,53 +162,53 @@ class UpstreamTimeout(RelayError):
 
 
 class PersonaRejected(RelayError):
-    """The upstream refused the persona's session.update."""
+    """The upstream refuses the persona's ``session.update``."""
 
     code, status, close_code = "persona_rejected", 502, CloseCode.UPSTREAM_REFUSED
     message = "The upstream refuses this persona. The relay's operator finds the reason in the log."
 
 
 class UpstreamLost(RelayError):
-    """The upstream went away in mid-session."""
+    """The upstream ended the session."""
 
     code, status = "upstream_lost", 502
     message = "The upstream ended the session."
 
     def __init__(self, message: str | None = None, *, received: int = 0, detail: str = "") -> None:
         super().__init__(message, detail=detail)
-        self.close_code = received if received in CLOSES_PASSED_ON else CloseCode.INTERNAL_ERROR  # type: ignore[misc]  # this one depends on the peer
+        self.close_code = received if received in CLOSES_PASSED_ON else CloseCode.INTERNAL_ERROR
 
 
 class EventNotAllowed(RelayError):
-    """The client's event is not open to it, and was not forwarded."""
+    """The persona does not open this event to the client. The relay did not forward it."""
 
     code, status, close_code = "event_not_allowed", 403, CloseCode.POLICY_VIOLATION
     message = "This event is not allowed here."
 
 
 class InvalidEvent(RelayError):
-    """The client's event cannot be read in one way only, and was not forwarded."""
+    """The client's event is invalid or ambiguous. The relay did not forward it."""
 
     code, status, close_code = "invalid_event", 400, CloseCode.POLICY_VIOLATION
     message = "This is not a valid event."
 
 
 class SessionIdle(RelayError):
-    """Nobody spoke for ``idle_seconds``."""
+    """The session had no activity for ``idle_seconds``."""
 
     code, status, close_code = "session_idle", 408, CloseCode.IDLE
-    message = "Nobody spoke for too long."
+    message = "The session had no activity for too long."
 
 
 class SessionExpired(RelayError):
-    """The session reached ``max_session_seconds``."""
+    """The session lasted ``max_session_seconds``."""
 
     code, status, close_code = "session_expired", 408, CloseCode.GOING_AWAY
-    message = "The session reached its longest duration."
+    message = "The session reached its maximum duration."
 
 
 class MessageTooBig(RelayError):
-    """A message is longer than ``max_message_bytes``."""
+    """A message of the client is longer than ``max_message_bytes``."""
 
     code, status, close_code = "message_too_big", 413, CloseCode.MESSAGE_TOO_BIG
     message = "The message is too big."
@@ -221,15 +224,15 @@ class SlowClient(RelayError):
 
 
 class ClientLost(RelayError):
-    """Nothing came from the client any more, pongs included."""
+    """The connection broke, or the client sent nothing for too long, not even a pong."""
 
     code, status = "client_lost", 408
-    message = "The client is gone."
+    message = "The connection to the client was lost."
     silent = True
 
 
 class InternalError(RelayError):
-    """A defect of the relay."""
+    """The relay has a defect."""
 
     code = "internal_error"
     message = "The relay failed. Its operator finds the reason in the log."
@@ -244,9 +247,36 @@ CLOSES_PASSED_ON = frozenset(
         CloseCode.TRY_AGAIN_LATER,
     }
 )
-"""Close codes of the upstream that say the same of the relay; any other becomes 1011."""
+"""Close codes of the upstream that the relay sends to the client. Any other becomes 1011."""
+
+ERRORS: tuple[type[RelayError], ...] = (
+    InvalidRequest,
+    InvalidApiKey,
+    OriginNotAllowed,
+    PersonaNotAllowed,
+    PersonaNotFound,
+    SessionLimitReached,
+    RateLimitExceeded,
+    BudgetExhausted,
+    RelayFull,
+    RelayDraining,
+    UpstreamUnavailable,
+    UpstreamRefused,
+    UpstreamTimeout,
+    PersonaRejected,
+    EventNotAllowed,
+    InvalidEvent,
+    SessionIdle,
+    SessionExpired,
+    UpstreamLost,
+    MessageTooBig,
+    SlowClient,
+    ClientLost,
+    InternalError,
+)
+"""All errors, one for each code, in the order of ``docs/errors.md``."""
 
 
 def codes() -> frozenset[str]:
-    """Return the code of every error: the closed set that metrics may use as a label."""
-    return frozenset(error.code for error in RelayError.__subclasses__())
+    """Return the code of every error: a closed set, so it can be a label of metrics."""
+    return frozenset(error.code for error in ERRORS)

@@ -1,8 +1,8 @@
-"""The vocabulary of the Realtime API, and how a message becomes an event.
+"""The client events of the Realtime API, and the readers that make events of messages.
 
-Two readings of one message must never differ between the relay and the upstream, whichever JSON
-parser stands there. So a client event is read by the strictest reader we can make: one that
-refuses what two parsers could read in two ways. What comes from the upstream is only peeked at.
+The relay and the upstream must read the same in a message, with any JSON parser at the upstream.
+Therefore the reader of client events is strict: it refuses a message that two parsers could read
+differently. Of an upstream's message, the relay reads only the parts that it needs.
 """
 
 import binascii
@@ -45,13 +45,13 @@ MAX_SAFE_INTEGER = 2**53
 MAX_ID_CHARS = 512
 
 _APPEND_QUOTES = {False: 8, True: 12}
-"""Quotation marks in an append that says each thing once, without and with an ``event_id``."""
+"""Number of quotation marks in an append with each key once, without and with ``event_id``."""
 
 _APPEND_STARTS = (
     b'{"type":"input_audio_buffer.append","audio":"',
     b'{"type": "input_audio_buffer.append", "audio": "',
 )
-"""What comes before the audio as JavaScript and Python write it."""
+"""The text before the audio, as JavaScript and Python write it."""
 
 _SEPARATORS = (b",", b"[", b"{")
 _MAX_QUOTES = 4 * MAX_VALUES
@@ -59,13 +59,13 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Binary(bytes):
-    """A binary message: OpenAI's API speaks text, in some dialects this is audio."""
+    """A binary message. OpenAI's API has only text messages; in some dialects, this is audio."""
 
     __slots__ = ()
 
 
 class _Append(msgspec.Struct, forbid_unknown_fields=True):
-    """Client audio, and nothing but."""
+    """Client audio without any other field."""
 
     type: Literal["input_audio_buffer.append"]
     audio: bytes
@@ -73,9 +73,9 @@ class _Append(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ServerPeek(msgspec.Struct):
-    """What is read of every server event.
+    """The fields that the relay reads of every server event.
 
-    ``delta`` stays raw: of audio, only its length matters.
+    ``delta`` is not decoded, since the relay needs only the length of audio.
     """
 
     type: str
@@ -88,25 +88,25 @@ encode = msgspec.json.Encoder().encode
 
 
 def read_append(raw: bytes) -> bytes | None:
-    """Return the audio of a message that is an append in every possible reading, else None.
+    """Return the audio of a message that every JSON parser reads as this append, else None.
 
-    Only then may the bytes be forwarded as they came. As nearly all appends are written, base64 is
-    all that is in them between a known start and end, so there is nothing else to be read.
+    Only then may the relay forward the same bytes. Nearly all appends have a known start and end
+    with nothing but base64 between them, so they cannot have another field.
     """
     for start in _APPEND_STARTS:
         if raw.startswith(start) and raw.endswith(b'"}', len(start)):
             try:
-                return b64decode(raw[len(start) : -2], None, True)  # names cost more
+                return b64decode(raw[len(start) : -2], None, True)  # keywords cost more
             except binascii.Error:
                 break
     return _read_append(raw)
 
 
 def _read_append(raw: bytes) -> bytes | None:
-    """Do so for an append that is written in another way.
+    """Return the same for an append in another notation.
 
-    The struct allows three exact keys and checks each ``type`` there is; counting quotation marks,
-    with no escape about, proves that no key comes twice.
+    The struct allows three exact keys and checks each ``type``. If there are no escapes, the number
+    of quotation marks shows that no key comes twice.
     """
     try:
         append = _append.decode(raw)
@@ -122,14 +122,14 @@ def decode_client(raw: bytes) -> Event:
     """Return the client's event.
 
     Raises:
-        InvalidEvent: it is not one JSON object with a ``type``, or two parsers could read two
-            things in it: a key that comes twice (be it in another case), a number beyond what a
-            double holds, half a surrogate pair.
+        InvalidEvent: the message is not one JSON object with a ``type``, or two parsers could read
+            it differently: a key that comes twice (also in another case), a number that a double
+            cannot hold exactly, half a surrogate pair.
     """
     if isinstance(raw, Binary):
-        raise InvalidEvent("The API speaks text messages, not binary ones.")
+        raise InvalidEvent("The message must be text, not binary.")
     if not _is_short(raw):
-        raise InvalidEvent(f"The event holds more than {MAX_VALUES} values.")
+        raise InvalidEvent(f"The event has more than {MAX_VALUES} values.")
     try:
         event = _read_json(raw.decode())
     except InvalidEvent:
@@ -137,19 +137,20 @@ def decode_client(raw: bytes) -> Event:
     except RecursionError:
         raise InvalidEvent(f"The event is nested deeper than {MAX_DEPTH} levels.") from None
     except ValueError:
-        raise InvalidEvent("The message is not one JSON document.") from None
+        raise InvalidEvent("The message must be one JSON document.") from None
     if not isinstance(event, dict):
-        raise InvalidEvent("An event is a JSON object.")
+        raise InvalidEvent("The event must be a JSON object.")
     _check(event)
     if not isinstance(event.get("type"), str):
-        raise InvalidEvent("An event has a 'type', which is a string.")
+        raise InvalidEvent("The event must have a 'type' that is a string.")
     return event
 
 
 def _is_short(raw: bytes) -> bool:
-    """Tell whether a document holds few enough values to be read at once.
+    """Return whether a document has at most ``MAX_VALUES`` values.
 
-    Most are short by any count; in the others, what stands in strings is left out.
+    The first count includes the text in strings, and is enough for most documents. The second one
+    leaves it out.
     """
     if sum(map(raw.count, _SEPARATORS)) <= MAX_VALUES:
         return True
@@ -163,16 +164,16 @@ def _is_short(raw: bytes) -> bool:
 def _read_json(text: str) -> Json:
     return json.loads(
         text,
-        object_pairs_hook=_object,
+        object_pairs_hook=_unique,
         parse_constant=_no_constant,
         parse_float=_finite,
         parse_int=_safe_integer,
     )
 
 
-def _object(pairs: Sequence[tuple[str, Json]]) -> Event:
+def _unique(pairs: Sequence[tuple[str, Json]]) -> Event:
     if len({key.casefold() for key, _ in pairs}) != len(pairs):
-        raise InvalidEvent("A key comes twice in one object.")
+        raise InvalidEvent("An object has the same key twice.")
     return dict(pairs)
 
 
@@ -194,12 +195,12 @@ def _safe_integer(digits: str) -> int:
 
 
 def _check(value: Json, depth: int = 1) -> None:
-    """Refuse what is nested too deep, and half surrogate pairs, which no UTF-8 can carry."""
+    """Refuse too deep nesting, and half surrogate pairs, which UTF-8 cannot encode."""
     if depth > MAX_DEPTH:
         raise InvalidEvent(f"The event is nested deeper than {MAX_DEPTH} levels.")
     if isinstance(value, str):
         if _LONE_SURROGATE.search(value):
-            raise InvalidEvent("A string holds half a surrogate pair.")
+            raise InvalidEvent("A string has half a surrogate pair.")
     elif isinstance(value, dict):
         for key, item in value.items():
             _check(key, depth)
@@ -210,7 +211,7 @@ def _check(value: Json, depth: int = 1) -> None:
 
 
 def peek(raw: bytes) -> ServerPeek | None:
-    """Return what the relay reads of every server event; None when it is not an event at all."""
+    """Return the fields that the relay reads of every server event; None if it is not an event."""
     try:
         return _peek.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -218,7 +219,7 @@ def peek(raw: bytes) -> ServerPeek | None:
 
 
 def decode_server(raw: bytes) -> Event | None:
-    """Return a server event; None when it is not one."""
+    """Return a server event; None if the message is not an event."""
     try:
         event = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -227,7 +228,7 @@ def decode_server(raw: bytes) -> Event | None:
 
 
 def holds_event(raw: bytes) -> bool:
-    """Tell whether a binary message could be read as an event: the SDKs read UTF-16 there, too."""
+    """Return whether a binary message could be an event: the SDKs also read UTF-16 in it."""
     try:
         return isinstance(json.loads(raw), dict)
     except RecursionError:
@@ -237,9 +238,9 @@ def holds_event(raw: bytes) -> bool:
 
 
 def error_of(event: Event) -> Event:
-    """Return the error that an ``error`` event tells of.
+    """Return the error object of an ``error`` event.
 
-    Some servers say it in a string, with the code beside it (vLLM's ``/v1/realtime``).
+    In some servers the error is a string, with the code beside it (vLLM's ``/v1/realtime``).
     """
     error = event.get("error")
     if isinstance(error, dict):

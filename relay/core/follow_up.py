@@ -8,9 +8,9 @@ them::
                     +--refused--> IDLE
                     +--obstructed--> OBSTRUCTED --began or ended--> IDLE
 
-The first response that begins after the outputs are in the conversation has seen them, whoever
-requested it, and the debt is paid. The order of the upstream's events shows this: it reports an
-item when the item is in the conversation.
+The first response that begins after the outputs are in the conversation has seen them, whichever
+side requested it, and the debt is paid. The order of the upstream's events shows this: it reports
+an item when the item is in the conversation.
 """
 
 from collections.abc import Iterable, Mapping

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import ClassVar
 
-from relay.core.confirmed import Confirmed
+from relay.core.api_errors import KNOWN_ERRORS
+from relay.core.confirmed_session import Confirmed
 from relay.core.counts import Counts
 from relay.core.events import Event, Json
 from relay.core.objects import object_or_empty
-from relay.core.redaction import KNOWN_ERRORS
 from relay.core.reports import Report, Reports
 from relay.core.terms import Terms
 
@@ -25,10 +25,10 @@ class Meter:
     """
 
     def __init__(self, terms: Terms, confirmed: Confirmed, counts: Counts, *, now: float) -> None:
-        self._reports = Reports(terms.model, terms.prices)
+        self._reports = Reports(terms.billing.model, terms.billing.prices)
         self.underway = self._reports.underway
         self.untranscribed = self._reports.untranscribed
-        self._started_at = terms.started_at
+        self._started_at = terms.billing.started_at
         self._began = now
         self._confirmed = confirmed
         self._counts = counts

@@ -1,4 +1,4 @@
-"""Objects inside JSON objects: a lenient reader and a strict one."""
+"""Objects inside JSON objects: readers that differ in what they accept."""
 
 from collections.abc import Mapping
 
@@ -22,5 +22,16 @@ def require_object(
     """
     value = parent.get(name)
     if not isinstance(value, dict):
-        raise error(f"'{name}' is an object.")
+        raise error(f"'{name}' must be an object.")
     return value
+
+
+def optional_object(
+    parent: Mapping[str, Json], name: str, error: type[RelayError] = InvalidEvent
+) -> Event:
+    """Return the object in a field; an empty object if the field is missing or null.
+
+    Raises:
+        RelayError: the field holds anything else; it is of the type ``error``.
+    """
+    return {} if parent.get(name) is None else require_object(parent, name, error)

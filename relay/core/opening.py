@@ -1,19 +1,21 @@
-"""How a session opens upstream: nothing counts as connected before the persona is confirmed.
+"""The opening of a session at the upstream. It is open when the upstream has confirmed the persona.
 
 ::
 
     upstream                 relay
     session.created   ->
-                      <-     session.update   the whole persona, the first thing it ever receives
+                      <-     session.update   the whole persona, the first event that it receives
     session.updated   ->                      opened
 
-A 101 of the upstream means nothing: its verdict on key and model comes as an ``error`` event and
-a close with 3000 or 4000. A server may begin with ``conversation.created`` (xAI). An update is all
-or nothing: one field that it does not know discards the instructions too, so a refusal is the end.
+The upstream's 101 is no confirmation: if it refuses the key or the model, it sends an ``error``
+event and closes with 3000 or 4000. A server may begin with ``conversation.created`` (xAI). If the
+upstream does not know one field of an update, it discards the whole update with the instructions,
+so a refusal ends the opening.
 """
 
 from dataclasses import dataclass
 
+from relay.core.api_errors import ACCOUNT_ERRORS, TEMPORARY_ERRORS
 from relay.core.close import CloseCode
 from relay.core.commands import Send, Side
 from relay.core.errors import (
@@ -23,82 +25,65 @@ from relay.core.errors import (
     UpstreamUnavailable,
 )
 from relay.core.events import Binary, Event, decode_server, encode, error_of
+from relay.core.objects import object_or_empty
 
 REFUSALS = frozenset({CloseCode.UNAUTHORIZED, CloseCode.FATAL_CONFIGURATION})
-"""Closes with which the Realtime API refuses a key, a model or a dialect after its 101."""
-
-OVERLOADS = frozenset({"rate_limit_exceeded", "inference_rate_limit_exceeded", "server_error"})
-"""Errors that pass by themselves, unlike a wrong key."""
-
-ACCOUNT_ERRORS = frozenset(
-    {
-        "account_deactivated",
-        "beta_api_shape_disabled",
-        "billing_hard_limit_reached",
-        "insufficient_quota",
-        "invalid_api_key",
-        "invalid_model",
-        "missing_model",
-        "model_not_found",
-    }
-)
-"""Errors of the key or the model, whenever they come."""
+"""Close codes of the Realtime API that refuse a key, a model or a dialect after its 101."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The upstream confirmed the persona: this is the session that runs."""
+    """The upstream confirmed the persona; ``session`` is the confirmed session object."""
 
     session: Event
 
 
 class Opening:
-    """Decides what the relay says to an upstream until it has confirmed the persona."""
+    """Decides about the messages of an upstream until it has confirmed the persona."""
 
     def __init__(self, session: Event, relay_ids: str) -> None:
-        """Open with this session object, under an event id that only the relay knows."""
+        """Prepare an update with this session object, and an event id that only the relay knows."""
         self._update = encode(
             {"type": "session.update", "event_id": f"{relay_ids}update", "session": session}
         )
-        self._asked = False
+        self._is_sent = False
 
     def receive(self, raw: bytes) -> Send | Opened | None:
-        """Decide what follows from a message.
+        """Return the reaction to a message: the update to send, the confirmation, or None.
 
         Raises:
             UpstreamRefused: the upstream refuses the key or the model.
-            PersonaRejected: it refuses the persona's session.update.
-            UpstreamUnavailable: it fails, or speaks something else.
+            PersonaRejected: it refuses the persona's ``session.update``.
+            UpstreamUnavailable: it fails, or sends a message that is not an event.
         """
         event = None if isinstance(raw, Binary) else decode_server(raw)
         if event is None:
             raise UpstreamUnavailable(detail="the upstream sent a message that is no event")
         match event["type"]:
-            case "session.created" | "conversation.created" if not self._asked:
-                self._asked = True
+            case "session.created" | "conversation.created" if not self._is_sent:
+                self._is_sent = True
                 return Send(Side.UPSTREAM, self._update)
-            case "session.updated" if self._asked:
-                session = event.get("session")
-                return Opened(session if isinstance(session, dict) else {})
+            case "session.updated" if self._is_sent:
+                return Opened(object_or_empty(event, "session"))
             case "error":
                 raise self._refused(event)
         return None
 
     def closed(self, code: int, reason: str) -> RelayError:
-        """Return what it means that the upstream closed."""
+        """Return the error for a close of the upstream."""
         detail = f"the upstream closed with {code} {reason}".rstrip()
-        meaning = UpstreamRefused if code in REFUSALS else UpstreamUnavailable
-        return meaning(detail=detail)
+        error = UpstreamRefused if code in REFUSALS else UpstreamUnavailable
+        return error(detail=detail)
 
     def _refused(self, event: Event) -> RelayError:
-        told = error_of(event)
-        code = str(told.get("code"))
-        detail = f"{code} (param {told.get('param')}): {told.get('message')}"
-        if code in OVERLOADS or told.get("type") == "server_error":
+        error = error_of(event)
+        code = str(error.get("code"))
+        detail = f"{code} (param {error.get('param')}): {error.get('message')}"
+        if code in TEMPORARY_ERRORS or error.get("type") == "server_error":
             return UpstreamUnavailable(detail=detail)
-        # The refusal of an update carries our event id usually, not always (gpt-realtime-1.5
-        # refusing `reasoning` names neither id nor param): once asked, what is wrong is what
-        # was asked, unless it is the account's.
-        if self._asked and code not in ACCOUNT_ERRORS:
+        # The refusal of an update usually has the relay's event id, but not always:
+        # gpt-realtime-1.5 refuses `reasoning` without an id and a param. So any error after the
+        # update means that the persona is refused, except errors about the account.
+        if self._is_sent and code not in ACCOUNT_ERRORS:
             return PersonaRejected(detail=detail)
         return UpstreamRefused(detail=detail)

@@ -1,8 +1,8 @@
-"""What a client may say: an allow-list of events, and of fields in them.
+"""The policy for client events: an allow-list of events, and of fields in them.
 
-Whatever goes on to the upstream is built here from the values that were looked at; nothing
-travels because nobody objected. Closed fields are left out and counted, since SDKs and agent
-frameworks send them as a habit; closed events and items are refused and answered.
+An event for the upstream is built here from values that were checked, so an unchecked value cannot
+pass. Closed fields are removed and counted, since SDKs and agent frameworks send them by habit.
+Closed events and items are refused with an answer.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +13,10 @@ from pybase64 import b64decode
 from relay.core.conversation import Conversation
 from relay.core.errors import EventNotAllowed, InvalidEvent
 from relay.core.events import CLIENT_EVENTS, MAX_ID_CHARS, Event, Json
+from relay.core.objects import optional_object, require_object
 
 ALWAYS_OPEN = CLIENT_EVENTS - {"output_audio_buffer.clear"}
-"""What any client may send; WebSocket sessions have no output buffer to clear."""
+"""Events that any client may send. WebSocket sessions have no output buffer to clear."""
 
 OPEN_IN: Mapping[str, frozenset[str]] = {
     "realtime": ALWAYS_OPEN,
@@ -30,10 +31,10 @@ OPEN_IN: Mapping[str, frozenset[str]] = {
         }
     ),
 }
-"""The same by the type of the session: where nobody answers, nothing is asked or written."""
+"""The same by the type of the session: a transcription session has no responses."""
 
-DECIDES_WHAT_IT_IS = ("conversation", "input")
-"""Fields that make another request of a ``response.create``: closed, they refuse the event."""
+MEANING_FIELDS = ("conversation", "input")
+"""Fields that change the meaning of a ``response.create``. If they are closed, it is refused."""
 
 MAX_ITEM_ID_CHARS = 64
 MAX_METADATA_PAIRS, MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS = 16, 64, 512
@@ -43,14 +44,14 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Send this event to the upstream: what of the client's event is open to it."""
+    """Send this event to the upstream: the open part of the client's event."""
 
     event: Event
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerUpdate:
-    """Nothing of this ``session.update`` is open: answer it as if it had been applied."""
+    """Answer this ``session.update`` as if it had been applied: it has no open field."""
 
 
 Decision = Forward | AnswerUpdate
@@ -58,11 +59,11 @@ Decision = Forward | AnswerUpdate
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a persona opens to clients beyond the safe default.
+    """The events and fields that a persona opens to clients, in addition to the safe default.
 
     Attributes:
-        session_type: what its sessions are, ``realtime`` or ``transcription``.
-        events: more client event types.
+        session_type: ``realtime`` or ``transcription``.
+        events: types of client events.
         session: paths of session fields that a client may set.
         response: paths of ``response.create`` fields that a client may set.
     """
@@ -73,11 +74,11 @@ class Policy:
     response: frozenset[Path] = frozenset()
 
     def decide(self, event: Event, conversation: Conversation) -> Decision:
-        """Decide what becomes of a client event.
+        """Return the decision on a client event.
 
         Raises:
-            EventNotAllowed: it is closed to this client.
-            InvalidEvent: a field that matters is not what the API says.
+            EventNotAllowed: the event or an item in it is closed to this client.
+            InvalidEvent: a field that the relay reads has not the type or size of the API.
         """
         kind = event["type"]
         if kind not in OPEN_IN[self.session_type] and kind not in self.events:
@@ -91,27 +92,27 @@ class Policy:
         return _plain(event, conversation)
 
     def _update(self, event: Event) -> Decision:
-        asked = {key: value for key, value in _object(event, "session").items() if key != "type"}
-        kept = keep(asked, self.session)
+        session = require_object(event, "session")
+        kept = keep({k: v for k, v in session.items() if k != "type"}, self.session)
         if not kept:
             return AnswerUpdate()
         return Forward(_head(event) | {"session": {"type": self.session_type} | kept})
 
     def _response(self, event: Event) -> Forward:
-        asked = {} if event.get("response") is None else _object(event, "response")
-        for field in DECIDES_WHAT_IT_IS:
-            if field in asked and (field,) not in self.response:
+        response = optional_object(event, "response")
+        for field in MEANING_FIELDS:
+            if field in response and (field,) not in self.response:
                 raise EventNotAllowed(f"'response.{field}' is not allowed here.")
-        kept = keep(asked, self.response | {("metadata",)})
+        kept = keep(response, self.response | {("metadata",)})
         if kept.get("metadata") is not None:
             _check_metadata(kept["metadata"])
         return Forward(_head(event) | ({"response": kept} if kept else {}))
 
 
-def keep(asked: Mapping[str, Json], opened: frozenset[Path], at: Path = ()) -> Event:
-    """Return the opened fields of what was asked for."""
+def keep(fields: Mapping[str, Json], opened: frozenset[Path], at: Path = ()) -> Event:
+    """Return the opened fields of an object at a path."""
     kept: Event = {}
-    for key, value in asked.items():
+    for key, value in fields.items():
         path = (*at, key)
         if path in opened:
             kept[key] = value
@@ -122,22 +123,24 @@ def keep(asked: Mapping[str, Json], opened: frozenset[Path], at: Path = ()) -> E
 
 
 def _plain(event: Event, conversation: Conversation) -> Forward:
-    """Decide on an event whose fields are all named in one table."""
+    """Decide on an event that has only the fields of one table."""
     read = {name: check(event, name) for name, check in _FIELDS[event["type"]].items()}
     picked = {name: value for name, value in read.items() if value is not None}
     if "item_id" in picked and picked["item_id"] not in conversation.items:
-        raise EventNotAllowed("There is no such item, or not for you.")
+        raise EventNotAllowed("No item of this client has this 'item_id'.")
     if "response_id" in picked and picked["response_id"] not in conversation.responses:
-        raise EventNotAllowed("There is no such response, or not for you.")
+        raise EventNotAllowed("No response of this client has this 'response_id'.")
     return Forward(_head(event) | picked)
 
 
 def _item(event: Event, conversation: Conversation) -> Forward:
-    """Decide on an item: a user's message, or the output of a call delegated to this client."""
-    item = _object(event, "item")
+    """Decide on an item: a message of the user, or the output of one of the client's own calls."""
+    item = require_object(event, "item")
     build = _ITEMS.get(f"{item.get('type')}:{item.get('role')}")
     if build is None:
-        raise EventNotAllowed("Only user messages and outputs of your own calls are allowed here.")
+        raise EventNotAllowed(
+            "Only user messages and outputs of the client's own calls are allowed here."
+        )
     item_id = {} if item.get("id") is None else {"id": _new_id(item, conversation)}
     return Forward(_head(event) | {"item": item_id | build(item, conversation)})
 
@@ -145,13 +148,13 @@ def _item(event: Event, conversation: Conversation) -> Forward:
 def _message(item: Event, _conversation: Conversation) -> Event:
     parts = item.get("content")
     if not isinstance(parts, list):
-        raise InvalidEvent("'item.content' is a list of parts.")
+        raise InvalidEvent("'item.content' must be a list of parts.")
     return {"type": "message", "role": "user", "content": [_part(part) for part in parts]}
 
 
 def _part(part: Json) -> Event:
     if not isinstance(part, dict):
-        raise InvalidEvent("A part of 'item.content' is an object.")
+        raise InvalidEvent("A part of 'item.content' must be an object.")
     match part.get("type"):
         case "input_text":
             return {"type": "input_text", "text": _string(part, "text")}
@@ -163,35 +166,28 @@ def _part(part: Json) -> Event:
 def _output(item: Event, conversation: Conversation) -> Event:
     call_id, output = _id(item, "call_id"), _string(item, "output")
     if not conversation.may_answer(call_id):
-        raise EventNotAllowed("That call is not yours to answer, or it is answered.")
+        raise EventNotAllowed("The client has no open call with this 'call_id'.")
     return {"type": "function_call_output", "call_id": call_id, "output": output}
 
 
 def _head(event: Event) -> Event:
-    """Return the start of the event that goes on: its type, and the client's id for it."""
+    """Return the first fields of the event for the upstream: the type, and the client's id."""
     if event.get("event_id") is None:
         return {"type": event["type"]}
     return {"type": event["type"], "event_id": _id(event, "event_id")}
 
 
-def _object(event: Event, name: str) -> Event:
-    value = event.get(name)
-    if not isinstance(value, dict):
-        raise InvalidEvent(f"'{name}' is an object.")
-    return value
-
-
 def _string(event: Event, name: str) -> str:
     value = event.get(name)
     if not isinstance(value, str):
-        raise InvalidEvent(f"'{name}' is a string.")
+        raise InvalidEvent(f"'{name}' must be a string.")
     return value
 
 
 def _id(event: Event, name: str) -> str:
     value = _string(event, name)
     if not 0 < len(value) <= MAX_ID_CHARS:
-        raise InvalidEvent(f"'{name}' has 1 to {MAX_ID_CHARS} characters.")
+        raise InvalidEvent(f"'{name}' must have 1 to {MAX_ID_CHARS} characters.")
     return value
 
 
@@ -202,16 +198,16 @@ def _optional_id(event: Event, name: str) -> str | None:
 def _new_id(item: Event, conversation: Conversation) -> str:
     item_id = _id(item, "id")
     if len(item_id) > MAX_ITEM_ID_CHARS:
-        raise InvalidEvent(f"'item.id' has at most {MAX_ITEM_ID_CHARS} characters.")
+        raise InvalidEvent(f"'item.id' may have at most {MAX_ITEM_ID_CHARS} characters.")
     if item_id in conversation.items:
-        raise EventNotAllowed("There is an item with this id.")
+        raise EventNotAllowed("An item with this id exists already.")
     return item_id
 
 
 def _natural(event: Event, name: str) -> int:
     value = event.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidEvent(f"'{name}' is a whole number, not below 0.")
+        raise InvalidEvent(f"'{name}' must be a whole number, at least 0.")
     return value
 
 
@@ -220,7 +216,7 @@ def _base64(event: Event, name: str) -> str:
     try:
         b64decode(value, validate=True)
     except ValueError:
-        raise InvalidEvent(f"'{name}' is base64.") from None
+        raise InvalidEvent(f"'{name}' must be base64.") from None
     return value
 
 
@@ -237,7 +233,7 @@ def _check_metadata(metadata: Json) -> None:
     )
     if not fits:
         raise InvalidEvent(
-            f"'response.metadata' has at most {MAX_METADATA_PAIRS} pairs of strings, with keys of "
+            f"'response.metadata' may have {MAX_METADATA_PAIRS} pairs of strings, with keys of "
             f"{MAX_METADATA_KEY_CHARS} and values of {MAX_METADATA_VALUE_CHARS} characters."
         )
 

@@ -1,11 +1,11 @@
-"""What a report of usage costs: dated prices by model, in Decimal arithmetic.
+"""The cost of a report of usage: dated prices by model, in Decimal arithmetic.
 
-A session has two models, the one that answers and the one that transcribes, so what is priced is
-one report at a time, with the model that it is about. Its cost is the exact sum over its kinds,
-rounded once, half to even, to the micro-dollar; a session's cost is the sum of those of its
-reports, so no other order of adding gives another result.
+A session has two models: one answers and one transcribes. So each report is priced on its own, with
+the model that it reports on. Its cost is the exact sum over the kinds of tokens, rounded once, half
+to even, to the micro-dollar. The cost of a session is the sum of the costs of its reports, so the
+order of addition does not matter.
 
-Nothing is guessed: a report that has used something for which the row has no price costs None.
+No price is guessed: if the row has no price for a kind that a report used, the cost is None.
 """
 
 import re
@@ -15,7 +15,7 @@ from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
 from fnmatch import fnmatchcase
 
-from relay.core.metering import TOKEN_KINDS, Tokens
+from relay.core.tokens import TOKEN_KINDS, Tokens
 
 MICRO_DOLLAR = Decimal("0.000001")
 
@@ -23,27 +23,27 @@ RATE_OF: Mapping[str, str] = dict(zip(TOKEN_KINDS, TOKEN_KINDS, strict=True)) | 
     "transcription_input": "input_audio",
     "transcription_output": "output_text",
 }
-"""Which price of a row a kind of token has.
+"""The price in a row for each kind of token.
 
-A transcription is priced by the row of its own model. What it takes in counts as audio: the API's
-report need not say how much of it was the text of a prompt.
+A transcription has the prices of its own model. Its input counts as audio, because the report of
+the API need not give the share of the prompt's text.
 """
 
 RATES = tuple(dict.fromkeys(RATE_OF.values()))
-"""What ``usd_per_million`` may name."""
+"""The names of prices in ``usd_per_million``."""
 
 _WILDCARDS = re.compile(r"\[.+?\]|[*?]")
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What the models of one name, or of one pattern of names, cost from one day on.
+    """The prices of a model, or of the models that match a pattern, from one day on.
 
     Attributes:
         model: a name, or a pattern with ``*``, ``?`` or ``[...]``.
-        since: the first day (UTC) on which it counts.
-        usd_per_million: of tokens, by the names in `RATES`.
-        usd_per_minute: of audio transcribed, where that is how the model is billed.
+        since: the first day (UTC) of these prices.
+        usd_per_million: the price of a million tokens, by the names in `RATES`.
+        usd_per_minute: the price of a minute of transcribed audio, if the model is billed by time.
     """
 
     model: str
@@ -52,7 +52,7 @@ class Price:
     usd_per_minute: Decimal | None = None
 
     def cost(self, tokens: Tokens, transcription_seconds: float = 0) -> Decimal | None:
-        """Return what was used costs, in USD; None where a price is missing."""
+        """Return the cost of usage in USD; None if a price is missing."""
         usd = self._cost_of_time(transcription_seconds)
         for kind, count in tokens.by_kind().items():
             rate = self.usd_per_million.get(RATE_OF[kind])
@@ -66,12 +66,12 @@ class Price:
             return Decimal(0)
         if self.usd_per_minute is None:
             return None
-        # The digits that were reported, not those of the binary number nearest to them.
+        # By way of str, which keeps the reported digits; Decimal(seconds) has those of the float.
         return Decimal(str(seconds)) * self.usd_per_minute / 60
 
     @property
     def precedence(self) -> tuple[bool, int, date]:
-        """What decides between rows that match: a name, then the longer pattern, then the day."""
+        """The sort key of rows that match: a name first, then the longer pattern, then the day."""
         literal = _WILDCARDS.sub("", self.model)
         return literal == self.model, len(literal), self.since
 
@@ -83,10 +83,10 @@ class Prices:
     rows: tuple[Price, ...] = ()
 
     def of(self, model: str, on: date) -> Price | None:
-        """Return the row that counts for a model on a day (UTC).
+        """Return the row for a model on a day (UTC); None without a row.
 
-        A name wins over patterns, and of patterns the one with the most literal characters; of
-        rows for the same, the latest that is not in the future.
+        A name takes precedence over a pattern, and a pattern with more literal characters over one
+        with fewer. Of the rows for the same name or pattern, the latest of the past applies.
         """
         rows = (r for r in self.rows if r.since <= on and fnmatchcase(model, r.model))
         return max(rows, key=lambda row: row.precedence, default=None)
@@ -94,17 +94,17 @@ class Prices:
     def cost(
         self, model: str, tokens: Tokens, transcription_seconds: float, on: date
     ) -> Decimal | None:
-        """Return what one report costs, in USD to the micro-dollar; None without a price."""
+        """Return the cost of one report in USD, to the micro-dollar; None without a price."""
         row = self.of(model, on)
         return None if row is None else row.cost(tokens, transcription_seconds)
 
     def unpriced(self, models: Iterable[str], on: date) -> tuple[str, ...]:
-        """Return the models that have no price on a day, to warn of them."""
+        """Return the models without a price on a day, each once, sorted."""
         return tuple(sorted(model for model in set(models) if self.of(model, on) is None))
 
 
 def micros(usd: Decimal) -> int:
-    """Return an amount in micro-dollars, which is how it is stored and added up."""
+    """Return an amount in micro-dollars, the unit in which amounts are stored and added up."""
     return int(usd.quantize(MICRO_DOLLAR, ROUND_HALF_EVEN).scaleb(6))
 
 

@@ -1,4 +1,8 @@
-"""Masks what an upstream quotes of a persona when it refuses it: prompts are not for the log."""
+"""Quotations of the persona: how the relay finds them in the texts of an upstream.
+
+The log gets a text with the quotations masked (``unquoted``). The client gets no text with a
+quotation (``quotes``).
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,15 +10,18 @@ from relay.core.events import Json
 
 SECRET_FIELDS = ("instructions", "tools", "prompt")
 MIN_QUOTED_CHARS, MAX_QUOTED_CHARS = 12, 16
-"""Shorter texts are names of the API's, and a piece this long of a longer one is a quotation."""
+"""For the log: a shorter text is a name of the API; a piece of the maximum is a quotation."""
+
+CLIENT_QUOTED_CHARS = 24
+"""For the client: pieces of a prompt that are shorter than this are in any sentence."""
 
 MAX_DETAIL_CHARS = 1_000
 
 
 def unquoted(detail: str, session: Mapping[str, Json], hints: Sequence[str] = ()) -> str:
-    """Return the words of an upstream, cut, without those of the session that it was sent.
+    """Return a text of an upstream for the log, cut, with the texts of the session masked.
 
-    ``hints`` are what it tells the model that transcribes.
+    ``hints`` are the texts for the model that transcribes.
     """
     detail = detail[:MAX_DETAIL_CHARS]
     masked = list(detail)
@@ -26,8 +33,23 @@ def unquoted(detail: str, session: Mapping[str, Json], hints: Sequence[str] = ()
     return "".join(masked)
 
 
+def long_lines(*texts: object) -> tuple[str, ...]:
+    """Return the lines of a persona's texts that are long enough for ``quotes``."""
+    lines = (line.strip() for text in texts for line in str(text or "").splitlines())
+    return tuple(line for line in lines if len(line) >= CLIENT_QUOTED_CHARS)
+
+
+def quotes(text: str, persona_words: Sequence[str]) -> bool:
+    """Return whether a text contains one of the persona's lines, or a long piece of it."""
+    starts = range(len(text) - CLIENT_QUOTED_CHARS + 1)
+    pieces = (text[start : start + CLIENT_QUOTED_CHARS] for start in starts)
+    return any(words in text for words in persona_words) or any(
+        piece in words for piece in pieces for words in persona_words
+    )
+
+
 def _texts(value: Json) -> Iterator[str]:
-    """Yield every text in a value that is long enough to be somebody's words."""
+    """Yield every text in a value that is long enough to be a quotation."""
     match value:
         case str() if len(value) >= MIN_QUOTED_CHARS:
             yield value

@@ -1,4 +1,4 @@
-"""How fast things may come: sessions of a client, and what a client says in a session.
+"""Rates: the session starts of a client, and the messages of a client in a session.
 
 Time is an argument, in seconds of a monotonic clock.
 """
@@ -12,30 +12,30 @@ from relay.core.errors import RateLimitExceeded
 MINUTE_SECONDS = 60
 
 EVENT_BURST_SECONDS = 1.0
-"""A second's events may come at once: a client that was cut off sends what it has kept."""
+"""The events of one second may come at once: a client sends them after an interruption."""
 
 
 class Starts:
-    """Remembers who started sessions when, and refuses who starts too many a minute.
+    """Counts the session starts of each client, and refuses too many in a minute.
 
-    The window slides: in no minute, whenever it begins, are there more than the limit.
+    The window slides: no minute has more starts than the limit, from any moment on.
     """
 
     def __init__(self) -> None:
         self._started: dict[Hashable, deque[float]] = {}
 
-    def start(self, who: Hashable, per_minute: float, now: float) -> None:
-        """Count a start; what is refused does not count.
+    def start(self, client: Hashable, per_minute: float, now: float) -> None:
+        """Count a start. A refused start does not count.
 
-        Below one a minute, and for fractions, the window is as long as the whole starts take:
-        0.5 is one start in two minutes, 2.5 are two in 48 seconds.
+        Only whole starts count, so a fraction changes the length of the window: 0.5 is one start in
+        two minutes, 2.5 are two in 48 seconds.
 
         Raises:
-            RateLimitExceeded: there were as many in the window.
+            RateLimitExceeded: the window has its maximum number of starts.
         """
         limit = max(1, int(per_minute))
         window_seconds = MINUTE_SECONDS * limit / per_minute
-        started = self._started.setdefault(who, deque())
+        started = self._started.setdefault(client, deque())
         while started and started[0] + window_seconds <= now:
             started.popleft()
         if len(started) >= limit:
@@ -45,10 +45,11 @@ class Starts:
 
 
 class Pace:
-    """Keeps a client in step: tells how long to wait before its next message is read.
+    """Limits the rate of a client's events and audio with pauses before its next message is read.
 
-    Two clocks run ahead of time with what the client sends, by the time that it may take, and
-    never lag by more than the burst. When one is ahead, the client has to wait for it.
+    There is one clock for events and one for audio. Each message moves its clock forward by the
+    time that it takes at the allowed rate. A clock is at least ``now`` minus the burst. When a
+    clock is ahead of ``now``, the relay waits until that time.
     """
 
     __slots__ = (
@@ -62,16 +63,16 @@ class Pace:
     def __init__(
         self, audio_rate: float, audio_burst_seconds: float, events_per_second: float
     ) -> None:
-        """Allow ``audio_rate`` seconds of audio a second after a burst, and so many events."""
+        """Allow ``audio_rate`` seconds of audio in each second, and a burst of it at once."""
         self._seconds_per_audio_second = 1 / audio_rate
         self._seconds_per_event = 1 / events_per_second
         self._audio_burst_seconds = audio_burst_seconds / audio_rate
         self._audio_at = self._event_at = -math.inf
 
     def wait_seconds(self, now: float, audio_seconds: float = 0.0) -> float:
-        """Count an event, and its audio if it brings some; return how long not to read on.
+        """Count an event and its audio, and return the seconds to wait before the next read.
 
-        It is 0.0 for who is in step.
+        The result is 0.0 for a client within its rates.
         """
         event_at, earliest = self._event_at, now - EVENT_BURST_SECONDS
         self._event_at = (max(event_at, earliest)) + self._seconds_per_event

@@ -6,6 +6,7 @@ Server events pass as they came, unless their type is in the table at the end of
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from relay.core.audio import audio_bytes
 from relay.core.commands import (
     NOTHING,
     CallTool,
@@ -30,7 +31,6 @@ from relay.core.events import (
 )
 from relay.core.first_audio import Wait
 from relay.core.meter import Meter
-from relay.core.metering import audio_bytes
 from relay.core.objects import object_or_empty
 from relay.core.redaction import HIDDEN_EVENTS, redact_error, redact_response
 from relay.core.reports import Report
@@ -139,7 +139,7 @@ class ServerEvents:
         """Count audio of the upstream."""
         seconds = length_bytes / self._confirmed.output_bytes_per_second
         self._counts.audio_seconds_to_client += seconds
-        self._meter.underway.spoke(seconds)
+        self._meter.underway.sent(seconds)
         self._activity.play(now, seconds)
         if self._first_audio.state is not WAITING:
             return NOTHING

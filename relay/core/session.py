@@ -87,7 +87,7 @@ class Session:
     @property
     def running_tools(self) -> tuple[str, ...]:
         """The names of the running tools; ``other`` for a name that only the model knows."""
-        served = self._state.terms.served
+        served = self._state.terms.tools.served
         return tuple(name if name in served else "other" for name in self._state.calls.running)
 
     def exhaust_budget(self) -> Commands:

@@ -3,15 +3,15 @@
 from dataclasses import dataclass, field
 
 from relay.core.activity import Activity
-from relay.core.calls import Calls
-from relay.core.confirmed import Confirmed
+from relay.core.client_messages import ClientMessages
+from relay.core.confirmed_session import Confirmed
 from relay.core.conversation import Conversation
 from relay.core.counts import Counts
 from relay.core.events import Event
 from relay.core.first_audio import FirstAudio
-from relay.core.messages import ClientMessages
 from relay.core.meter import Meter
 from relay.core.terms import Terms
+from relay.core.tool_calls import Calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ class SessionState:
             terms=terms,
             confirmed=confirmed,
             activity=Activity(
-                max_session_seconds=terms.max_session_seconds,
-                idle_seconds=terms.idle_seconds,
+                max_session_seconds=terms.limits.max_session_seconds,
+                idle_seconds=terms.limits.idle_seconds,
                 now=now,
             ),
             calls=Calls(
                 relay_ids=terms.relay_ids,
-                served=terms.served,
-                delegated=terms.delegated,
-                follow_up=terms.follow_up,
+                served=terms.tools.served,
+                delegated=terms.tools.delegated,
+                follow_up=terms.tools.follow_up,
             ),
             meter=Meter(terms, confirmed, counts, now=now),
             messages=ClientMessages(terms),

@@ -1,4 +1,4 @@
-"""The terms of a session: the persona, the limits and the prices, as they are when it begins."""
+"""The terms of a session: the persona, the limits and the prices at its start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,56 +16,86 @@ def unchanged(event: Event) -> Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """The terms of a session.
+class SessionLimits:
+    """The limits of a session.
 
     Attributes:
-        session_id: the relay's id of it.
-        policy: what the persona opens to the client.
-        max_session_seconds: how long it may last.
-        idle_seconds: how long nobody may speak.
-        max_blocked_events: refused events beyond this end it.
-        expires_at: when it expires, in epoch seconds, as the client is told.
-        relay_ids: what the ids of the relay's own events at the upstream start with; the client
-            cannot guess it, so no event of its own is taken for one of ours.
-        model: what the responses are billed as.
-        transcriber: the model that transcribes, if one does and the upstream does not say.
-        prices: what things cost.
-        started_at: when it began, in UTC.
-        audio_rate: seconds of audio a second that the client may send.
-        audio_burst_seconds: what of it may come at once.
-        events_per_second: events that it may send.
-        served: names of the tools that the server runs.
-        delegated: names of the tools that the client runs; None: it may bring its own.
-        announced: names of the tools that a client may be told of when they run.
-        follow_up: fields of the ``response.create`` that follows the outputs of tools.
-        persona_words: what no error message may quote.
-        announces: the client wants the relay's own events too.
-        greeting: the first response is asked for when the client is in; None: it is not.
-        binary_audio: the sides whose binary messages are audio; of any other they are refused.
-        to_ga: rewrites a client event that has a shape of another interface.
+        max_session_seconds: the session ends after this long.
+        idle_seconds: a session without activity for this long ends.
+        max_blocked_events: more refused events than this end the session.
+        audio_rate: seconds of audio that the client may send per second.
+        audio_burst_seconds: seconds of audio that the client may send at once.
+        events_per_second: events that the client may send per second.
     """
 
-    session_id: str
-    policy: Policy
     max_session_seconds: float
     idle_seconds: float
     max_blocked_events: int
-    expires_at: int
-    relay_ids: str
-    model: str
-    prices: Prices
-    started_at: datetime
     audio_rate: float
     audio_burst_seconds: float
     events_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """The prices of a session, and the models that they are for.
+
+    Attributes:
+        model: model name under which responses are billed.
+        prices: prices of the models.
+        started_at: start of the session, in UTC.
+        transcriber: model name used when the upstream reports no transcription model.
+    """
+
+    model: str
+    prices: Prices
+    started_at: datetime
+    transcriber: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolTerms:
+    """The tools of a session.
+
+    Attributes:
+        served: names of the tools that the server runs.
+        delegated: names of the tools that the client runs; None: it may bring its own.
+        announced: names of the tools whose runs may be reported to the client.
+        follow_up: fields of the ``response.create`` that follows the outputs of tools.
+    """
+
     served: frozenset[str] = frozenset()
     delegated: frozenset[str] | None = None
     announced: frozenset[str] = frozenset()
     follow_up: Event = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms of a session.
+
+    Attributes:
+        session_id: the relay's id of the session.
+        expires_at: end of the session in epoch seconds, as ``session.created`` states it.
+        relay_ids: prefix of the ids of the relay's own events at the upstream. The client cannot
+            guess it, so no event of the client is mistaken for one of the relay.
+        policy: events and fields that the persona opens to the client.
+        persona_words: texts of the persona that no error message may quote.
+        announces: whether the client has asked for the relay's own events.
+        greeting: fields of the ``response.create`` that opens the session; None: none is sent.
+        binary_audio: the sides whose binary messages are audio; from another side they are refused.
+        to_ga: rewrites a client event that has a shape of another interface.
+    """
+
+    session_id: str
+    expires_at: int
+    relay_ids: str
+    policy: Policy
+    limits: SessionLimits
+    billing: Billing
+    tools: ToolTerms = field(default_factory=ToolTerms)
     persona_words: tuple[str, ...] = ()
     announces: bool = False
     greeting: Event | None = None
     binary_audio: frozenset[Side] = frozenset()
-    transcriber: str | None = None
     to_ga: Callable[[Event], Event] = unchanged

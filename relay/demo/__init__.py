@@ -33,7 +33,7 @@ async def run(config: Config, listener: socket.socket, log: Logger, host: str, p
 
 
 def reserve() -> socket.socket:
-    """Return a socket with a free port of loopback, for the local upstream.
+    """Return a socket on a free port of loopback, for the local upstream.
 
     It listens at once: a client that connects while the models load waits, and is not refused.
     """

@@ -16,7 +16,7 @@ MEANINGS = {
 
 
 async def opening_hours(request: web.Request) -> web.Response:
-    """Answer a call of the tool ``opening_hours``: its arguments are the body."""
+    """Answer a call of the tool ``opening_hours``; the body has the arguments."""
     arguments = await request.json()
     day = str(arguments.get("day", "monday"))
     return web.json_response({"day": day, "open": HOURS.get(day, WEEKDAY)})

@@ -1,4 +1,4 @@
-"""The dialect of a client, as its handshake states it for the whole session."""
+"""The dialect of a client: its handshake selects it for the whole session."""
 
 from collections.abc import Collection, Iterable
 from typing import Final

@@ -1,22 +1,23 @@
-"""Lets pages of the allowed origins read the answers of a route, as the Fetch standard has it.
+"""Lets pages of the allowed origins read the answers of a route (CORS, in the Fetch standard).
 
-A page of the relay's own origin needs none of this, and neither does whoever is no browser.
+A page of the relay's own origin needs no permission, and neither does a client that is no browser.
 """
 
 from aiohttp import web
 
 from relay.access import auth
-from relay.config.models import Browser, Config
+from relay.config.models import Config
+from relay.config.server import Browser
 
 ALLOWED = {
     "Access-Control-Allow-Methods": "POST",
-    # "*" stands for all but this one; SDKs add a dozen headers of their own.
+    # "*" stands for all headers except this one; SDKs add a dozen headers of their own.
     "Access-Control-Allow-Headers": "authorization, *",
 }
 
 
 async def preflight(request: web.Request, config: Config) -> web.Response:
-    """Answer a browser that asks before it sends a page's POST.
+    """Answer the preflight request that a browser sends before the POST of a page.
 
     Raises:
         OriginNotAllowed: the page is of another origin.

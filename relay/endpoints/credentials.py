@@ -1,9 +1,9 @@
-"""POST /v1/realtime/client_secrets, and its two older forms: mint short-lived credentials.
+"""POST /v1/realtime/client_secrets, and its two older forms: issue short-lived credentials.
 
-A backend that has a key of the relay's mints one for a browser of its own: bound to a persona, and
-with what it knows of its user filled in. The shapes are OpenAI's, so that the stock SDK works. Of
-the session that it sends, only ``model`` and ``type`` are looked at, to choose a persona as on
-connecting; the session that it gets back is the persona's, without its words.
+A backend with a key of the relay requests one for its browser. The credential is bound to a
+persona, and contains the variables that the backend fills in. The shapes are OpenAI's, so that the
+stock SDK works. Of the session in the request, the relay reads only ``model`` and ``type``, to
+choose a persona as on connecting. The session in the answer is the persona's, without its prompt.
 """
 
 import json
@@ -14,27 +14,29 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from relay.access import auth
-from relay.access.claims import Claims, mint
-from relay.config.models import TRANSCRIPTION, Config, Persona, session_update
+from relay.access.claims import Claims, issue
+from relay.config.models import Config
+from relay.config.persona import TRANSCRIPTION, Persona, session_to_send
 from relay.core.errors import CredentialsNotOffered, InvalidRequest, PersonaNotAllowed
 from relay.core.events import Event
+from relay.core.objects import optional_object
 from relay.core.redaction import redact_session
 from relay.core.variables import read_variables
 from relay.dialects.beta.minting import minted_session, minted_transcription_session
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CREDENTIAL_CHARS = 6 * 1024
-"""It travels in a header, and of those aiohttp and most proxies take 8 KiB."""
+"""A credential is sent in a header, and aiohttp and most proxies accept headers of up to 8 KiB."""
 
 TTL_SECONDS = range(10, 7200 + 1)
-"""What OpenAI lets a caller ask for."""
+"""The lifetimes that a caller may request, as at OpenAI."""
 
 Answer = Callable[[Event, auth.Principal, Config, float], Event]
-"""Makes the answer to a body, at a time."""
+"""Makes the answer from the body, the caller, the configuration and the time in epoch seconds."""
 
 
 async def respond(request: web.Request, config: Config, answer: Answer) -> web.Response:
-    """Answer a caller that asks for a credential.
+    """Answer a caller that requests a credential.
 
     Raises:
         RelayError: it gets none.
@@ -51,9 +53,9 @@ def client_secret(body: Event, principal: auth.Principal, config: Config, now: f
     Raises:
         RelayError: the caller gets none.
     """
-    sent = _object(body, "session")
-    asked = body | {"model": sent.get("model"), "intent": _text(sent, "type")}
-    persona, secret = _mint(asked, principal, config, now)
+    sent = optional_object(body, "session", InvalidRequest)
+    asked = body | {"model": sent.get("model"), "intent": _optional_text(sent, "type")}
+    persona, secret = _issue(asked, principal, config, now)
     return {**secret, "session": _session(persona)}
 
 
@@ -63,10 +65,12 @@ def session(body: Event, principal: auth.Principal, config: Config, now: float) 
     Raises:
         RelayError: the caller gets none.
     """
-    asked = body | {"expires_after": _object(body, "client_secret").get("expires_after")}
-    persona, secret = _mint(asked, principal, config, now)
-    unsaid = {} if persona.transcribes else {"output_modalities": ["audio"]}
-    return minted_session(unsaid | _session(persona), secret)
+    asked = body | {
+        "expires_after": optional_object(body, "client_secret", InvalidRequest).get("expires_after")
+    }
+    persona, secret = _issue(asked, principal, config, now)
+    defaults = {} if persona.transcribes else {"output_modalities": ["audio"]}
+    return minted_session(defaults | _session(persona), secret)
 
 
 def transcription_session(
@@ -77,22 +81,26 @@ def transcription_session(
     Raises:
         RelayError: the caller gets none.
     """
-    # Its types call expires_at what those of a session call expires_after.
-    after = _object(body, "client_secret").get("expires_at")
+    # In this request, the SDK's name for expires_after is expires_at.
+    after = optional_object(body, "client_secret", InvalidRequest).get("expires_at")
     asked = body | {"expires_after": after, "intent": TRANSCRIPTION}
-    persona, secret = _mint(asked, principal, config, now)
+    persona, secret = _issue(asked, principal, config, now)
     return minted_transcription_session(_session(persona), secret)
 
 
-def _mint(
+def _issue(
     asked: Event, principal: auth.Principal, config: Config, now: float
 ) -> tuple[Persona, Event]:
-    """Return the persona that was asked for, and a credential for it."""
+    """Return the requested persona, and a credential for it.
+
+    Raises:
+        RelayError: the caller gets none.
+    """
     if config.secrets is None:
         raise CredentialsNotOffered
     if principal.claims is not None or not (principal.trusted or config.anonymous):
-        raise PersonaNotAllowed("This credential cannot mint others: only a trusted client can.")
-    choices = {key: _text(asked, key) for key in ("persona", "model", "intent")}
+        raise PersonaNotAllowed("This credential cannot issue others: only a trusted client can.")
+    choices = {key: _optional_text(asked, key) for key in ("persona", "model", "intent")}
     named = {key: name for key, name in choices.items() if name is not None}
     persona = auth.choose_persona(principal, named, config)
     issued_at = int(now)
@@ -105,9 +113,9 @@ def _mint(
         issued_at=issued_at,
         expires_at=issued_at + _ttl_seconds(asked, config.secrets.ttl_seconds),
     )
-    credential = mint(claims, config.secrets.signing_keys)
+    credential = issue(claims, config.secrets.signing_keys)
     if len(credential) > MAX_CREDENTIAL_CHARS:
-        raise InvalidRequest("'variables' are too long, all together, to travel in a header.")
+        raise InvalidRequest("The 'variables' together are too long to be sent in a header.")
     return persona, {"value": credential, "expires_at": claims.expires_at}
 
 
@@ -121,8 +129,12 @@ def _variables(asked: Event, principal: auth.Principal, persona: Persona) -> Map
 
 
 def _ttl_seconds(asked: Event, default_seconds: float) -> int:
-    """Return how long the credential is good for."""
-    after = _object(asked, "expires_after")
+    """Return the lifetime of the credential.
+
+    Raises:
+        InvalidRequest: the requested lifetime is not in ``TTL_SECONDS``.
+    """
+    after = optional_object(asked, "expires_after", InvalidRequest)
     if after.get("anchor", "created_at") != "created_at":
         raise InvalidRequest("'expires_after.anchor' is 'created_at'.")
     seconds = after.get("seconds")
@@ -135,21 +147,25 @@ def _ttl_seconds(asked: Event, default_seconds: float) -> int:
 
 
 def _session(persona: Persona) -> Event:
-    """Return what the caller may see of the session that a credential will open.
+    """Return the session that a credential will open, without its hidden parts.
 
-    There is none yet, so it does not expire, as in OpenAI's answer. Its model is the persona's
-    name: what a client connects with, since the persona decides on the model. A session that only
-    transcribes has no model.
+    The session does not exist yet, so it does not expire, as in OpenAI's answer. Its model is the
+    name of the persona, with which a client connects, because the persona decides on the model. A
+    session that only transcribes has no model.
     """
     session_id = f"sess_{secrets.token_hex(12)}"
-    shown = redact_session(session_update(persona), session_id=session_id, expires_at=0)
+    shown = redact_session(session_to_send(persona.session), session_id=session_id, expires_at=0)
     if persona.transcribes:
         return shown | {"object": "realtime.transcription_session"}
     return shown | {"object": "realtime.session", "model": persona.name}
 
 
 async def _read(request: web.Request) -> Event:
-    """Return the body of a request: one JSON object, or nothing for an empty one."""
+    """Return the body of a request: one JSON object; an empty body is an empty object.
+
+    Raises:
+        InvalidRequest: it is too large, or no JSON object.
+    """
     raw = bytearray()
     async for chunk in request.content.iter_any():
         raw += chunk
@@ -164,16 +180,7 @@ async def _read(request: web.Request) -> Event:
     return body
 
 
-def _object(body: Event, name: str) -> Event:
-    value = body.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"'{name}' is an object.")
-    return value
-
-
-def _text(body: Event, name: str) -> str | None:
+def _optional_text(body: Event, name: str) -> str | None:
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise InvalidRequest(f"'{name}' is text.")

@@ -1,4 +1,4 @@
-"""GET / and /playground/: the playground's files, a closed list that is read once at start."""
+"""GET / and /playground/: the files of the playground, a closed list that is read at the start."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -48,8 +48,8 @@ def _handler(path: Path) -> Handler:
 
 
 def _headers(request: web.Request) -> Iterator[tuple[str, str]]:
-    """Yield what keeps the page to itself: its own files, its own relay, its own frame."""
-    # To some browsers 'self' is not the same host by ws: it is named, rather than all hosts opened.
+    """Yield the headers that restrict the page to its own files, relay and frame."""
+    # In some browsers 'self' does not include the same host over ws, so the host is named here.
     sockets = f"ws://{request.host} wss://{request.host}"
     yield "Content-Security-Policy", f"{_POLICY}; connect-src 'self' {sockets}"
     yield "Cache-Control", "no-cache"

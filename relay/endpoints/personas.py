@@ -1,4 +1,4 @@
-"""GET /v1/personas: which personas the caller may use, so that a page can offer them."""
+"""GET /v1/personas: the personas that the caller may use, so that a page can list them."""
 
 import time
 
@@ -9,7 +9,7 @@ from relay.config.models import Config
 
 
 def listing(request: web.Request, config: Config) -> web.Response:
-    """Answer with names and descriptions.
+    """Answer with the names and descriptions.
 
     Raises:
         InvalidRequest, InvalidApiKey, OriginNotAllowed: as for a session.

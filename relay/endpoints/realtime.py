@@ -1,7 +1,7 @@
-"""GET /v1/realtime: decide whether a client gets a session, open it upstream, and relay it.
+"""GET /v1/realtime: admit a client, open its session at the upstream, and relay it.
 
-authenticate -> origin -> persona -> admission -> upstream -> 101: a connected client has a
-configured session, and a refused client has cost no connection to the upstream.
+origin -> credential -> persona -> admission -> upstream -> 101: a connected client has a configured
+session, and a client that is not admitted costs no connection to the upstream.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from aiohttp import web
 from structlog.typing import FilteringBoundLogger as Logger
 
 from relay.access import auth
-from relay.config.models import Config, equipped, filled
+from relay.config.models import Config
+from relay.config.persona import with_tools, with_variables
 from relay.core.close import CloseCode
 from relay.core.errors import InternalError, RelayError
 from relay.core.session import Session
@@ -29,11 +30,12 @@ from relay.tools.toolbox import Toolbox
 from relay.upstreams.dialler import Dialler, OpenedUpstream
 from relay.wire import handshake
 from relay.wire.handshake import EVENTS_SUBPROTOCOL, subprotocols
+from relay.wire.peer import Peer
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The configuration that new sessions use, with what was made from it."""
+    """The configuration for new sessions, with the dialler and the toolboxes made from it."""
 
     config: Config
     dialler: Dialler
@@ -44,7 +46,7 @@ class Realtime:
     """The WebSocket endpoint.
 
     Attributes:
-        serving: what new sessions use; running sessions keep what they started with.
+        serving: used by new sessions; a running session keeps the one that it started with.
     """
 
     def __init__(
@@ -65,13 +67,13 @@ class Realtime:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a client with a session, or with the reason why it gets none.
 
-        It is cancelled when the client leaves; then the dial is cancelled too.
+        The server cancels this when the client leaves; then the dial is cancelled too.
         """
         try:
             return await self._answer(request)
         except asyncio.CancelledError as left:
-            # The task keeps the exception, and the handshake's copy of the request keeps the task:
-            # with a traceback the session would stay until the garbage collector runs.
+            # The task holds the exception, and the handshake's copy of the request holds the task.
+            # With a traceback, this cycle would keep the session until the garbage collector runs.
             left.__traceback__ = None
             raise
 
@@ -104,16 +106,7 @@ class Realtime:
                 upstream = await self._registry.dial(
                     partial(serving.dialler.open, new.persona, new.relay_ids, new.principal.user)
                 )
-                try:
-                    session = _session(new, upstream, dialect)
-                    answer, client = await handshake.accept(
-                        request,
-                        client_patience(new.config.limits),
-                        max_message_bytes=new.config.limits.max_message_bytes,
-                    )
-                except BaseException:
-                    await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
-                    raise
+                answer, client, session = await _accept(request, new, upstream, dialect)
             await self._registry.relay(new, session, client, upstream, until_ended)
         return answer  # pragma: no cover  # aiohttp cancels the handler of a lost client
 
@@ -132,11 +125,33 @@ def _new_session(request: web.Request, serving: Serving) -> NewSession:
     toolbox = serving.toolboxes[chosen.name]
     return NewSession(
         principal=principal,
-        persona=equipped(filled(chosen, principal.variables), toolbox.session_tools),
+        persona=with_tools(with_variables(chosen, principal.variables), toolbox.session_tools),
         config=config,
         toolbox=toolbox,
         announces=EVENTS_SUBPROTOCOL in subprotocols(request.headers),
     )
+
+
+async def _accept(
+    request: web.Request, new: NewSession, upstream: OpenedUpstream, dialect: Dialect
+) -> tuple[web.StreamResponse, Peer, Session]:
+    """Start the session, and answer its client with 101; close the upstream if this fails.
+
+    Raises:
+        ClientLost: the client has left.
+    """
+    limits = new.config.limits
+    try:
+        session = _session(new, upstream, dialect)
+        answer, client = await handshake.accept(
+            request, client_patience(limits), max_message_bytes=limits.max_message_bytes
+        )
+    except BaseException:
+        # No session will run: the client has left (ClientLost or CancelledError), or there is a
+        # defect. An open upstream bills, so it is closed now.
+        await upstream.peer.leave(CloseCode.NORMAL_CLOSURE, "client closed")
+        raise
+    return answer, client, session
 
 
 def _session(new: NewSession, upstream: OpenedUpstream, client: Dialect) -> Session:

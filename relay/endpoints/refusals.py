@@ -1,8 +1,8 @@
-"""Refusals: how a client learns why it gets no session."""
+"""Refusals: the answers to a client that gets no session."""
 
 from aiohttp import web
 
-from relay.config.models import Limits
+from relay.config.limits import Limits
 from relay.core.errors import ClientLost, OriginNotAllowed, RelayError
 from relay.core.events import encode
 from relay.sessions.terms import client_patience

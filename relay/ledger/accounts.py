@@ -1,7 +1,6 @@
-"""Keeps the accounts of the sessions: what they may cost, what they used, what is on disk.
+"""Accounts of the sessions: the ledger records their usage, the budgets limit it.
 
-It puts together the ledger, which remembers, and the budgets, which forbid; a session asks here
-before it starts and tells here what it used, before the client is told.
+A session asks here before it starts, and reports its usage here before the client receives it.
 """
 
 import asyncio
@@ -10,20 +9,21 @@ from decimal import Decimal
 
 from structlog.typing import FilteringBoundLogger as Logger
 
-from relay.config.models import Config, Persona
-from relay.core.budgets import Allowance, Budgets, Payer
+from relay.config.models import Config
+from relay.config.persona import Persona
+from relay.core.budgets import Allowance, Budgets, Payer, payer_of_user
 from relay.core.errors import RelayFull
 from relay.core.pricing import micros
 from relay.core.reports import Report
-from relay.ledger.books import payer_of_user
-from relay.ledger.writer import PATIENCE_SECONDS, Ledger, SessionEnd, SessionRow, UsageRow
+from relay.ledger.entries import SessionEnd, SessionStart
+from relay.ledger.ledger import PATIENCE_SECONDS, Ledger
 
 
 class Accounts:
     """The accounts of one relay.
 
     Attributes:
-        ledger: what is on disk.
+        ledger: the usage on disk.
     """
 
     def __init__(self, ledger: Ledger, budgets: Budgets) -> None:
@@ -32,7 +32,7 @@ class Accounts:
 
     @classmethod
     async def open(cls, config: Config, log: Logger) -> "Accounts":
-        """Open the ledger, and let the budgets know what was spent today.
+        """Open the ledger, and start the budgets with the spending of today.
 
         Raises:
             OSError: the file cannot be the ledger.
@@ -41,23 +41,23 @@ class Accounts:
         today = datetime.now(UTC).date()
         budgets = Budgets(today, {})
         spent = ledger.spent(datetime.combine(today, time(), UTC))
-        # A ledger that fails tells it when it is back.
-        spent.add_done_callback(lambda answer: budgets.learn(answer.result(), today))
+        # A failing ledger answers when it works again.
+        spent.add_done_callback(lambda answer: budgets.merge(answer.result(), today))
         await asyncio.wait((spent,), timeout=PATIENCE_SECONDS)
         return cls(ledger, budgets)
 
     def admit(
         self, session_id: str, client: str, user: str | None, persona: Persona, config: Config
     ) -> None:
-        """Let a session draw on its budgets, until it is released.
+        """Let a session draw on its budgets until it is released.
 
         Raises:
-            BudgetExhausted: a budget that it would draw on has nothing left.
-            RelayFull: what it uses could not be written down.
+            BudgetExhausted: a budget of the session is used up.
+            RelayFull: the ledger cannot record the usage of the session.
         """
         if self.ledger.failing and config.usage.on_failure == "refuse":
             raise RelayFull(
-                "The relay cannot write down what is used. Try again later.",
+                "The relay cannot record usage now. Try again later.",
                 detail="the ledger is failing",
             )
         allowance = _allowance(client, user, persona, config)
@@ -67,46 +67,33 @@ class Accounts:
         """Forget a session that has ended or did not start."""
         self._budgets.release(session_id)
 
-    async def started(self, row: SessionRow) -> bool:
-        """Write down a session that starts; return whether it is past a line of its budget.
+    async def started(self, start: SessionStart) -> bool:
+        """Record the start of a session; return whether one of its budgets is used up by now.
 
-        Others may have spent what was left while it was being opened.
+        Other sessions may have spent the rest of the budget while this session was opened.
         """
-        await self.ledger.session_started(row)
-        session_id = row.session_id
+        await self.ledger.session_started(start)
+        session_id = start.session_id
         return session_id in self._budgets.charge(session_id, 0, datetime.now(UTC).date())
 
     async def used(self, session_id: str, report: Report) -> frozenset[str]:
-        """Write down what was used, and charge it; return the sessions past a line.
+        """Record and charge a report of usage; return the sessions with a budget that is used up.
 
-        Returns when it is on disk, or when the ledger is out of patience.
+        Returns when the report is on disk, or when the patience of the ledger ends.
         """
         now = datetime.now(UTC)
-        cost = None if report.cost_usd is None else micros(report.cost_usd)
-        row = UsageRow(
-            session_id=session_id,
-            report_id=report.report_id,
-            kind=report.kind,
-            model=report.model,
-            status=report.status,
-            reported_at=now,
-            tokens=report.tokens,
-            transcription_seconds=report.transcription_seconds,
-            cost_usd_micros=cost,
-            estimated=report.estimated,
-            unknown=report.unknown,
-        )
-        past = self._budgets.charge(session_id, cost or 0, now.date())
-        await self.ledger.used(row)
-        return past
+        cost = 0 if report.cost_usd is None else micros(report.cost_usd)
+        exhausted = self._budgets.charge(session_id, cost, now.date())
+        await self.ledger.used(session_id, report, now)
+        return exhausted
 
-    async def ended(self, row: SessionEnd) -> None:
-        """Write down how a session ended."""
-        await self.ledger.session_ended(row)
+    async def ended(self, end: SessionEnd) -> None:
+        """Record the end of a session."""
+        await self.ledger.session_ended(end)
 
 
 def _allowance(name: str, user: str | None, persona: Persona, config: Config) -> Allowance:
-    """Return what a session of this client, with this persona, for this end user may cost."""
+    """Return the budgets of a session of this client, with this persona, for this end user."""
     client = config.clients.get(name)
     payers: dict[Payer, Decimal | None] = {
         ("client", name): client.limits.usd_per_day if client else None,

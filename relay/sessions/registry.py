@@ -20,7 +20,8 @@ from relay.sessions.bridge import Bridge
 from relay.sessions.running import RunningSession
 from relay.sessions.terms import NewSession
 from relay.tools import Context
-from relay.upstreams.dialler import OpenedUpstream, clear_traceback
+from relay.upstreams.connections import clear_traceback
+from relay.upstreams.dialler import OpenedUpstream
 from relay.wire.peer import Peer
 
 T = TypeVar("T")

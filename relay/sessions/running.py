@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from relay.core.commands import End
-from relay.ledger.writer import SessionEnd, SessionRow
+from relay.ledger.entries import SessionEnd, SessionStart
 from relay.sessions.bridge import Bridge
 
 
@@ -30,9 +30,9 @@ class RunningSession:
     started_at: float
     bridge: Bridge
 
-    def beginning(self, at: datetime) -> SessionRow:
+    def beginning(self, at: datetime) -> SessionStart:
         """Return the row that the ledger holds when the session starts."""
-        return SessionRow(
+        return SessionStart(
             session_id=self.session_id,
             started_at=at,
             client=self.client,

@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from relay.access.auth import Principal
-from relay.config.models import Config, Limits, Persona, Upstream
+from relay.config.limits import Limits
+from relay.config.models import Config
+from relay.config.persona import Persona
+from relay.config.upstream import Upstream
 from relay.core.commands import Side
 from relay.core.events import Event
 from relay.core.policy import Policy
-from relay.core.terms import Terms
+from relay.core.quotations import long_lines
+from relay.core.terms import Billing, SessionLimits, Terms, ToolTerms
 from relay.dialects.beta.events import unflattened
 from relay.tools.toolbox import Toolbox
 from relay.wire.peer import Patience
-
-_MIN_QUOTED_CHARS = 24
-"""Shorter pieces of a prompt stand in any sentence."""
 
 
 def _new_session_id() -> str:
@@ -57,30 +58,36 @@ def terms_of(new: NewSession, upstream: Upstream) -> Terms:
     opened = {*persona.client.session, *persona.client.response}
     return Terms(
         session_id=new.session_id,
+        expires_at=int(time.time() + persona.limits.max_session_seconds),
+        relay_ids=new.relay_ids,
         policy=Policy(
             session_type=persona.session_type,
             events=frozenset(persona.client.events),
             session=_paths(persona.client.session),
             response=_paths(persona.client.response),
         ),
-        max_session_seconds=persona.limits.max_session_seconds,
-        idle_seconds=persona.limits.idle_seconds,
-        max_blocked_events=limits.max_blocked_events,
-        expires_at=int(time.time() + persona.limits.max_session_seconds),
-        relay_ids=new.relay_ids,
-        model=persona.model,
-        transcriber=persona.transcriber,
-        prices=new.config.prices,
-        started_at=datetime.now(UTC),
-        served=toolbox.served,
-        # None: the client may bring tools of its own.
-        delegated=None if "tools" in opened else toolbox.delegated,
-        announced=toolbox.announced,
-        follow_up=toolbox.follow_up,
-        audio_rate=limits.audio_rate,
-        audio_burst_seconds=limits.audio_burst_seconds,
-        events_per_second=limits.events_per_second,
-        persona_words=_long_lines(persona.session.get("instructions"), *persona.hints),
+        limits=SessionLimits(
+            max_session_seconds=persona.limits.max_session_seconds,
+            idle_seconds=persona.limits.idle_seconds,
+            max_blocked_events=limits.max_blocked_events,
+            audio_rate=limits.audio_rate,
+            audio_burst_seconds=limits.audio_burst_seconds,
+            events_per_second=limits.events_per_second,
+        ),
+        billing=Billing(
+            model=persona.model,
+            prices=new.config.prices,
+            started_at=datetime.now(UTC),
+            transcriber=persona.transcriber,
+        ),
+        tools=ToolTerms(
+            served=toolbox.served,
+            # None: the client may bring tools of its own.
+            delegated=None if "tools" in opened else toolbox.delegated,
+            announced=toolbox.announced,
+            follow_up=toolbox.follow_up,
+        ),
+        persona_words=long_lines(persona.session.get("instructions"), *persona.hints),
         announces=new.announces,
         greeting=_greeting(persona),
         binary_audio=_binary_audio(persona, upstream),
@@ -112,8 +119,3 @@ def _binary_audio(persona: Persona, upstream: Upstream) -> frozenset[Side]:
     configured = (persona.session.get("audio") or {}).get("input") or {}
     asked = configured.get("transport") == "binary"
     return frozenset({Side.UPSTREAM, Side.CLIENT} if asked else {Side.UPSTREAM})
-
-
-def _long_lines(*texts: object) -> tuple[str, ...]:
-    lines = (line.strip() for text in texts for line in str(text or "").splitlines())
-    return tuple(line for line in lines if len(line) >= _MIN_QUOTED_CHARS)

@@ -109,7 +109,7 @@ REASONING = Object.of(effort=one_of("none", "minimal", "low", "medium", "high", 
 _INCLUDE = Nullable(ListOf(one_of("item.input_audio_transcription.logprobs")))
 
 
-class _Tokens:
+class _TokenCounts:
     """A number of output tokens, or ``inf``."""
 
     _count = Number(1, 4096, whole=True)
@@ -120,7 +120,7 @@ class _Tokens:
             self._count.check(value, path)
 
 
-MAX_OUTPUT_TOKENS = _Tokens()
+MAX_OUTPUT_TOKENS = _TokenCounts()
 
 REALTIME_SESSION = Object.of(
     "type",

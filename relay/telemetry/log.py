@@ -1,7 +1,7 @@
 """Structured logs: JSON lines on stderr, or a readable form on a terminal.
 
-Event names are ``noun.past_verb``; everything variable is a key. Audio, prompts, transcripts and
-query strings are never given to a logger; what looks like a key is masked all the same.
+Event names are ``noun.past_verb``; every variable is a field. The relay never logs audio, prompts,
+transcripts and query strings. As a second line of defence, text that looks like a key is masked.
 """
 
 import logging
@@ -20,7 +20,7 @@ _KEY = re.compile(
 
 
 def create(stream: TextIO, form: str = "auto") -> Logger:
-    """Return the logger that everything is given.
+    """Return the logger that is passed to all parts of the relay.
 
     ``form`` is ``json``, ``console``, or ``auto``: console on a terminal.
     """
@@ -49,7 +49,7 @@ def create(stream: TextIO, form: str = "auto") -> Logger:
 def mask(
     _logger: object, _method: str, fields: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Mask what looks like a key, and cut what is too long for a line."""
+    """Mask text that looks like a key, and cut text that is too long for a line."""
     for name, value in fields.items():
         fields[name] = _masked(value, None if name == "exception" else MAX_FIELD_CHARS)
     return fields
@@ -70,13 +70,13 @@ def _masked(value: Any, max_chars: int | None) -> Any:
 def _event_first(
     _logger: object, _method: str, fields: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Let a line begin with when, how grave and what."""
+    """Put the time, the level and the event first in a line."""
     first = {name: fields.pop(name) for name in ("timestamp", "level", "event")}
     return {**first, **fields}
 
 
-class _Forward(logging.Handler):
-    """Hands what libraries log to our logger, so that it is masked and in one form."""
+class _LibraryHandler(logging.Handler):
+    """Passes the records of libraries to our logger, so that they are masked and in one form."""
 
     def __init__(self, log: Logger) -> None:
         super().__init__(logging.WARNING)
@@ -85,7 +85,7 @@ class _Forward(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info and record.exc_info[1]
         if isinstance(error, HttpProcessingError):
-            # It quotes the line that it could not read, and that may hold a key.
+            # Its message quotes the malformed line, which may contain a key.
             self._log.info("request.malformed", error=type(error).__name__)
             return
         self._log.log(
@@ -98,7 +98,7 @@ class _Forward(logging.Handler):
 
 
 def adopt_libraries(log: Logger) -> None:
-    """Send what libraries log through ours, from warnings upwards."""
-    logging.basicConfig(handlers=[_Forward(log)], level=logging.WARNING, force=True)
-    # It writes the list of subprotocols, and one of them is a key.
+    """Pass the warnings and errors of libraries to our logger."""
+    logging.basicConfig(handlers=[_LibraryHandler(log)], level=logging.WARNING, force=True)
+    # This logger warns with the list of the client's subprotocols, and one of them may be a key.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""Prometheus metrics: what the relay knows, read when somebody scrapes.
+"""Prometheus metrics, computed at each scrape.
 
-Nothing is counted twice and nothing is counted on the audio path: sessions keep plain numbers,
-and a scrape adds those of the sessions that are open to those of the sessions that have ended.
+Metrics are not updated on the audio path: each session keeps plain numbers, and a scrape adds the
+numbers of the open sessions to the totals of the ended sessions.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from relay.core.circuit import Circuit
 from relay.core.commands import End
-from relay.ledger.writer import Ledger
+from relay.ledger.ledger import Ledger
 from relay.sessions.running import RunningSession
 from relay.telemetry.record import measures
 
@@ -31,7 +31,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a metric is."""
+    """The kind, the help text and the labels of a metric."""
 
     kind: str
     text: str
@@ -41,7 +41,7 @@ class Description:
 METRICS: Mapping[str, Description] = {
     "relay_sessions_open": Description("gauge", "Sessions open now.", ("persona",)),
     "relay_sessions_total": Description("counter", "Sessions ended.", ("persona", "outcome")),
-    "relay_session_duration_seconds": Description("histogram", "How long sessions lasted."),
+    "relay_session_duration_seconds": Description("histogram", "Duration of ended sessions."),
     "relay_refusals_total": Description("counter", "Sessions that did not start.", ("code",)),
     "relay_messages_total": Description("counter", "Messages sent.", ("direction",)),
     "relay_message_bytes_total": Description("counter", "Bytes of messages sent.", ("direction",)),
@@ -52,15 +52,15 @@ METRICS: Mapping[str, Description] = {
         "counter", "Tokens that the upstream reports; disjoint kinds.", ("persona", "model", "kind")
     ),
     "relay_transcription_seconds_total": Description(
-        "counter", "Seconds transcribed, where they are billed so.", ("persona", "model")
+        "counter", "Seconds transcribed, if they are billed by seconds.", ("persona", "model")
     ),
     "relay_cost_usd_total": Description(
-        "counter", "What was used, at the prices of the price list.", ("persona", "model")
+        "counter", "USD, at the prices of the price list.", ("persona", "model")
     ),
     "relay_unpriced_reports_total": Description(
         "counter", "Reports of usage for which there is no price.", ("persona", "model")
     ),
-    "relay_ledger_unwritten_rows": Description("gauge", "Rows that wait for the disk."),
+    "relay_ledger_unwritten_rows": Description("gauge", "Ledger rows that wait for the disk."),
     "relay_ledger_failing": Description("gauge", "1 while the ledger cannot be written."),
     "relay_responses_total": Description("counter", "Responses done.", ("persona", "status")),
     "relay_upstream_ready_seconds": Description(
@@ -76,7 +76,7 @@ METRICS: Mapping[str, Description] = {
         "histogram", "From the end of speech, or response.create, to the first audio delta."
     ),
     "relay_first_audio_own_seconds": Description(
-        "histogram", "Of that, from reading the delta until the client's connection had it."
+        "histogram", "The relay's own part: from reading the delta until the connection had it."
     ),
     "relay_blocked_events_total": Description(
         "counter", "Client events refused, or stripped of closed fields.", ("type", "reason")
@@ -85,7 +85,7 @@ METRICS: Mapping[str, Description] = {
         "counter", "Errors that the upstream reports.", ("code",)
     ),
     "relay_tool_seconds": Description(
-        "histogram", "How long tools that the relay runs took.", ("tool", "outcome")
+        "histogram", "Duration of calls of tools that the relay runs.", ("tool", "outcome")
     ),
     "relay_config_reloads_total": Description(
         "counter", "Reloads of the configuration and of the certificate.", ("outcome",)
@@ -106,8 +106,8 @@ class Metrics(Collector):
     """Keeps the totals of ended sessions, and the sessions that are open.
 
     Attributes:
-        ledger: whose state is shown, once there is one.
-        circuits: of each upstream; their state is shown.
+        ledger: its state is exposed; None before it is open.
+        circuits: the circuit of each upstream; their states are exposed.
     """
 
     def __init__(self, personas: Iterable[str] = ()) -> None:
@@ -130,11 +130,11 @@ class Metrics(Collector):
         GCCollector(registry=self.registry)
 
     def expect_personas(self, personas: Iterable[str]) -> None:
-        """Show these personas with nothing open, rather than not at all."""
+        """Expose zero open sessions for these personas, instead of no sample."""
         self._ended["relay_sessions_open"].update(dict.fromkeys(((p,) for p in personas), 0))
 
     def started(self, session: RunningSession) -> None:
-        """Count a session that is open now."""
+        """Count a session as open."""
         self._open.add(session)
         self.upstream_ready.observe(session.ready_seconds)
 
@@ -147,7 +147,7 @@ class Metrics(Collector):
         self.duration.observe(duration_seconds)
 
     def observe_first_audio(self, seconds: float, own_seconds: float) -> None:
-        """Count the first audio of an answer, and how long of it the relay had it."""
+        """Count a wait for the first audio, and the part of it that the relay took."""
         self.first_audio.observe(seconds)
         self.first_audio_own.observe(own_seconds)
 
@@ -164,7 +164,7 @@ class Metrics(Collector):
         self._ended["relay_upstream_attempts_total"][upstream, outcome] += 1
 
     def reloaded(self, outcome: str) -> None:
-        """Count a reload of the configuration."""
+        """Count a reload of the configuration or of the certificate."""
         self._ended["relay_config_reloads_total"][(outcome,)] += 1
 
     def exposition(self) -> bytes:
@@ -172,7 +172,7 @@ class Metrics(Collector):
         return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics as they stand."""
+        """Yield the current metrics."""
         totals = {name: Counter(amounts) for name, amounts in self._ended.items()}
         for session in self._open:
             totals["relay_sessions_open"][(session.persona,)] += 1
@@ -187,7 +187,7 @@ class Metrics(Collector):
             yield _family(name, amounts)
 
     def describe(self) -> Iterator[Metric]:
-        """Yield nothing: the names of this collector are checked by a test."""
+        """Yield nothing: a test checks the names of this collector."""
         yield from ()
 
     def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
@@ -203,8 +203,8 @@ class Metrics(Collector):
 
 def _family(name: str, amounts: Mapping[tuple[str, ...], float]) -> Metric:
     description = METRICS[name]
-    make = GaugeMetricFamily if description.kind == "gauge" else CounterMetricFamily
-    family = make(name, description.text, labels=description.labels)
+    family_class = GaugeMetricFamily if description.kind == "gauge" else CounterMetricFamily
+    family = family_class(name, description.text, labels=description.labels)
     for labels, amount in sorted(amounts.items()):
         family.add_metric(labels, amount)
     return family

@@ -1,6 +1,6 @@
 """The record of one session: its line in the log and its share of the metrics.
 
-Both read the same counts at the same place, so they cannot disagree.
+Both read the same counts, so they always agree.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""The tools that the server owns: what may be written about them, and how they are run."""
+"""The tools that the relay runs: their configuration, and their calls."""
 
 from relay.tools.context import Context
 

@@ -1,6 +1,7 @@
 """The arguments of a call: one JSON object that fits the schema of the tool.
 
-A schema may come from a server, and could point anywhere: no reference is ever fetched.
+A schema may come from a server, and its references may point anywhere. The relay never fetches
+one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,18 +17,19 @@ from relay.core.events import Event
 from relay.tools.outcome import InvalidArguments
 from relay.yaml.source import KeyPath
 
-MAX_WORDS_CHARS = 300
+MAX_REASON_CHARS = 300
+"""The longest reason that is sent to the model."""
 
 
-class Arguments:
+class ArgumentsReader:
     """Reads the arguments of one tool."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        kind = validator_for(schema, default=Draft202012Validator)
-        self._validator = kind(dict(schema), registry=Registry())
+        validator_class = validator_for(schema, default=Draft202012Validator)
+        self._validator = validator_class(dict(schema), registry=Registry())
 
     def read(self, text: str) -> Event:
-        """Return the arguments that the model has written; it may write nothing for none.
+        """Return the arguments that the model has written; an empty text means no arguments.
 
         Raises:
             InvalidArguments: they do not fit.
@@ -41,31 +43,33 @@ class Arguments:
             raise InvalidArguments("no JSON", "The arguments are not valid JSON.") from None
         if error is None:
             return arguments
-        # The path in the schema holds names of the operator's; the one in the arguments may not.
+        # The log gets the path in the schema, which consists of the operator's names. The path in
+        # the arguments may contain names of the model's.
         broken = "/".join(map(str, error.absolute_schema_path))
-        raise InvalidArguments(f"they break {broken}", misfit(error.json_path, error.message))
+        message = correction(error.json_path, error.message)
+        raise InvalidArguments(f"they break {broken}", message)
 
 
-def misfit(path: str, message: str) -> str:
-    """Return what the model is told of an argument that does not fit."""
-    reason = f"{path}: {message}"[:MAX_WORDS_CHARS]
+def correction(path: str, message: str) -> str:
+    """Return the text that is sent to the model for an argument that does not fit."""
+    reason = f"{path}: {message}"[:MAX_REASON_CHARS]
     return f"The arguments do not fit, so the tool was not run. Correct them: {reason}"
 
 
 def schema_faults(schema: Any) -> Iterator[tuple[KeyPath, str]]:
-    """Find why a schema cannot be the ``parameters`` of a tool."""
+    """Yield the reasons why a schema cannot be the ``parameters`` of a tool."""
     if not isinstance(schema, dict):
         yield (), "must be a JSON Schema: a mapping"
         return
     if schema.get("type") != "object":
-        yield ("type",), "must be object: arguments have names"
+        yield ("type",), "must be object, because arguments have names"
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(schema)
     except SchemaError as error:
         yield tuple(error.absolute_path), "is not valid JSON Schema"
     for path, reference in _references(schema, ()):
         if not (isinstance(reference, str) and reference.startswith("#")):
-            yield path, "must point into this schema: no other document is fetched"
+            yield path, "must point into this schema: the relay fetches no other document"
 
 
 def _references(schema: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:

@@ -1,4 +1,4 @@
-"""What may be written about who runs a tool: the ``run`` of a function tool in a persona.
+"""The configuration of a tool that the relay runs: the ``run`` of a function tool in a persona.
 
     run:
       http: {url: "http://127.0.0.1:9000/hours"}      # or
@@ -6,7 +6,7 @@
       mcp: {command: [clinic-mcp], tool: hours}
       announce: true
 
-The upstream never sees it.
+The relay never sends it to the upstream.
 """
 
 import base64
@@ -28,23 +28,23 @@ from pydantic import (
 )
 
 from relay.tools.arguments import schema_faults
-from relay.tools.function import Function, Unusable
-from relay.yaml.section import Section, faults
+from relay.tools.function import Function, ToolUnusable
+from relay.yaml.section import Section, validation_problems
 from relay.yaml.source import KeyPath
-from relay.yaml.value import FieldName, HeaderValue, Seconds, Text, nothing
+from relay.yaml.value import FieldName, HeaderValue, Seconds, Text, empty_mapping
 
 _OWN_HEADERS = frozenset(
     {"accept-encoding", "connection", "content-encoding", "content-length", "content-type"}
     | {"host", "idempotency-key", "transfer-encoding", "upgrade"}
 )
 ENCODED_KEY = "whsec_"
-"""What starts a signing key that Standard Webhooks' libraries have made."""
+"""The start of a signing key that a library of Standard Webhooks has made."""
 
 _OWN_PREFIXES = ("relay-", "webhook-", "mcp-", "sec-")
 
 
 def _address(value: str) -> str:
-    """Accept what can be called over HTTP; a query may be part of it."""
+    """Accept the address of an HTTP server, with an optional query."""
     if not re.fullmatch(r"[\x21-\x7e]+", value) or not _has_host(value):
         raise ValueError("must be a URL: http or https://host[:port][/path][?query]")
     if {"@", "#"} & set(value):
@@ -72,8 +72,8 @@ def _target(value: str) -> str:
     return value
 
 
-def _words(value: Any) -> Any:
-    """Read a command as a shell would, but for what only a shell can do."""
+def _split_command(value: Any) -> Any:
+    """Split a command as a shell does; expand nothing."""
     try:
         return shlex.split(value) if isinstance(value, str) else value
     except ValueError:
@@ -87,41 +87,41 @@ SecretHeaders = Annotated[
 ]
 Environment = Annotated[Mapping[Text, SecretStr], AfterValidator(MappingProxyType)]
 Target = Annotated[str, AfterValidator(_target)]
-CommandLine = Annotated[tuple[Text, ...], BeforeValidator(_words), Field(min_length=1)]
+CommandLine = Annotated[tuple[Text, ...], BeforeValidator(_split_command), Field(min_length=1)]
 
 
 class Http(Section):
     """A tool that is called over HTTP."""
 
     url: Address
-    """Where it is called. Redirects are not followed."""
+    """The address. The relay follows no redirect."""
     method: Literal["POST", "PUT", "PATCH"] = "POST"
-    """How it is called; the arguments are the body, as JSON."""
-    headers: SecretHeaders = Field(default_factory=nothing)
-    """More headers; their values are treated as secrets."""
+    """The method of the request; its body is the arguments, as JSON."""
+    headers: SecretHeaders = Field(default_factory=empty_mapping)
+    """Additional headers; their values are secrets."""
     timeout_seconds: Seconds | None = None
-    """How long it may take, if less than `max_tool_seconds`."""
+    """The longest time that a call may take, if it is less than `max_tool_seconds`."""
 
 
 class Mcp(Section):
-    """A tool of an MCP server that the relay reaches itself."""
+    """A tool of an MCP server that the relay connects to itself."""
 
     url: Address | None = None
-    """A server that speaks streamable HTTP."""
+    """The address of a server that uses streamable HTTP."""
     command: CommandLine | None = None
-    """A server that is started by the relay and speaks over stdin and stdout: a list, or one line
-    that is split at spaces. No shell reads it."""
+    """The command that starts a server, which the relay connects to over stdin and stdout: a list,
+    or a line that is split at spaces. No shell reads it."""
     tool: Text | None = None
-    """The name that the tool has there; the same if left out."""
-    headers: SecretHeaders = Field(default_factory=nothing)
-    """More headers for a `url`; their values are treated as secrets."""
-    env: Environment = Field(default_factory=nothing)
-    """The environment of a `command`, besides HOME, PATH and the like; its values are treated as
+    """The name of the tool on the server; the same name if left out."""
+    headers: SecretHeaders = Field(default_factory=empty_mapping)
+    """Additional headers for a `url`; their values are secrets."""
+    env: Environment = Field(default_factory=empty_mapping)
+    """The environment of a `command`, in addition to HOME, PATH and the like; its values are
     secrets."""
 
     @property
     def server(self) -> Hashable:
-        """What tells one server from another: one is enough for all that name it alike."""
+        """The identity of the server: all tools with the same identity share one server."""
         headers, env = sorted(self.headers.items()), sorted(self.env.items())
         return (self.url, self.command, tuple(headers), tuple(env))
 
@@ -133,17 +133,17 @@ class Mcp(Section):
 
 
 class Run(Section):
-    """Who runs a tool."""
+    """The way in which the relay runs a tool."""
 
     http: Http | None = None
-    """It is called over HTTP."""
+    """The relay calls it over HTTP."""
     python: Target | None = None
-    """It is a Python function that the relay can import: `package.module:function`."""
+    """The relay imports it as a Python function: `package.module:function`."""
     mcp: Mcp | None = None
-    """It is a tool of an MCP server."""
+    """The relay calls it on an MCP server."""
     announce: bool = False
-    """Whether a client with the subprotocol `relay.events` is told when the tool starts and
-    finishes: its name, and nothing else."""
+    """Whether a client with the subprotocol `relay.events` receives an event when the tool starts
+    and finishes. The event has its name, and nothing else."""
 
     @model_validator(mode="after")
     def _has_one_runner(self) -> Self:
@@ -153,19 +153,19 @@ class Run(Section):
 
 
 def run_of(tool: Mapping[str, Any]) -> Run | None:
-    """Return who runs a tool of a session that was checked; None if the client does."""
+    """Return the ``run`` of a tool in a checked session; None if the client runs the tool."""
     return Run.model_validate(tool["run"]) if "run" in tool else None
 
 
 def tools_of(session: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """Return the tools of a session; nothing where they are no list of mappings."""
+    """Return the tools of a session, without entries that are not mappings."""
     tools = session.get("tools")
     listed = tools if isinstance(tools, (list, tuple)) else ()
     return tuple(tool for tool in listed if isinstance(tool, Mapping))
 
 
 def tool_problems(session: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Find what is wrong with the tools of a session that the relay runs, but for MCP servers."""
+    """Yield the problems of the tools that the relay runs; do not ask any MCP server."""
     tools = session.get("tools")
     seen: set[Any] = set()
     for index, tool in enumerate(tools if isinstance(tools, list) else ()):
@@ -176,7 +176,7 @@ def tool_problems(session: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             yield ("tools", index, "name"), "is the name of another tool"
         seen.add(name if isinstance(name, str) else None)
         if "run" in tool:
-            yield from ((("tools", index, *path), said) for path, said in _problems(tool))
+            yield from ((("tools", index, *path), reason) for path, reason in _problems(tool))
 
 
 def _problems(tool: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -184,15 +184,15 @@ def _problems(tool: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         yield ("run",), "goes with tools of the type function: the upstream runs the others"
         return
     if not isinstance(tool.get("name"), str):
-        yield ("name",), "is required: what the model calls it by"
+        yield ("name",), "is required: the model calls the tool by its name"
     if "parameters" in tool:
         yield from (
-            (("parameters", *path), said) for path, said in schema_faults(tool["parameters"])
+            (("parameters", *path), reason) for path, reason in schema_faults(tool["parameters"])
         )
     try:
         run = Run.model_validate(tool["run"])
     except ValidationError as error:
-        yield from ((("run", *path), said) for path, said in faults(error, Run))
+        yield from ((("run", *path), reason) for path, reason in validation_problems(error, Run))
         return
     if run.python is not None:
         yield from _function_problems(run.python, tool.get("parameters"))
@@ -203,19 +203,19 @@ def _problems(tool: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
 def _function_problems(target: str, parameters: Any) -> Iterator[tuple[KeyPath, str]]:
     try:
         function = Function.load(target)
-    except Unusable as unusable:
+    except ToolUnusable as unusable:
         yield ("run", "python"), str(unusable)
         return
     if isinstance(parameters, dict):
         found = function.faults(parameters)
-        yield from ((("parameters", *path), said) for path, said in found)
+        yield from ((("parameters", *path), reason) for path, reason in found)
 
 
 def signing_bytes(secret: str) -> bytes:
-    """Return the key that a secret stands for: base64 behind ``whsec_``, else its own letters.
+    """Return the signing key: the decoded base64 after ``whsec_``, or the secret itself.
 
     Raises:
-        ValueError: it starts with ``whsec_``, and the rest is not base64.
+        ValueError: the secret starts with ``whsec_``, and the rest is not base64.
     """
     if secret.startswith(ENCODED_KEY):
         return base64.b64decode(secret.removeprefix(ENCODED_KEY), validate=True)
@@ -223,5 +223,5 @@ def signing_bytes(secret: str) -> bytes:
 
 
 def has_mcp() -> bool:
-    """Tell whether the ``mcp`` package is installed."""
+    """Return whether the ``mcp`` package is installed."""
     return find_spec("mcp") is not None

@@ -1,8 +1,8 @@
 """A Python function as a tool: its description, its parameters, and how it is called.
 
-What a tool is for stands in the docstring, and what it takes in the annotations; pydantic makes a
-JSON Schema of them and turns arguments into what the annotations say. A coroutine runs on the
-relay's loop, beside the audio, so it must never block; a plain function has a thread of its own.
+The docstring is the description, and the annotations are the parameters: pydantic makes a JSON
+Schema of them and converts arguments to the annotated types. A coroutine runs on the relay's loop,
+beside the audio, so it must never block; a plain function runs in a thread of its own.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import TypedDict
 
 from relay.core.events import Event
-from relay.tools.arguments import misfit
+from relay.tools.arguments import correction
 from relay.tools.context import Context
 from relay.tools.outcome import InvalidArguments, ToolFailed, TooManyCalls
 from relay.wire.threads import TooManyThreads
@@ -33,8 +33,8 @@ _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Exampl
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-class Unusable(Exception):
-    """What is configured cannot be a tool; the message says why, in the words of a problem."""
+class ToolUnusable(Exception):
+    """A configured tool cannot be run; the message is the text of a problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Function:
     """A function that a model can call.
 
     Attributes:
-        declaration: the ``description`` from its docstring, up to the first section, and the
-            ``parameters`` from its signature.
-        required: the parameters without a default.
+        declaration: the ``description``, which is its docstring up to the first section, and the
+            ``parameters``, which come from its signature.
+        required: the names of the parameters without a default.
     """
 
     call: Callable[..., Any]
@@ -55,30 +55,30 @@ class Function:
 
     @classmethod
     def load(cls, target: str) -> "Function":
-        """Import the function that ``package.module:function`` names.
+        """Import the function ``package.module:function``.
 
         Raises:
-            Unusable: there is none, or no schema can be made of its annotations.
+            ToolUnusable: the function does not exist, or its annotations have no JSON Schema.
         """
         function = _imported(target)
         try:
             hints = get_type_hints(function, include_extras=True)
             signature = inspect.signature(function)
         except (NameError, TypeError, ValueError) as error:
-            raise Unusable(f"has annotations that cannot be read: {error}") from None
+            raise ToolUnusable(f"has annotations that cannot be read: {error}") from None
         parameters = signature.parameters.values()
         if any(parameter.kind not in _NAMED for parameter in parameters):
-            raise Unusable("must take its arguments by name: no *args, **kwargs or /")
-        taken = [p for p in parameters if hints.get(p.name) is not Context]
-        required = frozenset(p.name for p in taken if p.default is p.empty)
-        fields = {p.name: _field(hints.get(p.name, Any), p.name in required) for p in taken}
+            raise ToolUnusable("must take its arguments by name: no *args, **kwargs or /")
+        from_model = [p for p in parameters if hints.get(p.name) is not Context]
+        required = frozenset(p.name for p in from_model if p.default is p.empty)
+        fields = {p.name: _field(hints.get(p.name, Any), p.name in required) for p in from_model}
         adapter, schema = _schema(fields)
         contexts = tuple(p.name for p in parameters if hints.get(p.name) is Context)
         declaration = {"description": _description(function), "parameters": schema}
         return cls(function, declaration, required, adapter, contexts)
 
     def faults(self, parameters: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-        """Find why arguments that fit these ``parameters`` would not fit the function."""
+        """Yield the reasons why arguments that fit ``parameters`` do not fit the function."""
         properties = parameters.get("properties")
         for name in properties if isinstance(properties, dict) else ():
             if name not in self.declaration["parameters"]["properties"]:
@@ -88,13 +88,14 @@ class Function:
             yield ("required",), f"must name {name}: the function needs it"
 
     async def run(self, arguments: Event, context: Context, threads: Executor) -> str:
-        """Call it; return what it returns: text as it is, anything else as JSON.
+        """Call it; return its result: text unchanged, anything else as JSON.
 
-        Cancelling it cancels a coroutine, and leaves a thread alone until it ends.
+        Cancelling this cancels a coroutine; a thread runs on to its end.
 
         Raises:
-            InvalidArguments: they are not what the annotations say.
-            ToolFailed, TooManyCalls: it could not be called, or did not end well.
+            InvalidArguments: they do not fit the annotations.
+            ToolFailed: it raised an exception, or its result is not JSON.
+            TooManyCalls: too many threads run.
         """
         values = self._values(arguments) | dict.fromkeys(self._context_parameters, context)
         call = partial(self.call, **values)
@@ -106,7 +107,7 @@ class Function:
         except TooManyThreads as full:
             raise TooManyCalls(str(full)) from None
         except (Exception, SystemExit) as error:
-            raise ToolFailed(_place(error)) from error
+            raise ToolFailed(_origin(error)) from error
         return result if isinstance(result, str) else _json(result)
 
     def _values(self, arguments: Event) -> dict[str, Any]:
@@ -116,7 +117,7 @@ class Function:
             [first, *_] = error.errors(include_url=False, include_context=False)
             path = ".".join(map(str, ("$", *first["loc"])))
             cause = f"the annotations refuse them: {first['type']}"
-            raise InvalidArguments(cause, misfit(path, first["msg"])) from None
+            raise InvalidArguments(cause, correction(path, first["msg"])) from None
 
 
 def _imported(target: str) -> Callable[..., Any]:
@@ -124,26 +125,26 @@ def _imported(target: str) -> Callable[..., Any]:
     try:
         function = attrgetter(name)(import_module(module))
     except ModuleNotFoundError as error:
-        raise Unusable(f"cannot be imported: there is no module {error.name}") from None
+        raise ToolUnusable(f"cannot be imported: there is no module {error.name}") from None
     except AttributeError:
-        raise Unusable("names nothing in its module") from None
+        raise ToolUnusable("is not in its module") from None
     except Exception as error:
-        # Its message may hold anything, so only its name is told.
-        raise Unusable(f"cannot be imported: {type(error).__name__}") from error
+        # The message of the exception may contain anything, so only its type is reported.
+        raise ToolUnusable(f"cannot be imported: {type(error).__name__}") from error
     if not callable(function):
-        raise Unusable("names something that cannot be called")
-    return function  # type: ignore[no-any-return]  # callable() tells mypy nothing of the rest
+        raise ToolUnusable("cannot be called")
+    return function  # type: ignore[no-any-return]  # callable() proves no return type to mypy
 
 
-def _field(hint: Any, required: bool) -> Any:  # noqa: FBT001  # it reads like the table it fills
+def _field(hint: Any, required: bool) -> Any:  # noqa: FBT001  # private, with one caller
     return Required[hint] if required else NotRequired[hint]
 
 
-class _Plain(GenerateJsonSchema):
-    """JSON Schema without titles, which say the names again."""
+class _UntitledSchema(GenerateJsonSchema):
+    """JSON Schema without titles, because titles only repeat the names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Tell that no field gets one."""
+        """Return that no field gets a title."""
         del schema
         return False
 
@@ -153,9 +154,9 @@ def _schema(fields: Mapping[str, Any]) -> tuple[TypeAdapter[dict[str, Any]], Eve
     try:
         arguments = closed(TypedDict("Arguments", dict(fields)))  # type: ignore[operator]
         adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(arguments)
-        schema = adapter.json_schema(schema_generator=_Plain)
+        schema = adapter.json_schema(schema_generator=_UntitledSchema)
     except PydanticUserError as error:
-        raise Unusable(f"has annotations without a JSON Schema: {error.code}") from None
+        raise ToolUnusable(f"has annotations without a JSON Schema: {error.code}") from None
     definitions = schema.pop("$defs", {})
     for part in (schema, *definitions.values()):
         part.pop("title", None)
@@ -163,12 +164,13 @@ def _schema(fields: Mapping[str, Any]) -> tuple[TypeAdapter[dict[str, Any]], Eve
 
 
 def _inlined(schema: Any, definitions: Mapping[str, Any], within: tuple[str, ...] = ()) -> Any:
-    """Write each definition where it is referred to: not every server follows references."""
+    """Replace each reference by its definition, because not every server follows references."""
     match schema:
         case {"$ref": str(reference), **beside}:
             name = reference.rpartition("/")[2]
             if name in within:
-                raise Unusable(f"has annotations without a plain schema: {name} contains itself")
+                reason = f"has annotations without a plain schema: {name} contains itself"
+                raise ToolUnusable(reason)
             return _inlined({**definitions[name], **beside}, definitions, (*within, name))
         case dict():
             return {key: _inlined(part, definitions, within) for key, part in schema.items()}
@@ -187,11 +189,11 @@ def _json(result: Any) -> str:
     try:
         return to_json(result).decode()
     except (PydanticSerializationError, UnicodeError, ValueError) as error:
-        cause = f"what it returned is no JSON: {type(error).__name__}"
+        cause = f"its result is no JSON: {type(error).__name__}"
         raise ToolFailed(cause, "The tool was run, but its output cannot be read.") from None
 
 
-def _place(error: BaseException) -> str:
-    """Say what was raised and where; its message may hold anything."""
+def _origin(error: BaseException) -> str:
+    """Return the type and the line of an exception; its message may contain anything."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"

@@ -1,15 +1,15 @@
-"""MCP servers that the relay itself reaches, through the official ``mcp`` package.
+"""MCP servers that the relay connects to itself, through the official ``mcp`` package.
 
-The package is an extra: with what it brings (a web server, ``cryptography``) it is 25 MB and takes
-most of a second to import, so only who has an ``mcp`` tool pays for it.
+The package is an extra: with its dependencies (a web server, ``cryptography``) it is 25 MB and
+takes most of a second to import, so the relay imports it only for a persona with an ``mcp`` tool.
 
-Over HTTP each call has a client of its own on a shared pool of connections: a client whose request
-fails takes all its other requests down with it, and they belong to other sessions. Over stdio
-there is one process, kept by a task, since what is entered there must be left in the same task. It
-is started anew by the first call after it has ended.
+Over HTTP each call has a client of its own on a shared pool of connections: when a request of a
+client fails, all its other requests fail too, and they belong to other sessions. Over stdio there
+is one process. A task runs it, because the context managers of the package must be left in the
+task that entered them. The first call after the end of a process starts it again.
 
-What a server process writes to stderr is thrown away, and so is what the package logs: both may
-repeat arguments.
+The relay discards the stderr of a server process and the log of the package: both may repeat
+arguments.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ from mcp.types import CallToolResult, EmbeddedResource, TextContent, TextResourc
 from relay.core.events import Event, encode
 from relay.tools.config import Mcp
 from relay.tools.context import Context
-from relay.tools.outcome import ToolFailed, usable
+from relay.tools.outcome import ToolFailed, checked_output
 
-CONNECT_SECONDS: Final = 10
-"""How long a server may take to tell its tools, when the relay starts."""
+LIST_SECONDS: Final = 10
+"""The longest time that a server may take to list its tools, at the start of the relay."""
 
 MAX_PAGES: Final = 100
 _LOGGERS = ("mcp", "client")
-"""What the package logs to."""
+"""The loggers of the package."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
-class Server(Protocol):
+class McpServer(Protocol):
     """One MCP server."""
 
     def client(self) -> AbstractAsyncContextManager[Client]:
-        """Provide a client; the first that is needed connects."""
+        """Provide a connected client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +52,20 @@ class McpTool:
     """A tool of a server.
 
     Attributes:
-        declaration: the ``description`` and the ``parameters`` that the server tells.
+        declaration: the ``description`` and the ``parameters`` that the server reports.
     """
 
-    server: Server
+    server: McpServer
     name: str
     declaration: Event
 
     async def run(self, arguments: Event, context: Context) -> str:
-        """Call it; return its text. Cancelling it cancels it at the server.
+        """Call it; return its text. Cancelling this cancels the call at the server.
 
         Raises:
-            ToolFailed: the server cannot be reached, or says that it has failed.
+            ToolFailed: the server cannot be reached, or reports a failure.
         """
-        del context  # the protocol has no place for it
+        del context  # the protocol has no field for it
         try:
             async with self.server.client() as client:
                 result = await client.call_tool(self.name, arguments)
@@ -75,7 +75,7 @@ class McpTool:
 
 
 class HttpServer:
-    """A server at an address."""
+    """An MCP server at an address."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self._url = url
@@ -93,10 +93,10 @@ class HttpServer:
 
 
 class ProcessServer:
-    """A server that is a process of the relay's."""
+    """An MCP server that the relay starts as a process."""
 
     def __init__(self, command: tuple[str, ...], env: Mapping[str, str], spawn: Spawn) -> None:
-        """Describe the process; ``spawn`` starts the task that keeps it."""
+        """Describe the process; ``spawn`` starts the task that runs it."""
         self._parameters = StdioServerParameters(
             command=command[0], args=list(command[1:]), env=dict(env)
         )
@@ -105,47 +105,48 @@ class ProcessServer:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """Provide the one client; start the process if it does not run.
+        """Provide the client that all calls share; start the process if it does not run.
 
         Raises:
-            ToolFailed: it does not start.
+            ToolFailed: the process does not start.
         """
         if self._connected is None:
             self._connected = asyncio.get_running_loop().create_future()
-            self._spawn(self._keep(self._connected))
+            self._spawn(self._run(self._connected))
         client = await asyncio.shield(self._connected)
         if client is None:
             raise ToolFailed("the server did not start")
         yield client
 
-    async def _keep(self, connected: asyncio.Future[Client | None]) -> None:
-        """Run the process until it ends; cancelling ends it."""
+    async def _run(self, connected: asyncio.Future[Client | None]) -> None:
+        """Run the process until it ends; set ``connected``. Cancelling this ends the process."""
         ended = asyncio.Event()
         try:
             async with Client(self._transport(ended)) as client:
                 connected.set_result(client)
                 await ended.wait()
-                self._forget(connected)  # the next call need not wait until this one is gone
-        except Exception:  # noqa: BLE001, S110  # whatever it died of: who waits is told below
+                self._clear(connected)  # the next call need not wait for the end of this process
+        except Exception:  # noqa: BLE001, S110  # any failure: waiting calls get None below
             pass
         finally:
-            self._forget(connected)
+            self._clear(connected)
             if not connected.done():
                 connected.set_result(None)
 
-    def _forget(self, connected: asyncio.Future[Client | None]) -> None:
+    def _clear(self, connected: asyncio.Future[Client | None]) -> None:
+        """Let the next call start a new process, unless another was started already."""
         if self._connected is connected:
             self._connected = None
 
     @asynccontextmanager
     async def _transport(self, ended: asyncio.Event) -> AsyncIterator[tuple[Any, Any]]:
-        with open(os.devnull, "w") as nowhere:  # noqa: ASYNC230, PTH123  # it never blocks
-            async with stdio_client(self._parameters, errlog=nowhere) as (read, write):
-                yield _Watched(read, ended), write
+        with open(os.devnull, "w") as devnull:  # noqa: ASYNC230, PTH123  # it never blocks
+            async with stdio_client(self._parameters, errlog=devnull) as (read, write):
+                yield _WatchedStream(read, ended), write
 
 
-class _Watched:
-    """A stream of messages that tells when it has ended."""
+class _WatchedStream:
+    """A stream of messages that sets ``ended`` at its end."""
 
     def __init__(self, stream: Any, ended: asyncio.Event) -> None:
         self._stream = stream
@@ -172,8 +173,8 @@ class _Watched:
         return await self._stream.__aexit__(*error)
 
 
-class Servers:
-    """The MCP servers of all personas: each is reached once, whoever names it."""
+class McpServers:
+    """The MCP servers of all personas: tools that name the same server share it."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
@@ -182,8 +183,8 @@ class Servers:
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
-    def get(self, config: Mcp) -> Server:
-        """Return the server that a tool is on."""
+    def get(self, config: Mcp) -> McpServer:
+        """Return the server of a tool."""
         if config.server not in self._servers:
             self._servers[config.server] = self._make(config)
         return self._servers[config.server]
@@ -198,8 +199,8 @@ class Servers:
 
     def _make(self, config: Mcp) -> HttpServer | ProcessServer:
         if config.url is not None:
-            return HttpServer(config.url, _plain(config.headers))
-        return ProcessServer(config.command or (), _plain(config.env), self._spawn)
+            return HttpServer(config.url, _revealed(config.headers))
+        return ProcessServer(config.command or (), _revealed(config.env), self._spawn)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._tasks.create_task(work, name="mcp")
@@ -207,19 +208,19 @@ class Servers:
         task.add_done_callback(self._running.discard)
 
 
-async def listing(server: Server) -> Mapping[str, McpTool] | ToolFailed:
-    """Return the tools of a server by name, or why it does not tell them."""
+async def list_tools(server: McpServer) -> Mapping[str, McpTool] | ToolFailed:
+    """Return the tools of a server by name, or the reason why it does not list them."""
     tools: list[Tool] = []
     cursor: str | None = None
     try:
-        async with asyncio.timeout(CONNECT_SECONDS), server.client() as client:
+        async with asyncio.timeout(LIST_SECONDS), server.client() as client:
             for _ in range(MAX_PAGES):
                 page = await client.list_tools(cursor=cursor)
                 tools += page.tools
                 cursor = page.next_cursor
                 if cursor is None:
                     break
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is told with the tool's name
+    except Exception as error:  # noqa: BLE001  # any failure is reported with the tool's name
         return ToolFailed(_cause(error))
     return {tool.name: McpTool(server, tool.name, _declaration(tool)) for tool in tools}
 
@@ -229,15 +230,19 @@ def _declaration(tool: Tool) -> Event:
     return {**described, "parameters": {"properties": {}, **tool.input_schema}}
 
 
-def _plain(secrets: Mapping[str, Any]) -> dict[str, str]:
+def _revealed(secrets: Mapping[str, Any]) -> dict[str, str]:
     return {name: value.get_secret_value() for name, value in sorted(secrets.items())}
 
 
 def _output(result: CallToolResult) -> str:
-    """Return the text of a result; a server says in it, too, what was wrong with a call."""
+    """Return the text of a result.
+
+    Raises:
+        ToolFailed: the server reports a failure; its text is sent to the model.
+    """
     text = "\n".join(_text(block) for block in result.content)
     if result.is_error:
-        raise ToolFailed("the server says that it failed", usable(text) or None)
+        raise ToolFailed("the server reports a failure", checked_output(text) or None)
     if not text and result.structured_content is not None:
         return encode(result.structured_content).decode()
     return text
@@ -251,7 +256,7 @@ def _text(block: object) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """Name what went wrong, from inside of the groups that it comes in."""
+    """Return the cause of a failure; look inside exception groups."""
     match error:
         case BaseExceptionGroup(exceptions=[first, *_]):
             return _cause(first)

@@ -1,7 +1,7 @@
-"""How a call ends, and what the model is told when it does not end well.
+"""The outcome of a call, and the text that is sent to the model when the call fails.
 
-The model gets words that it can act on or speak of. The cause is for the log: it names no
-argument and no output, since either may be anybody's secret.
+The model gets a text that it can act on or repeat. The cause is for the log: it contains no
+argument and no output, since either may be a secret.
 """
 
 from enum import StrEnum
@@ -10,10 +10,10 @@ from typing import ClassVar, Final
 from relay.core.events import encode
 
 MAX_OUTPUT_BYTES: Final = 65_536
-"""What a tool may put out. It is some 16,000 tokens, half of what a model of 2026 remembers.
+"""The largest output of a tool. It is some 16,000 tokens, half of the context of a model of 2026.
 
-More is refused and not cut: half of a list reads like a list, and the model would speak of what is
-missing in it as if it were not there."""
+The relay refuses a larger output and does not cut it: half of a list looks like a whole list, and
+the model would take the missing entries as absent."""
 
 
 class Outcome(StrEnum):
@@ -29,40 +29,40 @@ class Outcome(StrEnum):
 
 
 class ToolFault(Exception):
-    """A call that did not end well.
+    """A call that failed.
 
     Attributes:
         outcome: how it ended.
-        cause: why, for the log.
-        words: what the model is told.
+        cause: the reason, for the log.
+        message: the text that is sent to the model.
     """
 
     outcome: ClassVar[Outcome]
-    words: str = ""
+    message: str = ""
 
-    def __init__(self, cause: str, words: str | None = None) -> None:
+    def __init__(self, cause: str, message: str | None = None) -> None:
         self.cause = cause
-        self.words = words or self.words
+        self.message = message or self.message
         super().__init__(cause)
 
     @property
     def output(self) -> str:
-        """What the model gets in place of the tool's output."""
-        return encode({"error": self.words}).decode()
+        """The output that is sent to the model in place of the tool's output."""
+        return encode({"error": self.message}).decode()
 
 
 class ToolFailed(ToolFault):
-    """The tool has failed, or what it put out cannot be used."""
+    """The tool has failed, or its output cannot be used."""
 
     outcome = Outcome.FAILED
-    words = "The tool failed. Whether it took effect is not known."
+    message = "The tool failed. Whether it took effect is not known."
 
 
 class ToolTimeout(ToolFault):
     """The tool took too long."""
 
     outcome = Outcome.TIMEOUT
-    words = "The tool did not answer in time. Whether it took effect is not known."
+    message = "The tool did not answer in time. Whether it took effect is not known."
 
 
 class InvalidArguments(ToolFault):
@@ -72,24 +72,25 @@ class InvalidArguments(ToolFault):
 
 
 class UnknownTool(ToolFault):
-    """There is no such tool."""
+    """The persona has no tool of this name."""
 
     outcome = Outcome.UNKNOWN_TOOL
-    words = "There is no tool of this name."
+    message = "There is no tool of this name."
 
 
 class TooManyCalls(ToolFault):
     """Too many tools are running."""
 
     outcome = Outcome.TOO_MANY
-    words = "Too many tools are running now, so it was not run. Try again in a moment."
+    message = "Too many tools are running now, so it was not run. Try again in a moment."
 
 
-def usable(output: str) -> str:
-    """Return what a tool has put out.
+def checked_output(output: str) -> str:
+    """Return the output of a tool.
 
     Raises:
-        ToolFailed: it is too large, or no text: half a surrogate pair is none.
+        ToolFailed: it is larger than ``MAX_OUTPUT_BYTES``, or contains half a surrogate pair and
+            so is not text.
     """
     try:
         size = len(output.encode())

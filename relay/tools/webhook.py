@@ -1,11 +1,11 @@
-"""A tool over HTTP: the arguments go out as signed JSON, what comes back is the output.
+"""A tool over HTTP: the request has the arguments as signed JSON, the reply has the output.
 
-The signature is that of Standard Webhooks (https://www.standardwebhooks.com), for which there are
-libraries in every language: over id, time and body, with HMAC-SHA256. The headers that say whose
-call it is are not in it, but the id is, and the id names session and call.
+The signature is that of Standard Webhooks (https://www.standardwebhooks.com), which has libraries
+for many languages: HMAC-SHA256 over id, time and body. It does not cover the headers that start
+with ``relay-``, but it covers the id, which contains session and call.
 
-Nothing but the body is the model's: address, method and headers are the operator's. No redirect is
-followed, no proxy of the environment is used, no cookie is kept, nothing is decompressed.
+The model decides on the body only; the operator decides on address, method and headers. The relay
+follows no redirect, uses no proxy of the environment, keeps no cookie and decompresses nothing.
 """
 
 import base64
@@ -26,10 +26,10 @@ from relay.tools.context import Context
 from relay.tools.outcome import MAX_OUTPUT_BYTES, TOO_LARGE, UNREADABLE, ToolFailed
 
 ATTEMPTS: Final = 2
-"""The second only if there was no reply to the first; the receiver knows it by the same key."""
+"""The second only if no reply came to the first; both have the same ``idempotency-key``."""
 
-NOTHING: Final = "null"
-"""The output of a tool that answers with nothing."""
+EMPTY_OUTPUT: Final = "null"
+"""The output of a tool that answers with an empty body."""
 
 
 class Webhook:
@@ -41,10 +41,10 @@ class Webhook:
         self._key = key
 
     async def run(self, arguments: Event, context: Context) -> str:
-        """Send the arguments; return the body of the reply. Cancelling it closes the connection.
+        """Send the arguments; return the body of the reply. Cancelling this closes the connection.
 
         Raises:
-            ToolFailed: no reply came, or none that can be used.
+            ToolFailed: no reply came, or the reply cannot be used.
         """
         body = encode(arguments)
         headers = self._headers(body, context)
@@ -64,15 +64,15 @@ class Webhook:
             config.method, config.url, data=body, headers=headers, allow_redirects=False
         ) as response:
             if not response.ok or response.status >= FIRST_REDIRECT:
-                words = f"The tool answered with an error (HTTP {response.status})."
-                raise ToolFailed(f"HTTP {response.status}", words)
+                message = f"The tool answered with an error (HTTP {response.status})."
+                raise ToolFailed(f"HTTP {response.status}", message)
             try:
                 return await _output(response)
             except aiohttp.ClientError as error:
                 raise ToolFailed(f"the reply broke off: {type(error).__name__}") from error
 
     def _headers(self, body: bytes, context: Context) -> dict[str, str]:
-        named = {
+        values = {
             "relay-session-id": context.session_id,
             "relay-persona": context.persona,
             "relay-client": context.client,
@@ -80,10 +80,11 @@ class Webhook:
             "relay-call-id": context.call_id,
             "idempotency-key": f"{context.session_id}:{context.call_id}",
         }
-        ours = {name: quote(value, safe=SAFE) for name, value in named.items() if value}
-        ours["content-type"] = "application/json"
-        theirs = {name: value.get_secret_value() for name, value in self._config.headers.items()}
-        return theirs | ours | self._signature(ours["idempotency-key"], body)
+        own = {name: quote(value, safe=SAFE) for name, value in values.items() if value}
+        own["content-type"] = "application/json"
+        configured = self._config.headers.items()
+        others = {name: value.get_secret_value() for name, value in configured}
+        return others | own | self._signature(own["idempotency-key"], body)
 
     def _signature(self, webhook_id: str, body: bytes) -> dict[str, str]:
         if self._key is None:
@@ -98,34 +99,38 @@ class Webhook:
 
 FIRST_REDIRECT: Final = 300
 SAFE: Final = " !#$&'()*+,/:;<=>?@[]^`{|}~"
-"""What needs no percent-encoding in a header; ``%`` itself does."""
+"""The characters that a header carries without percent-encoding; ``%`` is not one of them."""
 
 
 def sign(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """Return the signature of a message, in the first version of Standard Webhooks."""
+    """Return the signature of a message: version 1 of Standard Webhooks."""
     signed = b"%b.%d.%b" % (webhook_id.encode(), timestamp, body)
     digest = hmac.new(key, signed, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
 async def _output(response: aiohttp.ClientResponse) -> str:
-    """Read a reply, and stop where it becomes too large."""
+    """Return the body of a reply; stop reading when it is too large.
+
+    Raises:
+        ToolFailed: it is too large, compressed, or not UTF-8.
+    """
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise ToolFailed("the reply is compressed, which nobody asked for", UNREADABLE)
+        raise ToolFailed("the reply is compressed, and the request forbade it", UNREADABLE)
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > MAX_OUTPUT_BYTES:
             raise ToolFailed(f"the reply is larger than {MAX_OUTPUT_BYTES} bytes", TOO_LARGE)
     try:
-        return body.decode() or NOTHING
+        return body.decode() or EMPTY_OUTPUT
     except UnicodeDecodeError:
         raise ToolFailed("the reply is not valid UTF-8", UNREADABLE) from None
 
 
 @asynccontextmanager
 async def connections() -> AsyncIterator[aiohttp.ClientSession]:
-    """Provide what calls tools: one pool without a limit, since calls are limited on their own."""
+    """Provide the connections to tools: one pool without a limit, because calls are limited."""
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),

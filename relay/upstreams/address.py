@@ -1,22 +1,22 @@
-"""Where the WebSocket of a session is: what each provider makes of the URL in the configuration."""
+"""The WebSocket address of a session: each provider derives it from the configured URL."""
 
 import re
 from collections.abc import Mapping
 
 from yarl import URL
 
-from relay.config.models import Upstream
+from relay.config.upstream import Upstream
 
 PREVIEW_API_VERSION = "2025-04-01-preview"
-"""The last of Azure's preview, which speaks beta."""
+"""The last version of Azure's preview, which uses the beta interface."""
 
 _PREVIEW_NAMES = {"model": "deployment"}
 _SCHEMES = {"http": "ws", "https": "wss"}
-_FROM_OPENAI_ON = re.compile(r"/openai(/.*)?$")
+_OPENAI_PATH = re.compile(r"/openai(/.*)?$")
 
 
 def realtime_url(upstream: Upstream, query: Mapping[str, str]) -> URL:
-    """Return the WebSocket address of the session that a query asks for, by model or intent."""
+    """Return the WebSocket address of a session; ``query`` names the model or the intent."""
     url = URL(upstream.url)
     url = url.with_scheme(_SCHEMES.get(url.scheme, url.scheme))
     if upstream.provider == "azure":
@@ -25,12 +25,12 @@ def realtime_url(upstream: Upstream, query: Mapping[str, str]) -> URL:
 
 
 def _azure(url: URL, dialect: str, query: Mapping[str, str]) -> URL:
-    """Return an address of Azure's, whatever the URL says of the path from ``/openai`` on.
+    """Return the address at Azure; the path of the URL from ``/openai`` on is replaced.
 
-    The GA interface answers 401 to an ``api-version``, and the preview wants one
+    The GA interface answers 401 to an ``api-version``, and the preview requires one
     (https://learn.microsoft.com/azure/ai-foundry/openai/how-to/realtime-audio-websockets).
     """
-    resource = url.with_path(_FROM_OPENAI_ON.sub("", url.path.rstrip("/")))
+    resource = url.with_path(_OPENAI_PATH.sub("", url.path.rstrip("/")))
     if dialect == "ga":
         return resource.joinpath("openai/v1/realtime").with_query(query)
     version = url.query.get("api-version", PREVIEW_API_VERSION)

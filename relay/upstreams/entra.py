@@ -1,7 +1,7 @@
 """Tokens of Microsoft Entra ID, for upstreams of Azure that have no key.
 
-They come through ``azure-identity``, an extra that takes most of a second to import: whose token
-it is, is decided by the environment of the process, as everywhere with that package
+They come from ``azure-identity``, an extra that takes most of a second to import. The environment
+of the process decides on the identity, as in every program that uses the package
 (https://learn.microsoft.com/azure/developer/python/sdk/authentication/credential-chains).
 """
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 SCOPE: Final = "https://ai.azure.com/.default"
 
 RENEW_SECONDS: Final = 300
-"""A token is not used in its last minutes; ``azure-identity`` has the same bound."""
+"""A token is renewed this long before it expires; ``azure-identity`` uses the same margin."""
 
 _LOGGERS = ("azure", "msal")
-"""What the package logs to; it repeats what it was answered."""
+"""The loggers of the package; it logs the answers that it receives."""
 
 _ATTEMPTED = re.compile(r"^\t(\w+): ", re.MULTILINE)
 _ENTRA_CODE = re.compile(r"AADSTS\d+")
 
 
 class NoToken(UpstreamRefused):
-    """There is no token to be had, so the upstream was not even asked."""
+    """Entra ID gave no token, so the relay did not connect to the upstream."""
 
 
 class Entra:
-    """Who this process is, for as long as the application runs.
+    """The identity of this process at Entra ID, and its current token.
 
-    The package keeps tokens too, but not those of the Azure CLI, which is a process of a second
-    each time.
+    The package keeps tokens too, but not the tokens of the Azure CLI: each of those takes a process
+    and a second.
     """
 
     def __init__(self) -> None:
@@ -48,12 +48,12 @@ class Entra:
         self._asking = asyncio.Lock()
 
     async def token(self) -> str:
-        """Return a token that is good for some minutes; of many that want one, one asks.
+        """Return a token that is valid for some minutes; concurrent callers share one request.
 
-        Cancelling is safe.
+        Cancelling this is safe.
 
         Raises:
-            NoToken: with the names and codes of what went wrong, and no word of any answer.
+            NoToken: with the names and codes of the failures, and no text of an answer.
         """
         async with self._asking:
             if self._token is None or self._token.expires_on < time.time() + RENEW_SECONDS:
@@ -76,7 +76,7 @@ class Entra:
 
 @asynccontextmanager
 async def identity() -> AsyncIterator[Entra]:
-    """Provide tokens, and close what they came through."""
+    """Provide tokens, and close the connections to Entra ID."""
     entra = Entra()
     try:
         yield entra
@@ -93,9 +93,12 @@ def _credential() -> "DefaultAzureCredential":
 
 
 def _cause(error: Exception) -> str:
-    """Name the exception, the codes of Entra, and what was attempted: the last of it failed."""
-    said = str(error)
-    codes = sorted(set(_ENTRA_CODE.findall(said)))
-    attempted = _ATTEMPTED.findall(said)
+    """Return the exception's type, the codes of Entra, and the attempted credentials.
+
+    The last of the attempted credentials failed.
+    """
+    message = str(error)
+    codes = sorted(set(_ENTRA_CODE.findall(message)))
+    attempted = _ATTEMPTED.findall(message)
     tried = f"after {', '.join(attempted)}" if attempted else ""
     return " ".join(filter(None, (type(error).__name__, *codes, tried)))

@@ -1,7 +1,7 @@
-"""Looks up the names of upstreams, so that one that nobody answers for holds up no other.
+"""Looks up the names of upstreams; a name that no server answers for delays no other name.
 
-The loop's own lookups share a few threads: of uvloop's four, two at most look up names, and while
-two dead ones wait for their time to run out, not even ``localhost`` is found.
+The loop's own lookups share a few threads: uvloop has four, and at most two of them look up names.
+While two unanswered names wait for their timeout, not even ``localhost`` is found.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from relay.wire.threads import Threads
 
 MAX_LOOKUPS = 64
-"""At a time; aiohttp looks up each name once at a time, and keeps the answer."""
+"""Lookups at a time. aiohttp never looks up a name twice at the same time, and keeps the answer."""
 
 
 class Resolver(AbstractResolver):
-    """Asks the system, for each name in a thread of its own."""
+    """Asks the system; each lookup runs in a thread of its own."""
 
     def __init__(self) -> None:
         self._threads = Threads("resolver", MAX_LOOKUPS)
@@ -28,7 +28,7 @@ class Resolver(AbstractResolver):
         """Return the addresses of a name.
 
         Raises:
-            OSError: it is unknown, or cannot be looked up.
+            OSError: the name is unknown, or cannot be looked up.
         """
         look_up = partial(
             socket.getaddrinfo,

@@ -1,7 +1,7 @@
-"""RFC 6455 frames: messages out of the bytes that a connection delivers, and back into them.
+"""RFC 6455 frames: bytes of a connection become messages, and messages become bytes.
 
-aiohttp reads them, and hands each over in the call that brought its last byte: no queue, no task
-in between. To write one is a header of at most fourteen bytes and, from a client, a mask.
+aiohttp parses them, and passes each on in the call that read its last byte, without a queue or a
+task in between. To write one, a header of at most fourteen bytes is added and, by a client, a mask.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import WSMessageDecodeText, WSMessageNoDecodeText
 
 Frame = WSMessageDecodeText | WSMessageNoDecodeText
-"""What was read: a whole message, or a control frame."""
+"""A whole message, or a control frame."""
 
-Read = Callable[[Frame, int], None]
-"""Takes a frame, and how much it weighs in a queue, which there is not."""
+FrameHandler = Callable[[Frame, int], None]
+"""Takes a frame, and its bytes in aiohttp's queue, which does not exist here."""
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes (RFC 6455 5.2)."""
@@ -33,13 +33,13 @@ _MASK_BYTES = 4
 _head_7, _head_16, _head_64 = (struct.Struct(f"!{fields}").pack for fields in ("BB", "BBH", "BBQ"))
 
 
-class _Unqueued(WebSocketDataQueue):
-    """Takes frames from aiohttp's reader and passes each on at once."""
+class _NoQueue(WebSocketDataQueue):
+    """Receives frames from aiohttp's parser in the place of a queue, and passes each on at once."""
 
-    def __init__(self, read: Read, fail: Callable[[int], None]) -> None:
+    def __init__(self, handle: FrameHandler, fail: Callable[[int], None]) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(BaseProtocol(loop), 0, loop=loop)
-        self.feed_data = read  # type: ignore[assignment,method-assign]  # a call less
+        self.feed_data = handle  # type: ignore[assignment,method-assign]  # saves a call
         self._fail = fail
 
     def set_exception(self, exc: BaseException, *_cause: BaseException) -> None:
@@ -48,33 +48,41 @@ class _Unqueued(WebSocketDataQueue):
         self._fail(exc.code)
 
 
-def reader(
-    read: Read,
+def create_reader(
+    handle: FrameHandler,
     fail: Callable[[int], None],
     *,
     max_message_bytes: int,
 ) -> WebSocketReader:
-    """Return what is fed with bytes and calls ``read`` with each frame.
+    """Return a parser that takes bytes and calls ``handle`` with each frame.
 
-    It calls ``fail`` with the close code for who broke the protocol, and nothing after that.
+    When the peer breaks the protocol, it calls ``fail`` with the close code, and then nothing more.
     """
-    # aiohttp takes what is shorter than its limit.
+    # aiohttp accepts messages that are shorter than its limit.
     limit = max_message_bytes + 1
-    return WebSocketReader(_Unqueued(read, fail), limit, compress=False, decode_text=False)
+    return WebSocketReader(_NoQueue(handle, fail), limit, compress=False, decode_text=False)
 
 
 def encode(opcode: int, payload: bytes, *, masked: bool) -> bytes:
-    """Return a frame; a client masks what it sends."""
+    """Return a frame; a client masks its frames."""
+    first, mask_bit, length = _FIN | opcode, _MASK if masked else 0, len(payload)
+    if length < _LENGTH_IN_16_BITS:
+        head = _head_7(first, mask_bit | length)
+    elif length < 1 << 16:
+        head = _head_16(first, mask_bit | _LENGTH_IN_16_BITS, length)
+    else:
+        head = _head_64(first, mask_bit | _LENGTH_IN_64_BITS, length)
     if not masked:
-        return _head(opcode, len(payload), 0) + payload
+        return head + payload
     mask, hidden = os.urandom(_MASK_BYTES), bytearray(payload)
     websocket_mask(mask, hidden)
-    return b"".join((_head(opcode, len(payload), _MASK), mask, hidden))
+    return b"".join((head, mask, hidden))
 
 
-def _head(opcode: int, length: int, mask: int) -> bytes:
-    if length < _LENGTH_IN_16_BITS:
-        return _head_7(_FIN | opcode, mask | length)
-    if length < 1 << 16:
-        return _head_16(_FIN | opcode, mask | _LENGTH_IN_16_BITS, length)
-    return _head_64(_FIN | opcode, mask | _LENGTH_IN_64_BITS, length)
+def is_utf8(text: bytes) -> bool:
+    """Return whether the text of a message is UTF-8 (RFC 6455 8.1)."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

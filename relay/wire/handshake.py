@@ -1,4 +1,4 @@
-"""The WebSocket handshake with a client: recognise it and answer it with 101."""
+"""The opening handshake with a client: recognise it, and answer it with 101."""
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -9,10 +9,10 @@ from relay.wire.upgrade import Acceptance
 
 SUBPROTOCOL = "realtime"
 EVENTS_SUBPROTOCOL = "relay.events"
-"""A client offers it besides ``realtime`` to receive the relay's own events too."""
+"""A client offers it with ``realtime`` to receive the relay's own events too."""
 
 SUBPROTOCOLS = (SUBPROTOCOL, EVENTS_SUBPROTOCOL)
-"""The subprotocols that the relay may answer with: the first of them that is offered."""
+"""The relay answers with the first of these that the client offers."""
 
 HANDSHAKE_HEADERS = ("Upgrade", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
 
@@ -24,10 +24,10 @@ def subprotocols(headers: MultiMapping[str]) -> tuple[str, ...]:
 
 
 def check(request: web.Request) -> None:
-    """Accept only a WebSocket handshake.
+    """Check that a request is a WebSocket handshake.
 
     Raises:
-        InvalidRequest: it is another request.
+        InvalidRequest: It is another request.
     """
     if not is_upgrade(request):
         raise InvalidRequest("This address speaks WebSocket (RFC 6455), and nothing else.")
@@ -41,10 +41,10 @@ def is_upgrade(request: web.Request) -> bool:
 async def accept(
     request: web.Request, patience: Patience, *, max_message_bytes: int
 ) -> tuple[web.StreamResponse, Peer]:
-    """Answer the handshake with 101; return the response of the handler, and the client.
+    """Answer the handshake with 101; return the response for aiohttp, and the client.
 
     Raises:
-        ClientLost: the client has left.
+        ClientLost: The client has left.
     """
     answer = Acceptance(SUBPROTOCOLS, patience, max_message_bytes)
     try:
@@ -55,7 +55,7 @@ async def accept(
 
 
 def _without_credentials(request: web.Request) -> web.Request:
-    """Return the handshake as aiohttp may see it: it logs subprotocols, and one may be a key."""
+    """Return the handshake for aiohttp: it logs subprotocols, and one may be a key."""
     offered = subprotocols(request.headers)
     headers = [(name, request.headers.get(name, "")) for name in HANDSHAKE_HEADERS]
     headers += [("Sec-WebSocket-Protocol", name) for name in SUBPROTOCOLS if name in offered][:1]

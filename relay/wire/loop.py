@@ -1,7 +1,7 @@
-"""The event loop that the relay runs on: uvloop's, with aiofastnet's TLS to the upstreams.
+"""The event loop of the relay: uvloop's, with aiofastnet's TLS to the upstreams.
 
-uvloop does TLS through Python's ``ssl`` and two buffers of its own, aiofastnet in OpenSSL itself.
-Whatever is not TLS of a connection that the relay opens is uvloop's.
+uvloop does TLS through Python's ``ssl`` and two buffers of its own; aiofastnet calls OpenSSL
+directly. aiofastnet does the TLS of the connections that the relay opens, uvloop all the rest.
 """
 
 import asyncio
@@ -14,24 +14,24 @@ import uvloop
 from aiofastnet import ssl_transport  # type: ignore[attr-defined]
 
 TLS_BUFFER_BYTES = 17 * 1024
-"""Each way, for each connection: a record of TLS (RFC 8446 5.2), where aiofastnet takes sixteen."""
-
+"""The buffer of each direction of a connection: one TLS record (RFC 8446 5.2). aiofastnet's default
+is sixteen records."""
 
 TLS_HANDSHAKE_SECONDS = 10.0
-"""Who gives a connection up before leaves it to aiofastnet for that long, with its buffers."""
+"""aiofastnet keeps a connection that the relay gives up earlier, and its buffers, for this long."""
 
 TLS_SHUTDOWN_SECONDS = 1.0
-"""The same for who closes one."""
+"""aiofastnet keeps a connection that the relay closes for this long at most."""
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
 
 def _without_files(engine: Any) -> Any:
-    """Return aiofastnet's engine for TLS, but one that writes no files.
+    """Return aiofastnet's engine for TLS, changed so that it writes no files.
 
-    At the end of a handshake it decodes the peer's certificate, by way of a temporary file: on a
-    disk that is full or read-only no handshake would succeed. It was verified before, by OpenSSL,
-    and nobody asks for what stands in it.
+    At the end of a handshake the engine decodes the peer's certificate through a temporary file: on
+    a disk that is full or read-only, every handshake would fail. OpenSSL has verified the
+    certificate before, and no code reads its fields.
     """
 
     class Engine(engine):  # type: ignore[misc]
@@ -48,7 +48,7 @@ if ssl_transport.SSLEngineDirect is not None:  # pragma: no branch  # it is opti
 
 
 class Loop(uvloop.Loop):
-    """uvloop's loop, but for connections with TLS."""
+    """uvloop's loop, with aiofastnet for the connections that it opens with TLS."""
 
     async def create_connection(  # type: ignore[override]
         self,
@@ -74,6 +74,6 @@ class Loop(uvloop.Loop):
                 **how,
             )
         except SSLError as error:
-            # What is wrong with a certificate is not where Python's ssl and aiohttp have it.
+            # The reason is not in `args`, where Python's ssl has it and aiohttp reads it.
             error.args = error.args or (error.errno, error.strerror)
             raise

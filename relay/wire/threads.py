@@ -1,4 +1,4 @@
-"""Threads for what cannot be stopped when it hangs."""
+"""Threads for functions that cannot be stopped when they hang."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -10,13 +10,14 @@ T = TypeVar("T")
 
 
 class TooManyThreads(OSError):
-    """As many as there may be are running, or hanging."""
+    """The maximum of threads are running, or hang."""
 
 
 class Threads(Executor):
     """Runs each function in a daemon thread of its own.
 
-    One that hangs holds up no other, nor the end of the process, as it would in a pool.
+    A function that hangs delays no other function and not the end of the process, as it would in a
+    pool.
     """
 
     def __init__(self, name: str, max_threads: int) -> None:
@@ -24,10 +25,10 @@ class Threads(Executor):
         self._free = BoundedSemaphore(max_threads)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Start a thread.
+        """Run a function in a new thread.
 
         Raises:
-            TooManyThreads: too many are running, or hanging.
+            TooManyThreads: `max_threads` are running, or hang.
         """
         if not self._free.acquire(blocking=False):
             raise TooManyThreads("too many threads are running or hang")
@@ -40,7 +41,7 @@ class Threads(Executor):
         try:
             if future.set_running_or_notify_cancel():
                 future.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # it is the future's to tell
+        except BaseException as error:  # noqa: BLE001  # the future raises it
             future.set_exception(error)
         finally:
             self._free.release()

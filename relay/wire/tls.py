@@ -1,7 +1,7 @@
-"""TLS towards clients: which files can be used for it, and how new ones are taken up.
+"""TLS towards clients: which certificate files are usable, and how new files are loaded.
 
-A certificate is replaced every few weeks, and while sessions run. Whoever replaces it writes two
-files, one after the other, so that between them there is no pair.
+A certificate is replaced every few weeks, while sessions run. Its two files are written one after
+the other, so that for a moment they do not fit together.
 """
 
 import ssl
@@ -12,10 +12,10 @@ from typing import NoReturn
 
 
 class CertificateUnusable(ValueError):
-    """A certificate cannot be shown to clients; nothing of its files is in the words.
+    """A certificate cannot be used; the message contains nothing of its files.
 
     Attributes:
-        key: The key of ``server`` that names the file, ``tls_cert`` or ``tls_key``.
+        key: The configuration key of the file in ``server``, ``tls_cert`` or ``tls_key``.
     """
 
     def __init__(self, key: str, message: str) -> None:
@@ -24,12 +24,12 @@ class CertificateUnusable(ValueError):
 
 
 def valid_until(cert: Path) -> datetime:
-    """Return when the first certificate of a file ends, in UTC.
+    """Return the end of validity of the first certificate in a file, in UTC.
 
     Raises:
-        CertificateUnusable: There is none.
+        CertificateUnusable: The file cannot be read, or has no certificate.
     """
-    from cryptography import x509  # noqa: PLC0415  # slow, and not every relay speaks TLS
+    from cryptography import x509  # noqa: PLC0415  # slow, and not every relay uses TLS
 
     try:
         first, *_ = x509.load_pem_x509_certificates(cert.read_bytes())
@@ -42,10 +42,10 @@ def valid_until(cert: Path) -> datetime:
 
 
 def create_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """Return what speaks TLS with this certificate.
+    """Return the TLS settings of a server with this certificate.
 
     Raises:
-        CertificateUnusable: The key is none, or not that of the certificate.
+        CertificateUnusable: The key cannot be read, or is not the key of the certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -54,8 +54,8 @@ def create_context(cert: Path, key: Path) -> ssl.SSLContext:
     try:
         context.load_cert_chain(cert, key, password=_no_passphrase)
     except ssl.SSLError as error:
-        said = _REASONS.get(error.reason or "", f"cannot be used: {error.reason}")
-        raise CertificateUnusable("tls_key", said) from None
+        message = _REASONS.get(error.reason or "", f"cannot be used: {error.reason}")
+        raise CertificateUnusable("tls_key", message) from None
     except OSError as error:
         raise CertificateUnusable("tls_key", f"cannot be read: {error.strerror}") from None
     return context
@@ -67,23 +67,24 @@ _REASONS = {
     "KEY_VALUES_MISMATCH": "is not the key of tls_cert",
     "NO_CERTIFICATE_ASSIGNED": "is not the key of tls_cert",
 }
-"""What OpenSSL says, in the words of the configuration."""
+"""Messages for the reasons of OpenSSL."""
 
 
 def _no_passphrase() -> NoReturn:
-    """Refuse to be asked, since OpenSSL would ask on the terminal."""
+    """Raise: without this function, OpenSSL would ask on the terminal."""
     raise CertificateUnusable("tls_key", "has a passphrase: remove it (openssl pkey -in FILE)")
 
 
 class Tls:
-    """Answers each TLS handshake with the newest pair of files that can be used.
+    """Answers each TLS handshake with the newest usable pair of files.
 
-    The files are looked at when a client connects, which costs microseconds, so nothing polls. A
-    pair that cannot be used is told of once, and the one before it stays.
+    It checks the files when a client connects, which costs microseconds, so nothing polls. It
+    reports an unusable pair to ``on_change`` once, and keeps the pair before it. ``on_change``
+    receives None when a new pair is in use.
 
     Attributes:
-        context: For whoever listens.
-        valid_until: When the certificate that is shown now ends, in UTC.
+        context: The TLS settings for the listening socket.
+        valid_until: The end of validity of the certificate that is in use, in UTC.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Tls:
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _own: ssl.SSLContext) -> None:
         state = self._state()
         if state != self._seen:
-            self._seen = state  # taken before the files are read: what changes meanwhile is seen
+            self._seen = state  # noted before the files are read: a later change is seen
             self._renew()
         connection.context = self._newest
 
@@ -119,7 +120,7 @@ class Tls:
 
 
 def _state_of(file: Path) -> tuple[int, int, int] | None:
-    """Return what differs once a file was written or another was put in its place."""
+    """Return values that differ after a file was written or replaced."""
     try:
         stat = file.stat()
     except OSError:

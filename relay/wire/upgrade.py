@@ -1,4 +1,4 @@
-"""The two handshakes of RFC 6455 with which an HTTP connection becomes a ``Peer``.
+"""The two opening handshakes of RFC 6455: an HTTP connection becomes a ``Peer``.
 
 aiohttp does the HTTP of both: it accepts and parses, or resolves, connects and verifies.
 """
@@ -21,22 +21,22 @@ SWITCHING_PROTOCOLS = 101
 
 
 class NotUpgraded(Exception):
-    """A server answered the handshake with something else than 101.
+    """A server did not answer the handshake with 101 and the right key.
 
     Attributes:
-        status: the HTTP status; 101 if it accepted another key than ours.
+        status: The HTTP status; 101 if the server accepted another key than ours.
     """
 
     def __init__(self, status: int) -> None:
         self.status = status
-        super().__init__(f"the handshake was answered with {status}")
+        super().__init__(f"the server answered the handshake with {status}")
 
 
 class Acceptance(web.WebSocketResponse[bool]):
-    """The answer to a client's handshake, after which its connection is a peer's.
+    """The 101 to a client's handshake; the connection then belongs to a peer.
 
     Attributes:
-        peer: the client, once this is prepared.
+        peer: The client, once the response is prepared.
     """
 
     peer: Peer
@@ -50,7 +50,7 @@ class Acceptance(web.WebSocketResponse[bool]):
     def _post_start(
         self, request: web.BaseRequest, protocol: str | None, writer: WebSocketWriter
     ) -> None:
-        """Hand the connection over, where aiohttp would begin to queue messages."""
+        """Give the connection to a peer, where aiohttp would begin to queue messages."""
         if request.transport is None:
             raise ConnectionResetError("the client left")
         self._ws_protocol, self._writer = protocol, writer
@@ -58,10 +58,10 @@ class Acceptance(web.WebSocketResponse[bool]):
         self.peer = Peer(
             request.transport, self._patience, max_message_bytes=self._max_message_bytes
         )
-        request.protocol.set_parser(self.peer.frames)  # what came behind the handshake
+        request.protocol.set_parser(self.peer.frames)  # the bytes behind the handshake
 
     async def close(self, **_how: object) -> bool:
-        """Do nothing: the peer is closed by whoever has it."""
+        """Do nothing: the peer closes the connection."""
         return False
 
 
@@ -77,8 +77,8 @@ async def connect(
     """Open a WebSocket; cancelling it leaves nothing open.
 
     Raises:
-        NotUpgraded: the server answered with something else.
-        aiohttp.ClientError, OSError: it cannot be connected to.
+        NotUpgraded: The server did not answer with 101 and the right key.
+        aiohttp.ClientError, OSError: The connection failed.
     """
     key = base64.b64encode(os.urandom(16))
     upgrade = {
@@ -100,7 +100,7 @@ async def connect(
         masks=True,
         release=response.close,
     )
-    protocol.set_parser(peer.frames, None)  # what came behind the handshake
+    protocol.set_parser(peer.frames, None)  # the bytes behind the handshake
     return peer
 
 

@@ -1,1 +1,1 @@
-"""YAML with line numbers: documents, sections of keys, kinds of values."""
+"""YAML with line numbers, sections, kinds of values."""

@@ -1,4 +1,4 @@
-"""What every part of a configuration is made of, and what is wrong with it, in words of YAML."""
+"""The base class of every section of a configuration, and its errors in the words of YAML."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, get_args
@@ -11,7 +11,11 @@ from relay.yaml.value import did_you_mean
 
 
 class Section(BaseModel):
-    """Frozen, so that sessions can share it; closed, so that a typo is an error; discreet."""
+    """A mapping with known keys.
+
+    It is frozen, because sessions share it. It refuses unknown keys, because a typo must be an
+    error. Its errors repeat no value, because any value may be a secret.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -22,21 +26,23 @@ class Section(BaseModel):
     )
 
 
-def faults(error: ValidationError, section: type[Section]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield where a section is wrong, from its own beginning on, and what to do about it."""
+def validation_problems(
+    error: ValidationError, section: type[Section]
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the path, from the root of the section, and the message of each error."""
     for details in error.errors(include_input=False, include_url=False):
         path = tuple(part for part in details["loc"] if part != "[key]")
-        yield path, _said(details, path, section)
+        yield path, _message(details, path, section)
 
 
-def section_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that a field holds, be it inside of a mapping or a list."""
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field holds, also inside a mapping or a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(section_in, get_args(annotation))), None)
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
-def _said(details: ErrorDetails, path: KeyPath, section: type[Section]) -> str:
+def _message(details: ErrorDetails, path: KeyPath, section: type[Section]) -> str:
     if details["type"] == "extra_forbidden":
         return f"unknown key{did_you_mean(str(path[-1]), _keys_at(section, path[:-1]))}"
     plain = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
@@ -55,12 +61,12 @@ _MESSAGES: Mapping[str, str] = {
     "decimal_parsing": "must be a number",
     "decimal_type": "must be a number",
 }
-"""What pydantic says in the words of Python, in the words of YAML, by the type of the error."""
+"""Messages in the words of YAML for pydantic's messages in the words of Python, by error type."""
 
 
 def _keys_at(section: type[BaseModel], path: KeyPath) -> Collection[str]:
-    """Return the keys that may stand at a path of a section."""
+    """Return the keys that a section allows at a path."""
     for part in path:
         if field := section.model_fields.get(str(part)):
-            section = section_in(field.annotation) or section
+            section = _section_in(field.annotation) or section
     return [field.alias or name for name, field in section.model_fields.items()]

@@ -1,6 +1,6 @@
-"""The kinds of values in a configuration: what they accept, and what they say of the rest.
+"""The kinds of values in a configuration, as types for the fields of a section.
 
-Their words never repeat the value, since any value may be a secret.
+Their error messages never repeat the value, since any value may be a secret.
 """
 
 import re
@@ -19,16 +19,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 T = TypeVar("T")
 
 MIN_SIGNING_KEY_BYTES = 32
-"""As long as the hash that it is used with (RFC 2104, section 3)."""
+"""The length of the hash that uses the key (RFC 2104, section 3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one part of a configuration must know of the others to be checked.
+    """The facts that the check of a value needs besides the value.
 
     Attributes:
-        folder: Where relative paths start.
-        known: What may be named, by what it is: the personas, the upstreams...
+        folder: Relative paths start here.
+        known: The names that a value may have, by kind: "persona", "upstream"...
     """
 
     folder: Path
@@ -36,7 +36,7 @@ class Scope:
 
 
 def _matching(pattern: str, message: str) -> AfterValidator:
-    """Accept only text that matches as a whole."""
+    """Accept only a text that matches completely."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -48,7 +48,7 @@ def _matching(pattern: str, message: str) -> AfterValidator:
 
 
 def _known(kind: str) -> AfterValidator:
-    """Accept only the name of something that exists; anything outside of `load`."""
+    """Accept only known names of a kind; accept every name if there is no scope."""
 
     def check(value: str, info: ValidationInfo) -> str:
         known = info.context.known.get(kind) if info.context else None
@@ -60,7 +60,7 @@ def _known(kind: str) -> AfterValidator:
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """Return the end of a sentence: what was probably meant."""
+    """Return the end of a message: the known word that is most similar, if there is one."""
     close = get_close_matches(word, known, n=1)
     return f": did you mean {close[0]}?" if close else ""
 
@@ -77,28 +77,28 @@ def _not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
 
 
 def _number(value: Any) -> Any:
-    """Refuse true and false, which Python takes for 1 and 0."""
+    """Refuse true and false, which are 1 and 0 in Python."""
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004  # pydantic collects ValueErrors
     return value
 
 
 def _secret(value: SecretStr) -> SecretStr:
-    """Refuse what cannot travel in a header: a line break at the end of a secret is common."""
+    """Refuse text that a header cannot carry: a line break at the end of a secret is common."""
     if not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces or line breaks, and not empty")
     return value
 
 
-def _strong(key: SecretStr) -> SecretStr:
-    """Refuse a key that whoever holds what it signed could guess."""
+def _long_enough(key: SecretStr) -> SecretStr:
+    """Refuse a key that the holder of a signed text could guess."""
     if len(key.get_secret_value()) < MIN_SIGNING_KEY_BYTES:
         raise ValueError(f"must have at least {MIN_SIGNING_KEY_BYTES} bytes: openssl rand -hex 32")
     return key
 
 
-def _beside(path: Path, info: ValidationInfo) -> Path:
-    """Read a relative path as relative to the file that names it."""
+def _in_folder(path: Path, info: ValidationInfo) -> Path:
+    """Read a relative path as relative to the folder of the configuration."""
     return info.context.folder / path if info.context else path
 
 
@@ -123,9 +123,9 @@ def _has_host(url: str) -> bool:
 
 
 def _url(value: str) -> str:
-    """Accept the address of an upstream, and leave its last slash away.
+    """Accept the address of an upstream, and remove slashes at its end.
 
-    Of queries, it takes the one that chooses a version of Azure's preview.
+    The only query that it accepts is the version of Azure's preview.
     """
     if not value.lower().startswith(_SCHEMES):
         raise ValueError("must start with http://, https://, ws:// or wss://")
@@ -167,12 +167,14 @@ Text = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, BeforeValidator(_number), Field(ge=0, le=65535)]
 Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0)]
-Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0)]
-Usd = Annotated[Decimal, BeforeValidator(_number), Field(gt=0)]
+Seconds = Annotated[
+    float, BeforeValidator(_number), Field(gt=0, json_schema_extra={"format": "seconds"})
+]
+Usd = Annotated[Decimal, BeforeValidator(_number), Field(gt=0, json_schema_extra={"format": "usd"})]
 UsdRate = Annotated[Decimal, BeforeValidator(_number), Field(ge=0)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
-SigningKey = Annotated[Secret, AfterValidator(_strong)]
-FilePath = Annotated[Path, AfterValidator(_beside)]
+SigningKey = Annotated[Secret, AfterValidator(_long_enough)]
+FilePath = Annotated[Path, AfterValidator(_in_folder)]
 Certificates = Annotated[FilePath, AfterValidator(_certificates)]
 Url = Annotated[str, AfterValidator(_url)]
 Origin = Annotated[
@@ -200,12 +202,12 @@ ClientEvent = Annotated[str, _known("client event")]
 SessionField = Annotated[FieldPath, _known("session field that can be opened")]
 ResponseField = Annotated[str, _known("field of response.create")]
 Headers = Annotated[Mapping[HeaderName, HeaderValue], AfterValidator(MappingProxyType)]
-Some = Annotated[tuple[T, ...], AfterValidator(_not_empty)]
+NotEmpty = Annotated[tuple[T, ...], AfterValidator(_not_empty)]
 OneOrMore = Annotated[
     tuple[T, ...], BeforeValidator(_listed), Field(json_schema_extra={"one_or_more": True})
 ]
 
 
-def nothing() -> Mapping[str, Any]:
-    """Return the default of a mapping."""
+def empty_mapping() -> Mapping[str, Any]:
+    """Return a mapping without keys, which cannot be changed."""
     return MappingProxyType({})

@@ -1,4 +1,4 @@
-"""The compatibility table says what is locked, and the locks say no more than they must."""
+"""The compatibility table has the locked versions, and the locks contain nothing unneeded."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ def folder(path: Path) -> str:
     return path.parent.name
 
 
-def test_each_client_has_its_row_in_order() -> None:
+def test_the_rows_of_the_table_have_the_order_of_the_clients() -> None:
     assert list(TABLE) == [client.name for client in CLIENTS]
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-def test_a_row_is_of_the_version_that_is_locked(client: StockClient) -> None:
+def test_a_row_has_the_locked_version(client: StockClient) -> None:
     row = TABLE[client.name]
 
     assert row.version == client.environment.version(client.package), "make clients"
@@ -31,7 +31,7 @@ def test_a_row_is_of_the_version_that_is_locked(client: StockClient) -> None:
     assert (row.text_turn, row.audio_turn, row.function_call) == ("yes", "yes", "yes")
 
 
-def test_no_framework_is_installed_that_is_not_run() -> None:
+def test_every_locked_package_belongs_to_a_client_that_is_run() -> None:
     makefile = (ROOT / "Makefile").read_text()
     run = {client.environment.lock for client in CLIENTS}
 
@@ -40,7 +40,7 @@ def test_no_framework_is_installed_that_is_not_run() -> None:
 
 
 @pytest.mark.parametrize("lock", PYTHON_LOCKS, ids=folder)
-def test_a_python_lock_is_pins_with_hashes_and_nothing_else(lock: Path) -> None:
+def test_a_python_lock_has_only_pins_with_hashes(lock: Path) -> None:
     assert ENTRY.sub("", lock.read_text()) == ""
 
 

@@ -1,8 +1,8 @@
 """Stock clients have a conversation through the relay, each in an environment of its own.
 
-Each says hello in text, says "go forward ten meters" aloud, runs the function that is called, and
-hears what came of it. Out of habit each also sends a session of its own, with a pirate for a
-prompt. What is seen here is what docs/clients.md says of it.
+Each client sends the text "Hello", sends a recording of "go forward ten meters", runs the function
+that the model calls, and receives the answer. Like its usual users, it also sends a session of its
+own, with the prompt of a pirate. The table of docs/clients.md has the results.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from stock_clients import CLIENTS, StockClient
 from relay.simulator import Received, ScriptedReply
 
 CLIENT_SECONDS = 90
-"""A framework may take long to start where much else runs."""
+"""A framework may start slowly on a busy machine."""
 
 INSTRUCTIONS = "You steer a robot; the canary is PLANTED-PROMPT."
 READY, STOPPED_AT = "Ready when you are.", "the blue door"
@@ -71,25 +71,25 @@ ENDED = {
     "responses": {"completed": 3},
     "upstream_errors": {},
 }
-DONE_TO = {"field_stripped": "left out fields of", "event_not_allowed": "refused"}
+ACTIONS = {"field_stripped": "left out fields of", "event_not_allowed": "refused"}
 BLOCKED = re.compile(r'relay_blocked_events_total{reason="(?P<reason>.*)",type="(?P<type>.*)"}')
 
 
 @dataclass
-class Stage:
-    """A relay on a local upstream.
+class RobotRelay:
+    """A relay with the persona ``robot`` on a local upstream.
 
     Attributes:
-        told: What a script has in its environment.
-        received: What the upstream received.
+        environment: Environment variables for the script of a client.
+        received: Events that the upstream received.
     """
 
     relay: RunningRelay
-    told: Mapping[str, str]
+    environment: Mapping[str, str]
     received: list[dict[str, Any]]
 
     async def blocked(self) -> dict[str, list[str]]:
-        """Return the types of the events that were not passed on as they came, by reason."""
+        """Return the types of the events that the relay changed or refused, by reason."""
         blocked: dict[str, list[str]] = {}
         for sample in sorted(await self.relay.metrics()):
             if found := BLOCKED.fullmatch(sample):
@@ -98,78 +98,80 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path, client: StockClient) -> AsyncIterator[Stage]:
-    """Set the stage: the upstream makes out what is said, and the persona owns its answer."""
+async def running_robot(folder: Path, client: StockClient) -> AsyncIterator[RobotRelay]:
+    """Run a relay whose upstream recognizes the recording, and answers as the persona only."""
     received: list[dict[str, Any]] = []
 
     def observe(observation: object) -> None:
         if isinstance(observation, Received):
             received.append(json.loads(observation.message))
 
-    told = {
+    environment = {
         "RELAY_KEY": KEY,
         "RELAY_PERSONA": "robot",
         "RELAY_SPEECH": str(folder / "speech.pcm"),
         "RELAY_ORIGIN": f"http://127.0.0.1:{unused_port()}",
         "RELAY_CHROMIUM": shutil.which("chromium") or "",
     }
-    settings = f"{SETTINGS}browser: {{allowed_origins: ['{told['RELAY_ORIGIN']}']}}\n"
+    settings = f"{SETTINGS}browser: {{allowed_origins: ['{environment['RELAY_ORIGIN']}']}}\n"
     if client.tls:
         certificate = issue(folder)
         settings += f"server: {{{certificate.settings}}}\n"
-        told["NODE_EXTRA_CA_CERTS"] = str(certificate.cert)
+        environment["NODE_EXTRA_CA_CERTS"] = str(certificate.cert)
     (folder / "speech.pcm").write_bytes(clip("goforward.wav") + SILENCE)
     replies = [ScriptedReply.of("hello", READY, instructions=INSTRUCTIONS)]
     engines = knowing("Go forward ten meters.")
     async with simulated(engines=engines, replies=replies, observer=observe) as upstream:
         path = write_config(folder, upstream.base_url, settings, PERSONAS)
         async with running_relay(path, CLIENT_SECONDS) as relay:
-            yield Stage(relay, {"RELAY_URL": relay.base_url, **told}, received)
+            yield RobotRelay(relay, {"RELAY_URL": relay.base_url, **environment}, received)
 
 
-async def talk(client: StockClient, told: Mapping[str, str]) -> dict[str, Any]:
-    """Run a client's script, and return what it saw."""
-    # The keys of whoever runs the tests are none of its business.
-    environment = {name: os.environ[name] for name in os.environ if "OPENAI" not in name}
+async def run_script(client: StockClient, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Run the script of a client, and return its results."""
+    # The script must not use the keys of the person that runs the tests.
+    inherited = {name: os.environ[name] for name in os.environ if "OPENAI" not in name}
     process = await asyncio.create_subprocess_exec(
         *client.command(),
-        env={**environment, **told},
+        env={**inherited, **environment},
         stdout=PIPE,
         stderr=PIPE,
         start_new_session=True,
     )
     try:
-        output, complaints = await process.communicate()
+        output, errors = await process.communicate()
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    assert process.returncode == 0, complaints.decode()
-    saw: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return saw
+    assert process.returncode == 0, errors.decode()
+    results: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return results
 
 
-def row(client: StockClient, saw: Mapping[str, Any], blocked: Mapping[str, Sequence[str]]) -> Row:
-    """Return what the table says of what was seen."""
-    wrote, spoke = saw["answers"]
-    hears = spoke.endswith(f"{STOPPED_AT}.") and saw["audio_bytes"] > BYTES_PER_SECOND
-    called = saw["called"] == [["go_forward", {"meters": 10}]]
+def row(
+    client: StockClient, results: Mapping[str, Any], blocked: Mapping[str, Sequence[str]]
+) -> Row:
+    """Return the row of the table for the results of a client."""
+    to_text, to_audio = results["answers"]
+    has_audio = results["audio_bytes"] > BYTES_PER_SECOND
+    called = results["called"] == [["go_forward", {"meters": 10}]]
     return Row(
         client=client.name,
-        version=saw["version"],
+        version=results["version"],
         transport=client.transport,
-        text_turn="yes" if wrote.endswith(READY) else "no",
-        audio_turn="yes" if hears else "no",
+        text_turn="yes" if to_text.endswith(READY) else "no",
+        audio_turn="yes" if to_audio.endswith(f"{STOPPED_AT}.") and has_audio else "no",
         function_call="yes" if called else "no",
         notes="; ".join(notes(blocked)) or "-",
     )
 
 
 def notes(blocked: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Say what was not passed on as it came."""
+    """Yield a note for each reason for which the relay changed or refused events."""
     for reason, types in blocked.items():
         events = ", ".join(f"`{type_}`" for type_ in types)
-        yield f"{DONE_TO[reason]} {events}"
+        yield f"{ACTIONS[reason]} {events}"
 
 
 @pytest.mark.parametrize(
@@ -184,21 +186,21 @@ async def test_a_stock_client_has_its_turns(
 ) -> None:
     if missing := client.missing():
         pytest.skip(missing)
-    async with staged(tmp_path, client) as stage:
-        saw = await talk(client, stage.told)
-        ended = await stage.relay.ended()
-        seen = row(client, saw, await stage.blocked())
+    async with running_robot(tmp_path, client) as robot:
+        results = await run_script(client, robot.environment)
+        ended = await robot.relay.ended()
+        observed = row(client, results, await robot.blocked())
 
     assert {key: ended[key] for key in ENDED} == ENDED
-    assert_the_persona_stood(stage.received)
+    assert_only_the_persona_configured(robot.received)
     if pytestconfig.getoption("--write-table"):
-        client_table.write(seen)
-    assert client_table.read().get(client.name) == seen, "make clients ARGS=--write-table"
+        client_table.write(observed)
+    assert client_table.read().get(client.name) == observed, "make clients ARGS=--write-table"
 
 
-def assert_the_persona_stood(received: Sequence[Mapping[str, Any]]) -> None:
-    """One session.update came, the relay's own, and no response had settings of its own."""
+def assert_only_the_persona_configured(received: Sequence[Mapping[str, Any]]) -> None:
+    """Check that the only session.update was the relay's, and that no response had settings."""
     (update,) = (event["session"] for event in received if event["type"] == "session.update")
     assert update["instructions"] == INSTRUCTIONS
-    asked = [event.get("response", {}) for event in received if event["type"] == "response.create"]
-    assert all(response.keys() <= {"metadata"} for response in asked)
+    requests = [e.get("response", {}) for e in received if e["type"] == "response.create"]
+    assert all(response.keys() <= {"metadata"} for response in requests)

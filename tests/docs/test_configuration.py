@@ -1,4 +1,4 @@
-"""The page on the configuration says what the models say."""
+"""The page on the configuration is generated from the models."""
 
 import re
 import runpy
@@ -9,8 +9,8 @@ DOCS = ROOT / "docs"
 PAGE = (DOCS / "configuration.md").read_text(encoding="utf-8")
 
 
-def test_the_page_is_what_its_generator_writes() -> None:
-    """Run ``python docs/generate_configuration.py`` when this fails."""
+def test_the_page_is_the_output_of_its_generator() -> None:
+    """Run ``python docs/generate_configuration.py`` if this fails."""
     generated = runpy.run_path(str(DOCS / "generate_configuration.py"))["reference"]()
 
     assert generated == PAGE

@@ -1,4 +1,4 @@
-"""What the documents say is so: samples run, tables agree with the code, links lead somewhere."""
+"""The documents are true: samples run, tables agree with the code, the targets of links exist."""
 
 import asyncio
 import io
@@ -22,23 +22,27 @@ from simulated import simulated
 
 from relay import app, cli, demo
 from relay import serving as relay_serving
+from relay.config.clients import Secrets
+from relay.config.limits import Limits, PersonaLimits
 from relay.config.loading import load
-from relay.config.models import Config, Limits, PersonaLimits, Secrets, Upstream
-from relay.core import circuit
+from relay.config.models import Config
+from relay.config.upstream import Upstream
+from relay.core import circuit, errors
 from relay.core.close import MAX_REASON_BYTES, CloseCode
 from relay.core.errors import ClientLost, OriginNotAllowed, RelayError
 from relay.core.events import CLIENT_EVENTS, MAX_DEPTH, MAX_ID_CHARS, MAX_VALUES
-from relay.core.metering import TOKEN_KINDS
 from relay.core.redaction import HIDDEN_EVENTS
+from relay.core.tokens import TOKEN_KINDS
 from relay.dialects.beta.events import NAMES_DOWN
 from relay.dialects.beta.fields import GONE, SESSION
 from relay.endpoints import credentials
 from relay.sessions.admission import HANDSHAKE
 from relay.telemetry import log
 from relay.telemetry.metrics import METRICS
-from relay.upstreams import address, entra
+from relay.upstreams import address, connections, entra
 from relay.upstreams import dialler as upstream
-from relay.wire.peer import CLOSE_SECONDS, PING_SECONDS, RETRIES, SILENCE_SECONDS
+from relay.wire.liveness import PING_SECONDS, RETRIES, SILENCE_SECONDS
+from relay.wire.peer import CLOSE_SECONDS
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = read("README.md")
@@ -60,7 +64,7 @@ async def serving(config: Config) -> AsyncIterator[RunningRelay]:
 
 @asynccontextmanager
 async def running_demo() -> AsyncIterator[RunningRelay]:
-    """Run what ``relay demo`` runs, as fast as it can."""
+    """Run the relay and the upstream of ``relay demo``, as fast as possible."""
     async with simulated() as upstream:
         config = load(demo.CONFIG, {"UPSTREAM": upstream.base_url})
         async with serving(config) as relay:
@@ -68,11 +72,11 @@ async def running_demo() -> AsyncIterator[RunningRelay]:
 
 
 CONVERSATIONS = ("sync", "async with a tool", "beta", "raw")
-"""The Python samples of the README, in their order; the one that mints comes after them."""
+"""The first Python samples of the README, in order; the next one mints a credential."""
 
 
 async def printed_by_sample(number: int, relay: RunningRelay) -> str:
-    """Run a Python sample of the README as it is written, but for the port."""
+    """Run a Python sample of the README with the port of ``relay``; return its output."""
     program = blocks(README, "python")[number]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", program.replace(WRITTEN_ADDRESS, f"127.0.0.1:{relay.port}")),
@@ -87,7 +91,7 @@ async def printed_by_sample(number: int, relay: RunningRelay) -> str:
 
 @pytest.mark.parametrize("number", range(len(CONVERSATIONS)), ids=CONVERSATIONS)
 async def test_a_python_sample_of_the_readme_has_its_conversation(number: int) -> None:
-    """Each ends by itself, with something heard."""
+    """Each sample ends by itself and prints something."""
     async with running_demo() as relay:
         assert await printed_by_sample(number, relay)
     (ended,) = relay.lines("session.ended")
@@ -96,7 +100,7 @@ async def test_a_python_sample_of_the_readme_has_its_conversation(number: int) -
     assert ended["blocked_events"] == 0
 
 
-def test_the_readme_has_no_python_sample_that_is_not_run() -> None:
+def test_every_python_sample_of_the_readme_is_run() -> None:
     assert len(blocks(README, "python")) == len(CONVERSATIONS) + 1
 
 
@@ -108,11 +112,11 @@ ENVIRONMENT = {
 
 
 def readme_config(folder: Path, upstream: str = "https://api.openai.com/v1") -> Config:
-    """Load the YAML samples of the README, with another upstream in the place of OpenAI's."""
+    """Load the YAML samples of the README, with ``upstream`` instead of the URL of OpenAI."""
     shutil.copytree(ROOT / "config/personas", folder / "personas")
     for sample in blocks(README, "yaml"):
         named = re.match(r"# config/(\S+)\n", sample)
-        assert named, "a sample says which file it is"
+        assert named, "a sample starts with the name of its file"
         settings = sample.replace("  openai:\n", f"  openai:\n    url: {upstream}\n")
         (folder / named[1]).write_text(settings)
     return load(folder / "relay.yaml", ENVIRONMENT)
@@ -125,7 +129,7 @@ def test_the_configuration_of_the_readme_loads_with_its_persona(tmp_path: Path) 
     assert not config.anonymous
 
 
-async def test_a_page_connects_with_what_the_sample_of_the_readme_mints(tmp_path: Path) -> None:
+async def test_a_page_connects_with_a_credential_of_the_readmes_sample(tmp_path: Path) -> None:
     async with (
         FakeUpstream().running() as upstream,
         serving(readme_config(tmp_path, upstream.url)) as relay,
@@ -143,7 +147,7 @@ async def test_a_page_connects_with_what_the_sample_of_the_readme_mints(tmp_path
     assert "on the phone with Ms Lovelace." in instructions
 
 
-def test_what_the_page_on_the_policy_opens_can_be_opened(tmp_path: Path) -> None:
+def test_the_sample_of_the_page_on_the_policy_loads(tmp_path: Path) -> None:
     (sample,) = blocks(read("docs/policy.md"), "yaml")
     shutil.copytree(ROOT / "config", tmp_path / "config")
     tutor = tmp_path / "config/personas/tutor.yaml"
@@ -159,7 +163,7 @@ def test_the_samples_of_the_page_on_upstreams_load(tmp_path: Path) -> None:
     samples = blocks(UPSTREAMS, "yaml")
     for sample in samples:
         named = re.match(r"# config/(\S+)\n", sample)
-        assert named, "a sample says which file it is"
+        assert named, "a sample starts with the name of its file"
         (tmp_path / named[1]).write_text(sample)
     keys = dict.fromkeys(re.findall(r"\$\{(\w+)\}", "".join(samples)), "key")
 
@@ -174,21 +178,21 @@ def test_the_samples_of_the_page_on_upstreams_load(tmp_path: Path) -> None:
     [
         f"failed {['once', 'twice', 'three times'][circuit.FAILURES - 1]} in a row",
         f"for {circuit.FIRST_SECONDS:.0f} s, then 10, 20, 40 and at most {circuit.MAX_SECONDS:.0f}",
-        f"kept for {upstream.CACHE_DNS_SECONDS} s",
+        f"kept for {connections.CACHE_DNS_SECONDS} s",
         "five minutes before it runs out" if entra.RENEW_SECONDS == 5 * 60 else "?",
         f"scope `{entra.SCOPE}`",
         f"{address.PREVIEW_API_VERSION}, or the value of `?api-version=`",
     ],
 )
-def test_a_number_of_the_page_on_upstreams_is_the_one_in_the_code(sentence: str) -> None:
+def test_a_number_on_the_page_on_upstreams_agrees_with_the_code(sentence: str) -> None:
     assert sentence in UPSTREAMS
 
 
 def commands(program: str) -> list[list[str]]:
-    """Return what the README has one type into a shell, for a program."""
+    """Return the arguments of each call of ``program`` in the README's shell samples."""
     lines = "".join(blocks(README, "sh")).splitlines()
-    typed = (shlex.split(line, comments=True) for line in lines)
-    return [words[1:] for words in typed if words and words[0] == program]
+    calls = (shlex.split(line, comments=True) for line in lines)
+    return [words[1:] for words in calls if words and words[0] == program]
 
 
 @pytest.mark.parametrize("words", commands("relay"), ids=" ".join)
@@ -204,7 +208,7 @@ def test_a_command_of_the_readme_exists(
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_make_target_that_is_named_exists(document: Path) -> None:
+def test_every_make_target_in_a_document_exists(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     named = re.findall(r"`make ([a-z]+)[^`]*`|^make ([a-z]+)", text, re.MULTILINE)
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
@@ -213,14 +217,14 @@ def test_a_make_target_that_is_named_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_link_leads_somewhere(document: Path) -> None:
+def test_the_target_of_every_link_exists(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target]
 
     assert [target for target in local if not (document.parent / target).exists()] == []
 
 
-def test_each_decision_is_short_and_says_what_it_costs() -> None:
+def test_each_decision_is_short_and_states_its_costs() -> None:
     decisions = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
 
     for number, decision in enumerate(decisions, 1):
@@ -231,13 +235,13 @@ def test_each_decision_is_short_and_says_what_it_costs() -> None:
         assert len(text.splitlines()) <= 40
 
 
-UNSEEN = {ClientLost: "nobody is there", OriginNotAllowed: "never told in band"}
+NOT_CLOSE_CODES = {ClientLost: "no client is there", OriginNotAllowed: "only an HTTP answer"}
 
 
-@pytest.mark.parametrize("error", RelayError.__subclasses__(), ids=lambda error: error.code)
+@pytest.mark.parametrize("error", errors.ERRORS, ids=lambda error: error.code)
 def test_an_error_is_in_the_table_with_its_codes(error: type[RelayError]) -> None:
     (row,) = (row for row in rows(ERRORS) if row[0] == f"`{error.code}`")
-    close = "-" if error in UNSEEN else str(int(error.close_code))
+    close = "-" if error in NOT_CLOSE_CODES else str(int(error.close_code))
 
     assert row[1] in {str(error.status), "-"}
     assert row[2] == close
@@ -246,8 +250,8 @@ def test_an_error_is_in_the_table_with_its_codes(error: type[RelayError]) -> Non
     assert wait is None or f"`Retry-After` ({wait} s)" in row[4]
 
 
-def test_the_table_of_errors_has_no_others() -> None:
-    assert first_cells(ERRORS) == {error.code for error in RelayError.__subclasses__()}
+def test_the_table_of_errors_has_no_other_rows() -> None:
+    assert first_cells(ERRORS) == {error.code for error in errors.ERRORS}
 
 
 @pytest.mark.parametrize("code", CloseCode)
@@ -265,7 +269,7 @@ def test_each_metric_is_in_the_table_with_its_kind_and_labels() -> None:
     assert documented == {name: (metric.kind, metric.labels) for name, metric in METRICS.items()}
 
 
-def test_each_kind_of_token_is_named() -> None:
+def test_each_kind_of_token_is_on_the_page_of_the_metrics() -> None:
     assert [kind for kind in TOKEN_KINDS if f"`{kind}`" not in METRICS_PAGE] == []
 
 
@@ -279,7 +283,7 @@ async def test_each_field_of_the_line_of_a_session_is_in_the_table() -> None:
 
 
 def imported() -> list[Path]:
-    """Return the modules that the command consists of."""
+    """Return the modules that the command ``relay`` imports."""
     program = (
         "import sys, relay.cli, relay.demo;"
         "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'relay'))"
@@ -296,7 +300,7 @@ def test_each_event_of_the_log_is_in_the_table() -> None:
     assert first_cells(LOGS_PAGE.split("### `session.ended`")[0]) == logged
 
 
-def test_each_client_event_and_what_is_hidden_is_on_the_page_of_the_policy() -> None:
+def test_each_client_event_and_each_hidden_event_is_on_the_page_of_the_policy() -> None:
     page = read("docs/policy.md")
     table = page.split("\n## What a persona can open")[0]
     named = first_cells(table)
@@ -308,7 +312,7 @@ def test_each_client_event_and_what_is_hidden_is_on_the_page_of_the_policy() -> 
     assert [event for event in HIDDEN_EVENTS if "mcp" not in event and event not in page] == []
 
 
-async def test_the_addresses_are_those_of_the_relay() -> None:
+async def test_the_page_of_the_behaviour_lists_every_address() -> None:
     async with running_demo() as relay:
         routes = [
             (route.method, route.resource.canonical)
@@ -320,11 +324,11 @@ async def test_the_addresses_are_those_of_the_relay() -> None:
     assert documented == {
         f"{method} {path}"
         for method, path in routes
-        if method != "HEAD" and "/playground/" not in path  # aiohttp has HEAD where there is GET
+        if method != "HEAD" and "/playground/" not in path  # aiohttp adds HEAD to GET
     }
 
 
-def test_a_number_that_is_given_as_a_default_is_the_default() -> None:
+def test_a_default_on_the_page_of_the_behaviour_agrees_with_the_code() -> None:
     defaults = {
         name: field.default
         for model in (Limits, PersonaLimits, Secrets, Upstream)
@@ -355,7 +359,7 @@ def test_a_number_that_is_given_as_a_default_is_the_default() -> None:
         f"a credential at most {credentials.MAX_CREDENTIAL_CHARS // 1024} KiB",
     ],
 )
-def test_a_number_that_is_fixed_is_the_one_in_the_code(sentence: str) -> None:
+def test_a_fixed_number_on_the_page_of_the_behaviour_agrees_with_the_code(sentence: str) -> None:
     assert sentence in BEHAVIOUR
 
 
@@ -369,7 +373,7 @@ def test_each_field_of_a_beta_session_is_in_the_table_with_its_place_in_ga() -> 
     assert {f"`{name}`" for name in GONE} == {k for k, v in documented.items() if v == "(gone)"}
 
 
-def test_each_event_that_is_called_otherwise_in_beta_is_in_the_table() -> None:
+def test_each_event_with_another_name_in_beta_is_in_the_table() -> None:
     table = read("docs/dialects.md").split("\n## Events of the server\n")[1].split("\n## ")[0]
     pairs = [[re.findall(r"`([^`]+)`", cell) for cell in row] for row in rows(table)]
     documented = {ga: beta for row in pairs for ga, beta in zip(row[1], row[0], strict=False)}
@@ -378,7 +382,7 @@ def test_each_event_that_is_called_otherwise_in_beta_is_in_the_table() -> None:
         assert documented[ga] == beta
 
 
-def test_what_security_points_at_exists() -> None:
+def test_the_tests_and_files_that_security_names_exist() -> None:
     tests = "".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
     named = re.findall(r"`(test_\w+)`", SECURITY)
     files = re.findall(r"`((?:relay|tests)/[\w/]+\.py)`", SECURITY)
@@ -396,10 +400,10 @@ OUTSIDE = [
     r"pythonhosted\.or[g]",
     r"registry\.npmj[s]",
 ]
-"""Words of where and how the project was made; each is spelled so as not to find itself."""
+"""Names of the place where the project was written. No pattern matches its own source."""
 
 
-def test_no_file_tells_of_the_machine_that_it_was_written_on() -> None:
+def test_no_file_names_the_machine_on_which_it_was_written() -> None:
     listed = subprocess.check_output(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT
     )

@@ -1,4 +1,4 @@
-"""The snippets of docs/snippets.md, as they are written there, each in its own language."""
+"""The snippets of docs/snippets.md run unchanged, except for the address."""
 
 import asyncio
 import json
@@ -29,8 +29,8 @@ PACKAGES = ROOT / "tests" / "clients" / "openai-npm" / "node_modules"
 
 
 @asynccontextmanager
-async def demonstrating(folder: Path, server: str = "") -> AsyncIterator[RunningRelay]:
-    """Run the demo's relay with the persona of the page."""
+async def running_demo(folder: Path, server: str = "") -> AsyncIterator[RunningRelay]:
+    """Run the relay of the demo, with the persona of the page."""
     shutil.copytree(demo.CONFIG.parent, folder, dirs_exist_ok=True)
     (doorbell,) = blocks(PAGE, "yaml")
     named = re.match(r"# (personas/\w+\.yaml)\n", doorbell)
@@ -44,8 +44,8 @@ async def demonstrating(folder: Path, server: str = "") -> AsyncIterator[Running
             yield relay
 
 
-def addressed(snippet: str, relay: RunningRelay) -> str:
-    """Return a snippet as it is written, but for the address."""
+def with_address_of(snippet: str, relay: RunningRelay) -> str:
+    """Return a snippet with the address of the relay."""
     return (
         snippet.replace(WRITTEN_ADDRESS, f"127.0.0.1:{relay.port}")
         .replace('"127.0.0.1", 8080', f'"127.0.0.1", {relay.port}')
@@ -54,7 +54,7 @@ def addressed(snippet: str, relay: RunningRelay) -> str:
 
 
 async def run(*command: str, folder: Path, **environment: str) -> list[str]:
-    """Run a program in a folder; return the lines that it prints."""
+    """Run a program in a folder; return the lines of its output."""
     process = await asyncio.create_subprocess_exec(
         *command, cwd=folder, env=os.environ | environment, stdout=PIPE, stderr=PIPE
     )
@@ -64,7 +64,7 @@ async def run(*command: str, folder: Path, **environment: str) -> list[str]:
 
 
 async def check_ended(relay: RunningRelay, *personas: str) -> None:
-    """See that each session ended well, and that nothing in it was refused."""
+    """Check that each session completed, and that none of its events was refused."""
     await relay.ended()
     ended = relay.lines("session.ended")
     assert sorted(line["persona"] for line in ended) == sorted(personas)
@@ -74,19 +74,21 @@ async def check_ended(relay: RunningRelay, *personas: str) -> None:
 
 
 def program(name: str) -> str:
-    """Return where a program is; without it, skip the test."""
+    """Return the path of a program; skip the test if it is missing."""
     found = shutil.which(name)
     if found is None:
         (pytest.fail if os.environ.get("RELAY_REQUIRE_NODE") else pytest.skip)(f"needs {name}")
     return found
 
 
-async def test_the_sync_client_asks_with_a_recording_and_keeps_the_answer(tmp_path: Path) -> None:
+async def test_the_sync_client_sends_a_recording_and_stores_the_answer(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "question.wav"), "wb") as question:
         question.setparams((1, 2, 24_000, 0, "NONE", "not compressed"))
         question.writeframes(tone(1) + bytes(BYTES_PER_SECOND))
-    async with demonstrating(tmp_path) as relay:
-        printed = await run(sys.executable, "-c", addressed(RECORDING, relay), folder=tmp_path)
+    async with running_demo(tmp_path) as relay:
+        printed = await run(
+            sys.executable, "-c", with_address_of(RECORDING, relay), folder=tmp_path
+        )
         await check_ended(relay, "receptionist")
 
     with wave.open(str(tmp_path / "answer.wav")) as answer:
@@ -96,11 +98,11 @@ async def test_the_sync_client_asks_with_a_recording_and_keeps_the_answer(tmp_pa
 
 
 @pytest.mark.parametrize("secure", ["http", "https"])
-async def test_the_async_client_talks_to_two_personas_at_once(tmp_path: Path, secure: str) -> None:
+async def test_the_async_client_has_two_sessions_at_once(tmp_path: Path, secure: str) -> None:
     pair = issue(tmp_path)
     server = pair.settings if secure == "https" else ""
-    async with demonstrating(tmp_path, server) as relay:
-        snippet = addressed(TOGETHER, relay)
+    async with running_demo(tmp_path, server) as relay:
+        snippet = with_address_of(TOGETHER, relay)
         assert secure == relay.root.partition(":")[0]
         printed = await run(
             sys.executable, "-c", snippet, folder=tmp_path, SSL_CERT_FILE=str(pair.cert)
@@ -111,9 +113,9 @@ async def test_the_async_client_talks_to_two_personas_at_once(tmp_path: Path, se
     assert all(printed)
 
 
-async def test_the_microcontroller_has_its_turn_in_g711(tmp_path: Path) -> None:
-    async with demonstrating(tmp_path) as relay:
-        snippet = addressed(MICROCONTROLLER, relay)
+async def test_the_microcontroller_sends_and_receives_g711(tmp_path: Path) -> None:
+    async with running_demo(tmp_path) as relay:
+        snippet = with_address_of(MICROCONTROLLER, relay)
         printed = await run(sys.executable, "-W", "error", "-c", snippet, folder=tmp_path)
         await check_ended(relay, "doorbell")
 
@@ -122,14 +124,14 @@ async def test_the_microcontroller_has_its_turn_in_g711(tmp_path: Path) -> None:
 
 async def test_javascript_without_a_package_runs_in_node(tmp_path: Path) -> None:
     node = program("node")
-    async with demonstrating(tmp_path) as relay:
-        (tmp_path / "snippet.mjs").write_text(addressed(ANY_WEBSOCKET, relay))
-        said, closed = await run(
+    async with running_demo(tmp_path) as relay:
+        (tmp_path / "snippet.mjs").write_text(with_address_of(ANY_WEBSOCKET, relay))
+        transcript, closed = await run(
             node, "--experimental-websocket", "--no-warnings", "snippet.mjs", folder=tmp_path
         )
         await check_ended(relay, "receptionist")
 
-    assert said
+    assert transcript
     assert closed == "closed 1000 client closed"
 
 
@@ -138,14 +140,14 @@ async def test_javascript_without_a_package_runs_in_a_page(tmp_path: Path) -> No
     from browsers import running_browser
 
     printed: list[str] = []
-    async with demonstrating(tmp_path) as relay, running_browser() as browser:
+    async with running_demo(tmp_path) as relay, running_browser() as browser:
         page = await browser.new_page()
         page.on("console", lambda line: printed.append(line.text))
         await page.goto(relay.root)
         closed = page.wait_for_event("console", lambda line: line.text.startswith("closed"))
         async with asyncio.TaskGroup() as tasks:
             closing = tasks.create_task(closed)
-            await page.evaluate(f"() => {{ {addressed(ANY_WEBSOCKET, relay)} }}")
+            await page.evaluate(f"() => {{ {with_address_of(ANY_WEBSOCKET, relay)} }}")
             await closing
         await check_ended(relay, "receptionist")
 
@@ -159,8 +161,8 @@ async def test_the_npm_package_connects_over_tls(tmp_path: Path) -> None:
         pytest.skip("needs the npm package openai: make clients")
     pair = issue(tmp_path)
     (tmp_path / "node_modules").symlink_to(PACKAGES)
-    async with demonstrating(tmp_path, pair.settings) as relay:
-        (tmp_path / "snippet.mjs").write_text(addressed(NPM_PACKAGE, relay))
+    async with running_demo(tmp_path, pair.settings) as relay:
+        (tmp_path / "snippet.mjs").write_text(with_address_of(NPM_PACKAGE, relay))
         printed = await run(
             node, "snippet.mjs", folder=tmp_path, NODE_EXTRA_CA_CERTS=str(pair.cert)
         )
@@ -169,14 +171,14 @@ async def test_the_npm_package_connects_over_tls(tmp_path: Path) -> None:
     assert len(printed) == 1
 
 
-async def test_the_exchange_that_any_language_can_have_is_had(tmp_path: Path) -> None:
+async def test_the_bare_exchange_of_bytes_completes(tmp_path: Path) -> None:
     (head,), (events,) = blocks(PAGE, "http"), blocks(PAGE, "json")
-    async with demonstrating(tmp_path) as relay:
+    async with running_demo(tmp_path) as relay:
         wire = await Wire.dial(relay.port)
-        wire.writer.write(addressed(head, relay).replace("\n", "\r\n").encode() + b"\r\n")
+        wire.writer.write(with_address_of(head, relay).replace("\n", "\r\n").encode() + b"\r\n")
         answer = await wire.reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 101 ")
-        # The accepted key of RFC 6455 1.3, whose nonce the page borrows.
+        # RFC 6455, section 1.3: the page uses the nonce of its example.
         assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer
         for event in events.splitlines():
             wire.send(event.encode())
@@ -192,7 +194,7 @@ async def test_the_exchange_that_any_language_can_have_is_had(tmp_path: Path) ->
     assert "response.output_audio_transcript.done" in types
 
 
-def test_swift_and_kotlin_say_what_the_exchange_says() -> None:
+def test_swift_and_kotlin_send_the_events_of_the_exchange() -> None:
     (events,) = blocks(PAGE, "json")
     for language in ("swift", "kotlin"):
         (snippet,) = blocks(PAGE, language)
@@ -201,7 +203,7 @@ def test_swift_and_kotlin_say_what_the_exchange_says() -> None:
         assert {(k, v) for k, v in asked if v} <= set(quoted)
 
 
-def test_no_snippet_is_left_out() -> None:
+def test_the_page_has_no_other_snippets() -> None:
     written = re.findall(r"^```(\w+)$", PAGE, re.MULTILINE)
 
     assert written == [

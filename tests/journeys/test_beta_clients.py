@@ -1,4 +1,4 @@
-"""Clients and upstreams of the beta interface, over real sockets and with the stock SDK."""
+"""Clients and upstreams that use the beta interface, over real sockets and with the stock SDK."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ import openai
 import openai.resources.beta  # takes seconds, which a running relay would wait for
 import pytest
 import websockets
-from beta import GA_SERVER_EVENTS, check_asked, check_told
+from beta import GA_SERVER_EVENTS, check_client_events, check_server_events
 from conformance import check_type
 from fakes import Call, FakeUpstream
 from relays import PERSONA, RunningRelay, receive, relaying, running_relay, send, write_config
@@ -25,8 +25,8 @@ MODEL = "gpt-4o-realtime-preview"
 BETA = {"OpenAI-Beta": "realtime=v1"}
 
 
-def said(text: str) -> Any:
-    """Return what a user says in writing."""
+def written(text: str) -> Any:
+    """Return a text message of the user."""
     return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
 
 
@@ -35,7 +35,7 @@ def chunks(pcm: bytes) -> Iterator[str]:
 
 
 def beta_sdk(relay: RunningRelay) -> openai.AsyncOpenAI:
-    """Return the stock SDK; this path of it insists on wss, unless it is told otherwise."""
+    """Return the stock SDK. In this path, it uses wss if it gets no other address."""
     ws = relay.base_url.replace("http", "ws", 1)
     return openai.AsyncOpenAI(api_key="any", base_url=relay.base_url, websocket_base_url=ws)
 
@@ -51,8 +51,8 @@ async def on_the_simulator(folder: Path, settings: str = "") -> AsyncIterator[Ru
 # The stock SDK.
 
 
-async def test_code_of_the_beta_interface_has_its_conversation(tmp_path: Path) -> None:
-    heard: list[Json] = []
+async def test_code_of_the_beta_interface_completes_a_conversation(tmp_path: Path) -> None:
+    received: list[Json] = []
 
     async with on_the_simulator(tmp_path) as relay:
         client = beta_sdk(relay)
@@ -67,7 +67,7 @@ async def test_code_of_the_beta_interface_has_its_conversation(tmp_path: Path) -
 
             async def until(kind: str) -> Any:
                 async for event in connection:
-                    heard.append(event.to_dict())
+                    received.append(event.to_dict())
                     if event.type == kind:
                         return event
                 raise AssertionError("the relay closed")
@@ -78,7 +78,7 @@ async def test_code_of_the_beta_interface_has_its_conversation(tmp_path: Path) -
             assert updated.session.instructions == ""
 
             await connection.conversation.item.create(
-                item=said("When are you open? My opening hours?")
+                item=written("When are you open? My opening hours?")
             )
             await connection.response.create(response={"modalities": ["text", "audio"]})
             call = await until("response.function_call_arguments.done")
@@ -97,11 +97,11 @@ async def test_code_of_the_beta_interface_has_its_conversation(tmp_path: Path) -
             assert done.response.output[0].content[0].type == "audio"
         line = await relay.ended()
 
-    check_told(heard)
-    audio = [event["delta"] for event in heard if event["type"] == "response.audio.delta"]
+    check_server_events(received)
+    audio = [event["delta"] for event in received if event["type"] == "response.audio.delta"]
     assert sum(len(base64.b64decode(delta)) for delta in audio) > 48_000
-    assert heard[0]["type"] == "session.created"
-    assert "PLANTED" not in json.dumps(heard)
+    assert received[0]["type"] == "session.created"
+    assert "PLANTED" not in json.dumps(received)
     assert line["responses"] == {"completed": 3}
 
 
@@ -116,9 +116,9 @@ TRANSCRIBER = """
 """
 
 
-async def test_code_that_transcribes_has_what_was_said(tmp_path: Path) -> None:
-    """As it was written for a session that answers, and as for one that does not."""
-    heard: list[Json] = []
+async def test_transcription_code_of_the_beta_interface_gets_the_transcript(tmp_path: Path) -> None:
+    """With the update for a conversation, and with the update for a transcription session."""
+    received: list[Json] = []
     async with simulated(engines=knowing("ten of clubs")) as upstream:
         personas = {"receptionist": PERSONA, "clerk": TRANSCRIBER}
         path = write_config(tmp_path, upstream.base_url, personas=personas)
@@ -129,7 +129,7 @@ async def test_code_that_transcribes_has_what_was_said(tmp_path: Path) -> None:
 
                 async def until(kind: str) -> Any:
                     async for event in connection:
-                        heard.append(event.to_dict())
+                        received.append(event.to_dict())
                         if event.type == kind:
                             return event
                     raise AssertionError("the relay closed")
@@ -144,44 +144,44 @@ async def test_code_that_transcribes_has_what_was_said(tmp_path: Path) -> None:
                     await connection.input_audio_buffer.append(audio=chunk)
                 completed = await until("conversation.item.input_audio_transcription.completed")
 
-    check_told(heard)
-    assert heard[0]["type"] == "session.created"
+    check_server_events(received)
+    assert received[0]["type"] == "session.created"
     assert completed.transcript == "ten of clubs"
-    assert "PLANTED" not in json.dumps(heard)
+    assert "PLANTED" not in json.dumps(received)
 
 
 def _talk(relay: RunningRelay) -> list[Json]:
-    """Have a turn in the blocking SDK, with a call; return what was told."""
+    """Have a turn in the blocking SDK, with a call; return the events of the server."""
     ws = relay.base_url.replace("http", "ws", 1)
-    heard: list[Json] = []
+    received: list[Json] = []
     with (
         openai.OpenAI(api_key="any", base_url=relay.base_url, websocket_base_url=ws) as client,
         client.beta.realtime.connect(model=MODEL) as connection,
     ):
         connection.session.update(session={"modalities": ["audio"], "instructions": "mine"})
-        connection.conversation.item.create(item=said("What are your opening hours?"))
+        connection.conversation.item.create(item=written("What are your opening hours?"))
         connection.response.create()
         for event in connection:
-            heard.append(event.to_dict())
+            received.append(event.to_dict())
             if event.type == "response.function_call_arguments.done":
                 output: Any = {"type": "function_call_output", "call_id": event.call_id}
                 connection.conversation.item.create(item=output | {"output": "8 to 18"})
             if event.type == "response.done":
-                if [e["type"] for e in heard].count("response.done") == 2:
+                if [e["type"] for e in received].count("response.done") == 2:
                     break
                 connection.response.create()
-    return heard
+    return received
 
 
-# The SDK's own affair, which it has with websockets 17.1 and later.
+# A warning of the SDK itself, with websockets 17.1 and later.
 @pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning")
-async def test_blocking_code_of_the_beta_interface_has_its_conversation(tmp_path: Path) -> None:
+async def test_blocking_code_of_the_beta_interface_completes_a_conversation(tmp_path: Path) -> None:
     async with on_the_simulator(tmp_path) as relay:
-        heard = await asyncio.to_thread(_talk, relay)
+        received = await asyncio.to_thread(_talk, relay)
         await asyncio.get_running_loop().shutdown_default_executor()
 
-    check_told(heard)
-    kinds = [event["type"] for event in heard]
+    check_server_events(received)
+    kinds = [event["type"] for event in received]
     assert kinds[0] == "session.created"
     assert "session.updated" in kinds
     assert "response.audio.delta" in kinds
@@ -190,7 +190,7 @@ async def test_blocking_code_of_the_beta_interface_has_its_conversation(tmp_path
 # The handshake.
 
 
-SPEAKS_BETA: list[Json] = [
+SELECTS_BETA: list[Json] = [
     {"additional_headers": BETA},
     {"additional_headers": {"OpenAI-Beta": "assistants=v2, realtime=v1"}},
     {"subprotocols": ["realtime", "openai-insecure-api-key.any", "openai-beta.realtime-v1"]},
@@ -198,22 +198,20 @@ SPEAKS_BETA: list[Json] = [
 ]
 
 
-@pytest.mark.parametrize("options", SPEAKS_BETA)
-async def test_a_client_says_in_the_handshake_that_it_speaks_beta(
-    tmp_path: Path, options: Json
-) -> None:
+@pytest.mark.parametrize("options", SELECTS_BETA)
+async def test_a_client_selects_beta_in_the_handshake(tmp_path: Path, options: Json) -> None:
     async with relaying(tmp_path) as (relay, upstream):
         async with relay.connect(**options) as client:
             created = await receive(client)
             assert client.subprotocol in {None, "realtime"}
 
-    check_told([created])
+    check_server_events([created])
     assert created["session"]["voice"] == "marin"
     assert "OpenAI-Beta" not in upstream.calls[0].request.headers
     assert "Sec-WebSocket-Protocol" not in upstream.calls[0].request.headers
 
 
-async def test_a_beta_header_for_something_else_says_nothing(tmp_path: Path) -> None:
+async def test_a_beta_header_for_another_interface_is_ignored(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, _):
         async with relay.connect(additional_headers={"OpenAI-Beta": "assistants=v2"}) as client:
             created = await receive(client)
@@ -221,33 +219,33 @@ async def test_a_beta_header_for_something_else_says_nothing(tmp_path: Path) -> 
     assert created["session"]["type"] == "realtime"
 
 
-async def test_a_beta_client_is_refused_in_a_shape_that_it_knows(tmp_path: Path) -> None:
+async def test_the_refusal_of_a_beta_client_has_the_shape_of_its_types(tmp_path: Path) -> None:
     settings = "clients: {kiosk: {key: kiosk-key-one}}\n"
     async with relaying(tmp_path, settings=settings) as (relay, _):
         async with relay.connect(subprotocols=["realtime", "openai-beta.realtime-v1"]) as client:
             error = await receive(client)
             await client.wait_closed()
 
-    check_told([error])
+    check_server_events([error])
     assert (error["error"]["code"], client.close_code) == ("invalid_api_key", 3000)
 
 
-async def test_a_beta_client_may_ask_for_the_relay_s_own_events(tmp_path: Path) -> None:
+async def test_a_beta_client_may_ask_for_the_relays_own_events(tmp_path: Path) -> None:
     async with simulated() as upstream:
         async with running_relay(write_config(tmp_path, upstream.base_url)) as relay:
             protocols = ["realtime", "openai-beta.realtime-v1", "relay.events"]
             async with relay.connect(subprotocols=protocols) as client:
                 await send(client, type="response.create", response={"modalities": ["text"]})
-                heard = [await receive(client)]
-                while heard[-1]["type"] != "relay.usage":
-                    heard.append(await receive(client))
+                received = [await receive(client)]
+                while received[-1]["type"] != "relay.usage":
+                    received.append(await receive(client))
 
-    check_told(heard[:-1])
-    assert heard[-2]["type"] == "response.done"
-    assert heard[-1]["tokens"]["output_audio"] > 0
+    check_server_events(received[:-1])
+    assert received[-2]["type"] == "response.done"
+    assert received[-1]["tokens"]["output_audio"] > 0
 
 
-async def test_a_flat_update_of_a_client_that_speaks_ga_is_read(tmp_path: Path) -> None:
+async def test_a_flat_update_of_a_ga_client_is_read(tmp_path: Path) -> None:
     opened = PERSONA + "    client: {session: [audio.output.voice]}\n"
     async with simulated() as upstream:
         path = write_config(tmp_path, upstream.base_url, personas={"receptionist": opened})
@@ -376,42 +374,42 @@ TURNS: list[list[Json]] = [
         *_done("resp_2", SPOKEN),
     ],
 ]
-"""What the upstream answers to each response.create."""
+"""The upstream's answer to each ``response.create``."""
 
 
-async def speaks_beta(call: Call) -> None:
-    """Have a conversation in the beta interface, checking each event, both ways."""
+async def answers_in_beta(call: Call) -> None:
+    """Have a conversation in the beta interface, and check each event in both directions."""
     named = made = 0
 
-    async def tell(event: Json) -> None:
+    async def answer(event: Json) -> None:
         nonlocal named
         named += 1
-        told = {**event, "event_id": f"event_{named}"}
-        check_told([told])
-        await call.send(told)
+        with_id = {**event, "event_id": f"event_{named}"}
+        check_server_events([with_id])
+        await call.send(with_id)
 
-    async def asked() -> Json:
+    async def request() -> Json:
         event = await call.receive()
-        check_asked([event])
+        check_client_events([event])
         return event
 
-    await tell({"type": "session.created", "session": FLAT})
-    session = FLAT | (await asked())["session"]
-    await tell({"type": "session.updated", "session": session})
+    await answer({"type": "session.created", "session": FLAT})
+    session = FLAT | (await request())["session"]
+    await answer({"type": "session.updated", "session": session})
     turns = iter(TURNS)
-    while event := await asked():
+    while event := await request():
         match event["type"]:
             case "session.update":
-                await tell({"type": "session.updated", "session": session | event["session"]})
+                await answer({"type": "session.updated", "session": session | event["session"]})
             case "conversation.item.create":
                 made += 1
                 item = {"id": f"item_{made}", "status": "completed"} | event["item"]
-                await tell({"type": "conversation.item.created", "item": item})
+                await answer({"type": "conversation.item.created", "item": item})
             case "response.create":
-                for answer in next(turns):
-                    await tell(answer)
+                for reaction in next(turns):
+                    await answer(reaction)
             case "response.cancel":
-                await tell({"type": "error", "error": REFUSAL})
+                await answer({"type": "error", "error": REFUSAL})
 
 
 REFUSAL = {
@@ -424,7 +422,7 @@ REFUSAL = {
 
 
 def beta_config(folder: Path, upstream: str, persona: str = PERSONA) -> Path:
-    """Write the configuration of a relay on an upstream that speaks beta; return its path."""
+    """Write the configuration of a relay on a beta upstream; return its path."""
     path = write_config(folder, upstream, personas={"receptionist": persona})
     path.write_text(path.read_text().replace("sk-PLANTED-KEY", "sk-PLANTED-KEY, dialect: beta"))
     return path
@@ -432,23 +430,23 @@ def beta_config(folder: Path, upstream: str, persona: str = PERSONA) -> Path:
 
 @asynccontextmanager
 async def on_a_beta_upstream(folder: Path) -> AsyncIterator[tuple[RunningRelay, FakeUpstream]]:
-    async with FakeUpstream(speaks_beta).running() as upstream:
+    async with FakeUpstream(answers_in_beta).running() as upstream:
         async with running_relay(beta_config(folder, upstream.url)) as relay:
             yield relay, upstream
 
 
 async def _converse(connection: Any) -> list[Json]:
-    """Have two turns, the first with a call, in whichever interface; return what was told."""
-    heard: list[Json] = []
+    """Have two turns in either interface, the first with a call; return the server's events."""
+    received: list[Json] = []
 
     async def until(kind: str) -> Any:
         async for event in connection:
-            heard.append(event.to_dict())
+            received.append(event.to_dict())
             if event.type == kind:
                 return event
         raise AssertionError("the relay closed")
 
-    await connection.conversation.item.create(item=said("What are your opening hours?"))
+    await connection.conversation.item.create(item=written("What are your opening hours?"))
     await connection.response.create()
     call = await until("response.function_call_arguments.done")
     await until("response.done")
@@ -458,27 +456,27 @@ async def _converse(connection: Any) -> list[Json]:
     await until("response.done")
     await connection.response.cancel()
     await until("error")
-    return heard
+    return received
 
 
 async def test_a_ga_client_has_a_conversation_with_a_beta_upstream(tmp_path: Path) -> None:
     async with on_a_beta_upstream(tmp_path) as (relay, upstream):
         async with relay.sdk().realtime.connect(model="any") as connection:
-            heard = await _converse(connection)
+            received = await _converse(connection)
         line = await relay.ended()
 
     untyped = {"RealtimeSessionCreateRequest": frozenset({"id", "object", "expires_at"})}
-    for event in heard:
+    for event in received:
         check_type(event, GA_SERVER_EVENTS[event["type"]], allowed=untyped)
-    told = {event["type"]: event for event in heard}
-    assert told["response.function_call_arguments.done"]["name"] == "opening_hours"
-    assert told["response.done"]["response"]["output"][0]["content"] == [
+    by_type = {event["type"]: event for event in received}
+    assert by_type["response.function_call_arguments.done"]["name"] == "opening_hours"
+    assert by_type["response.done"]["response"]["output"][0]["content"] == [
         {"type": "output_audio", "transcript": "Hi."}
     ]
-    assert told["response.done"]["response"]["audio"]["output"]["voice"] == "marin"
-    assert told["response.output_audio.delta"]["delta"] == "AAAA" * 16
-    assert told["error"]["error"]["param"] == "session.audio.output.voice"
-    kinds = [event["type"] for event in heard]
+    assert by_type["response.done"]["response"]["audio"]["output"]["voice"] == "marin"
+    assert by_type["response.output_audio.delta"]["delta"] == "AAAA" * 16
+    assert by_type["error"]["error"]["param"] == "session.audio.output.voice"
+    kinds = [event["type"] for event in received]
     assert kinds.count("conversation.item.added") == kinds.count("conversation.item.done") == 4
     assert line["tokens"]["output_audio"] == 30
     assert upstream.calls[0].request.headers["OpenAI-Beta"] == "realtime=v1"
@@ -487,16 +485,16 @@ async def test_a_ga_client_has_a_conversation_with_a_beta_upstream(tmp_path: Pat
 async def test_a_beta_client_has_a_conversation_with_a_beta_upstream(tmp_path: Path) -> None:
     async with on_a_beta_upstream(tmp_path) as (relay, _):
         async with beta_sdk(relay).beta.realtime.connect(model=MODEL) as connection:
-            heard = await _converse(connection)
+            received = await _converse(connection)
 
-    check_told(heard)
-    kinds = [event["type"] for event in heard if event["type"] != "session.created"]
+    check_server_events(received)
+    kinds = [event["type"] for event in received if event["type"] != "session.created"]
     turns = [event["type"] for turn in TURNS for event in turn]
     hidden = {"rate_limits.updated", "conversation.item.created", "error"}
     assert [k for k in kinds if k not in hidden] == [k for k in turns if k not in hidden]
 
 
-async def test_the_persona_is_sent_flat_and_what_beta_cannot_say_is_left_out(
+async def test_the_persona_is_sent_flat_and_without_fields_that_beta_lacks(
     tmp_path: Path,
 ) -> None:
     more = """
@@ -509,7 +507,7 @@ async def test_the_persona_is_sent_flat_and_what_beta_cannot_say_is_left_out(
     persona = PERSONA.replace(
         "      tools:", textwrap.indent(textwrap.dedent(more), " " * 6) + "      tools:"
     )
-    async with FakeUpstream(speaks_beta).running() as upstream:
+    async with FakeUpstream(answers_in_beta).running() as upstream:
         path = beta_config(tmp_path, upstream.url, persona)
         async with running_relay(path) as relay, relay.connect() as client:
             created = await receive(client)
@@ -536,7 +534,7 @@ async def test_the_persona_is_sent_flat_and_what_beta_cannot_say_is_left_out(
     assert "PLANTED" not in json.dumps(created)
 
 
-async def test_a_beta_upstream_that_refuses_the_persona_is_understood(tmp_path: Path) -> None:
+async def test_the_refusal_of_the_persona_by_a_beta_upstream_is_understood(tmp_path: Path) -> None:
     async def refuses(call: Call) -> None:
         await call.send({"type": "session.created", "event_id": "1", "session": FLAT})
         await call.receive()
@@ -555,7 +553,7 @@ async def test_a_beta_upstream_that_refuses_the_persona_is_understood(tmp_path: 
     assert "session.audio.output.voice" in line["detail"]
 
 
-async def test_a_beta_upstream_is_sent_the_fields_that_only_it_knows(tmp_path: Path) -> None:
+async def test_a_beta_upstream_receives_the_fields_that_only_it_knows(tmp_path: Path) -> None:
     async def listens(call: Call) -> None:
         await call.send({"type": "session.created", "event_id": "1", "session": FLAT})
         session = FLAT | (await call.receive())["session"]

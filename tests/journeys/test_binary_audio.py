@@ -1,4 +1,4 @@
-"""Audio in binary messages, as xAI has it: of compatible upstreams, and of clients if asked for."""
+"""Audio in binary messages, as xAI has it: of compatible upstreams, and of clients by a setting."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ AUDIO = Binary(bytes(48_000))
 """A second of PCM at 24 kHz, or six of G.711."""
 
 
-def test_it_passes_both_ways_as_it_came_and_stays_binary() -> None:
+def test_it_passes_in_both_directions_unchanged_and_stays_binary() -> None:
     play = start(binary_audio=BOTH)
 
     (there,) = play.session.receive(Side.CLIENT, AUDIO, 0)
@@ -51,14 +51,14 @@ def test_pcm_of_another_rate_counts_by_that_rate() -> None:
     assert play.session.counts.audio_seconds_to_upstream == 1.5
 
 
-def test_a_client_is_held_to_its_rate_of_it() -> None:
+def test_the_audio_rate_limits_it() -> None:
     play = start(binary_audio=BOTH, audio_burst_seconds=1)
 
     assert play.session.receive(Side.CLIENT, AUDIO, 0) == (Send(Side.UPSTREAM, AUDIO),)
     assert play.session.receive(Side.CLIENT, AUDIO, 0)[1] == Pause(0.5)
 
 
-def test_it_is_the_first_audio_of_an_answer_and_keeps_the_session_awake() -> None:
+def test_it_is_the_first_audio_of_an_answer_and_counts_as_activity() -> None:
     play = start(binary_audio=BOTH)
     play.client(type="response.create")
 
@@ -70,17 +70,17 @@ def test_it_is_the_first_audio_of_an_answer_and_keeps_the_session_awake() -> Non
 
 
 @given(st.binary())
-def test_where_it_is_not_asked_for_no_binary_message_passes(raw: bytes) -> None:
+def test_without_the_setting_no_binary_message_passes(raw: bytes) -> None:
     play = start(max_blocked_events=100)
 
-    assert play.hear(Side.CLIENT, Binary(raw)) == [Refusal("invalid_event")]
+    assert play.receive(Side.CLIENT, Binary(raw)) == [Refusal("invalid_event")]
     (end,) = play.session.receive(Side.UPSTREAM, Binary(raw), 0)
     assert isinstance(end, End)
     assert end.outcome == "upstream_lost"
 
 
 @pytest.mark.parametrize("side", Side)
-def test_one_way_does_not_open_the_other(side: Side) -> None:
+def test_one_direction_does_not_open_the_other(side: Side) -> None:
     play = start(binary_audio=frozenset({side}))
     client, upstream = (play.session.receive(s, AUDIO, 0) for s in (Side.CLIENT, Side.UPSTREAM))
 
@@ -88,13 +88,13 @@ def test_one_way_does_not_open_the_other(side: Side) -> None:
     assert (upstream == (Send(Side.CLIENT, AUDIO),)) == (side is Side.UPSTREAM)
 
 
-def test_text_that_is_no_event_is_not_audio() -> None:
+def test_a_text_that_is_not_an_event_is_not_audio() -> None:
     play = start(binary_audio=BOTH)
 
     (end,) = play.session.receive(Side.UPSTREAM, b"no event", 0)
 
     assert isinstance(end, End)
-    assert play.hear(Side.CLIENT, b"no event") == [Refusal("invalid_event")]
+    assert play.receive(Side.CLIENT, b"no event") == [Refusal("invalid_event")]
 
 
 EVENT = '{"type":"session.updated","session":{"instructions":"…"}}'
@@ -109,22 +109,22 @@ EVENT = '{"type":"session.updated","session":{"instructions":"…"}}'
         b'{"type":"session.updated","session":' + b"[" * 100_000,
     ],
 )
-def test_a_binary_message_that_could_be_read_as_an_event_passes_neither_way(raw: bytes) -> None:
+def test_a_binary_message_that_could_be_an_event_does_not_pass(raw: bytes) -> None:
     event = Binary(raw)
     play = start(binary_audio=BOTH)
 
-    assert play.hear(Side.CLIENT, event) == [Refusal("invalid_event")]
+    assert play.receive(Side.CLIENT, event) == [Refusal("invalid_event")]
     (end,) = play.session.receive(Side.UPSTREAM, event, 0)
     assert isinstance(end, End)
     assert end.outcome == "upstream_lost"
 
 
-def test_what_comes_after_the_end_is_not_read() -> None:
+def test_binary_audio_after_the_end_is_not_read() -> None:
     assert start(binary_audio=BOTH).session.record_late(AUDIO, 0) == ()
 
 
 async def echoes(call: Call) -> None:
-    """Open as xAI does; send back what is binary."""
+    """Open as xAI does, and return binary messages."""
     await call.send({"type": "conversation.created", "conversation": {"id": "conv_1"}})
     await call.receive()
     await call.send({"type": "session.updated", "session": {}})
@@ -161,15 +161,15 @@ async def test_binary_messages_reach_the_other_side_of_a_compatible_upstream(
     assert line["upstream_session_id"] == ""
 
 
-async def test_of_a_client_they_pass_only_where_the_persona_has_its_input_sent_so(
+async def test_a_clients_binary_messages_pass_only_with_the_personas_setting(
     tmp_path: Path,
 ) -> None:
-    async def says_binary(call: Call) -> None:
+    async def sends_binary(call: Call) -> None:
         await call.open()
         await call.send(b"audio")
         await call.listen()
 
-    async with FakeUpstream(says_binary).running() as upstream:
+    async with FakeUpstream(sends_binary).running() as upstream:
         path = configure(tmp_path, upstream.url, "compatible")
         persona = path.parent / "personas" / "receptionist.yaml"
         persona.write_text(persona.read_text().replace("input: {transport: binary}", "input: {}"))
@@ -181,14 +181,14 @@ async def test_of_a_client_they_pass_only_where_the_persona_has_its_input_sent_s
 
 
 @pytest.mark.parametrize("provider", ["openai", "azure"])
-async def test_no_other_provider_gets_or_sends_them(tmp_path: Path, provider: str) -> None:
-    async def says_binary(call: Call) -> None:
+async def test_no_other_provider_receives_or_sends_them(tmp_path: Path, provider: str) -> None:
+    async def sends_binary(call: Call) -> None:
         await call.open()
         await call.receive()
         await call.send(b"audio")
         await call.listen()
 
-    async with FakeUpstream(says_binary).running() as upstream:
+    async with FakeUpstream(sends_binary).running() as upstream:
         url = upstream.url.removesuffix("/v1") + {"azure": "/openai", "openai": "/v1"}[provider]
         async with running_relay(configure(tmp_path, url, provider)) as relay:
             async with relay.connect() as client:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import PING, PONG, TEXT, Call, Wire, frame
-from relays import PERSONA, RunningRelay, receive, relaying, send
+from fakes import PING, PONG, TEXT, Call, Wire, frame, rude_upstream
+from relays import PERSONA, RunningRelay, receive, relaying, running_relay, send, write_config
 from scripts import SMALL_BUFFER_BYTES, receives
 
-from relay.core.commands import Side
+from relay.core.commands import CallTool, Side
 
 PLAIN = """
     upstream: fake
@@ -204,6 +204,56 @@ async def test_the_message_that_exceeds_a_budget_is_still_delivered(
 
         assert (await receive(client))["type"] == "response.done"
         assert (await receive(client))["error"]["code"] == "budget_exhausted"
+
+
+async def test_a_tool_that_sends_its_output_is_not_cancelled_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its output waits for room in an upstream that does not read, when the session ends."""
+    relay_is_prepared, session_ended = asyncio.Event(), asyncio.Event()
+    running, finish, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def calls_and_stops_reading(upstream: Wire) -> None:
+        await upstream.open()
+        await relay_is_prepared.wait()
+        call = {"type": "function_call", "id": "i", "call_id": "c", "name": "text"}
+        for event in (
+            {"type": "response.created", "response": {"id": "r"}},
+            {"type": "response.output_item.done", "response_id": "r", "item": call},
+        ):
+            upstream.send(json.dumps(event).encode())
+        await session_ended.wait()
+
+    async def run_tool(_call: CallTool) -> str:
+        running.set()
+        await finish.wait()
+        finished.set()
+        return "an output"
+
+    tool = "{type: function, name: text, run: {python: 'clinic_tools:text'}}"
+    persona = f"upstream: fake\nsession: {{model: m, instructions: x, tools: [{tool}]}}\n"
+    async with rude_upstream(calls_and_stops_reading, receive_buffer_bytes=4096) as url:
+        path = write_config(tmp_path, url, personas={"receptionist": persona})
+        async with running_relay(path) as relay, relay.connect() as client:
+            await receive(client)
+            (session,) = relay.sessions.running.values()
+            bridge = session.bridge
+            monkeypatch.setattr(bridge, "_run_tool", run_tool)
+            relay_is_prepared.set()
+            await running.wait()
+            (task,) = bridge._running_tools
+            bridge.peers[Side.UPSTREAM]._writer.send(b" " * 16_000_000)
+            finish.set()
+            await finished.wait()
+            assert not task.done()
+
+            relay.sessions.stop()
+            await client.wait_closed()
+            await relay.ended()
+            session_ended.set()
+
+    assert task.done()
+    assert not task.cancelled()
 
 
 @pytest.mark.parametrize(

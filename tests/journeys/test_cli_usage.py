@@ -1,4 +1,4 @@
-"""The command ``relay usage``, as it is typed: its shapes, its periods, its exit status."""
+"""The command ``relay usage``: its formats, its periods, its exit status."""
 
 import csv
 import io
@@ -10,6 +10,7 @@ from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ledgers import end, opened, report, select, session
@@ -17,7 +18,7 @@ from paths import ROOT
 from relays import write_config
 
 from relay import cli
-from relay.core.metering import TOKEN_KINDS, Tokens
+from relay.core.tokens import TOKEN_KINDS, Tokens
 
 MONDAY, TUESDAY = datetime(2026, 11, 2, 9, tzinfo=UTC), datetime(2026, 11, 3, 9, tzinfo=UTC)
 
@@ -25,12 +26,12 @@ CONTRACT = (
     *("sessions", "responses", "seconds", "audio_seconds_in", "audio_seconds_out"),
     *("tokens", "cost_usd", "estimated", "unknown"),
 )
-"""What each object of the JSON has besides the columns that it is grouped by."""
+"""The fields of each JSON object besides its groups."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a command has left: its exit status, and what it printed."""
+    """The exit status and the output of a command."""
 
     status: int | str | None
     stdout: str
@@ -38,15 +39,15 @@ class Run:
 
 
 def relay(config: Path, *arguments: str) -> Run:
-    """Run ``relay usage`` to its end, in this process, since to start one takes longest."""
+    """Run ``relay usage`` in this process, because a new process takes long to start."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as left:
         sys.exit(cli.main(["usage", "--config", str(config), *arguments]))
     return Run(left.value.code, stdout.getvalue(), stderr.getvalue())
 
 
-def told(config: Path, *arguments: str) -> str:
-    """Return what it prints when all is well."""
+def printed(config: Path, *arguments: str) -> str:
+    """Return the output of a command that succeeds."""
     run = relay(config, *arguments)
     assert (run.status, run.stderr) == (0, "")
     return run.stdout
@@ -63,24 +64,24 @@ def file(config: Path) -> Path:
 
 
 @pytest.fixture
-async def books(file: Path) -> Path:
-    """A session on Monday with all sorts of responses, and one on Tuesday without a price."""
+async def ledger_file(file: Path) -> Path:
+    """A session on Monday with three kinds of responses, and one on Tuesday without a price."""
     async with opened(file) as ledger:
         await ledger.session_started(session("one", started_at=MONDAY))
-        await ledger.used(report("one", "a", reported_at=MONDAY))
-        await ledger.used(report("one", "b", reported_at=MONDAY, estimated=True))
-        nothing = {"tokens": Tokens(), "cost_usd_micros": None, "unknown": True}
-        await ledger.used(report("one", "c", reported_at=MONDAY, **nothing))
+        await ledger.used(*report("one", "a", reported_at=MONDAY))
+        await ledger.used(*report("one", "b", reported_at=MONDAY, estimated=True))
+        nothing: dict[str, Any] = {"tokens": Tokens(), "cost_usd_micros": None, "unknown": True}
+        await ledger.used(*report("one", "c", reported_at=MONDAY, **nothing))
         await ledger.session_ended(end("one", ended_at=MONDAY))
         await ledger.session_started(session("two", started_at=TUESDAY, client="phone"))
-        await ledger.used(report("two", "a", reported_at=TUESDAY, cost_usd_micros=None))
+        await ledger.used(*report("two", "a", reported_at=TUESDAY, cost_usd_micros=None))
         await ledger.session_ended(end("two", ended_at=TUESDAY, seconds=1.25))
     return file
 
 
-@pytest.mark.usefixtures("books")
-def test_json_is_a_list_of_objects_as_the_contract_says(config: Path) -> None:
-    monday, tuesday = json.loads(told(config, "--format", "json", "--by", "persona,client,day"))
+@pytest.mark.usefixtures("ledger_file")
+def test_json_is_a_list_of_objects_with_the_fields_of_the_contract(config: Path) -> None:
+    monday, tuesday = json.loads(printed(config, "--format", "json", "--by", "persona,client,day"))
 
     assert list(monday)[:3] == ["persona", "client", "day"]
     assert {name: monday[name] for name in CONTRACT} == {
@@ -102,9 +103,9 @@ def test_json_is_a_list_of_objects_as_the_contract_says(config: Path) -> None:
     assert (tuesday["client"], tuesday["cost_usd"], tuesday["seconds"]) == ("phone", None, 1.25)
 
 
-@pytest.mark.usefixtures("books")
+@pytest.mark.usefixtures("ledger_file")
 def test_csv_has_a_row_for_each_group_under_one_head(config: Path) -> None:
-    text = told(config, "--format", "csv", "--by", "session")
+    text = printed(config, "--format", "csv", "--by", "session")
 
     head, *rows = csv.reader(io.StringIO(text))
     assert set(head) >= {"session", *CONTRACT, *TOKEN_KINDS} - {"tokens"}
@@ -112,9 +113,9 @@ def test_csv_has_a_row_for_each_group_under_one_head(config: Path) -> None:
     assert text.count("\n") == 3
 
 
-@pytest.mark.usefixtures("books")
-def test_a_table_by_persona_is_what_it_prints_unasked(config: Path) -> None:
-    head, row = (line.split() for line in told(config).splitlines())
+@pytest.mark.usefixtures("ledger_file")
+def test_the_default_is_a_table_by_persona(config: Path) -> None:
+    head, row = (line.split() for line in printed(config).splitlines())
 
     assert dict(zip(head, row, strict=True)) == {
         "persona": "clerk",
@@ -132,7 +133,7 @@ def test_a_table_by_persona_is_what_it_prints_unasked(config: Path) -> None:
     }
 
 
-@pytest.mark.usefixtures("books")
+@pytest.mark.usefixtures("ledger_file")
 @pytest.mark.parametrize(
     ("period", "sessions"),
     [
@@ -142,25 +143,27 @@ def test_a_table_by_persona_is_what_it_prints_unasked(config: Path) -> None:
         (["--since", "2026-12-01"], []),
     ],
 )
-def test_a_period_is_from_its_beginning_on_and_before_its_end(
+def test_a_period_includes_its_beginning_and_excludes_its_end(
     config: Path, period: list[str], sessions: list[str]
 ) -> None:
-    rows = json.loads(told(config, "--format", "json", "--by", "session", *period))
+    rows = json.loads(printed(config, "--format", "json", "--by", "session", *period))
 
     assert [row["session"] for row in rows] == sessions
 
 
-def test_good_books_are_said_to_be_good(config: Path, books: Path) -> None:
+def test_the_check_of_a_good_ledger_prints_no_problems(config: Path, ledger_file: Path) -> None:
     command = [sys.executable, "-m", "relay", "usage", "--config", str(config), "--check"]
 
-    said = subprocess.check_output(command, cwd=ROOT, text=True)
+    output = subprocess.check_output(command, cwd=ROOT, text=True)
 
-    assert said == "2 sessions, 0 open; 4 reports; no problems\n" == told(config, "--check")
-    assert books.exists()
+    assert output == "2 sessions, 0 open; 4 reports; no problems\n" == printed(config, "--check")
+    assert ledger_file.exists()
 
 
-def test_bad_books_are_told_problem_by_problem_and_exit_with_1(config: Path, books: Path) -> None:
-    with closing(sqlite3.connect(books, isolation_level=None)) as connection:
+def test_the_check_of_a_bad_ledger_prints_each_problem_and_exits_with_1(
+    config: Path, ledger_file: Path
+) -> None:
+    with closing(sqlite3.connect(ledger_file, isolation_level=None)) as connection:
         connection.execute("UPDATE sessions SET output_audio = 0 WHERE session_id = 'one'")
         connection.execute("DELETE FROM reports WHERE session_id = 'two'")
 
@@ -170,32 +173,32 @@ def test_bad_books_are_told_problem_by_problem_and_exit_with_1(config: Path, boo
     assert "session one: its output_audio is 0, the sum of its reports 40\n" in run.stdout
     assert "session two: its reports is 1, the sum of its reports 0\n" in run.stdout
     assert run.stderr.startswith("relay: ")
-    assert run.stderr.endswith(f" problems in {books}\n")
+    assert run.stderr.endswith(f" problems in {ledger_file}\n")
     assert "Traceback" not in run.stderr
 
 
-def test_what_is_old_is_forgotten_on_request(config: Path, books: Path) -> None:
-    assert told(config, "--prune", "2026-11-03") == "1 sessions forgotten\n"
+def test_prune_deletes_old_sessions(config: Path, ledger_file: Path) -> None:
+    assert printed(config, "--prune", "2026-11-03") == "1 sessions deleted\n"
 
-    assert select(books, "SELECT session_id FROM sessions") == [("two",)]
-    assert select(books, "SELECT session_id FROM reports") == [("two",)]
-    assert told(config, "--check").endswith("no problems\n")
+    assert select(ledger_file, "SELECT session_id FROM sessions") == [("two",)]
+    assert select(ledger_file, "SELECT session_id FROM reports") == [("two",)]
+    assert printed(config, "--check").endswith("no problems\n")
 
 
-async def test_it_reads_while_a_relay_writes_and_after_it_was_killed(
+async def test_usage_is_read_while_a_relay_writes_and_after_it_was_killed(
     config: Path, file: Path
 ) -> None:
     async with opened(file) as ledger:
         await ledger.session_started(session("one"))
-        await ledger.used(report("one", "a"))
-        assert "0.001320" in told(config)
-        assert told(config, "--check") == "1 sessions, 1 open; 1 reports; no problems\n"
+        await ledger.used(*report("one", "a"))
+        assert "0.001320" in printed(config)
+        assert printed(config, "--check") == "1 sessions, 1 open; 1 reports; no problems\n"
 
     left = ", 1 of them left by a crash"
-    assert told(config, "--check") == f"1 sessions, 1 open{left}; 1 reports; no problems\n"
+    assert printed(config, "--check") == f"1 sessions, 1 open{left}; 1 reports; no problems\n"
 
 
-def test_without_a_ledger_it_says_so_and_makes_none(config: Path, file: Path) -> None:
+def test_without_a_ledger_it_prints_an_error_and_creates_none(config: Path, file: Path) -> None:
     run = relay(config)
 
     assert (run.status, run.stdout) == (1, "")
@@ -214,7 +217,7 @@ def test_without_a_ledger_it_says_so_and_makes_none(config: Path, file: Path) ->
         (["--check", "--prune", "2026-11-03"], "not allowed with argument --check"),
     ],
 )
-def test_wrong_usage_says_what_is_wrong_and_exits_with_2(
+def test_wrong_usage_prints_the_reason_and_exits_with_2(
     config: Path, arguments: list[str], why: str
 ) -> None:
     run = relay(config, *arguments)
@@ -223,11 +226,11 @@ def test_wrong_usage_says_what_is_wrong_and_exits_with_2(
     assert why in run.stderr
 
 
-@pytest.mark.usefixtures("books")
-def test_what_the_ledger_has_nothing_to_do_with_may_be_missing(config: Path) -> None:
+@pytest.mark.usefixtures("ledger_file")
+def test_settings_without_effect_on_the_ledger_may_be_missing(config: Path) -> None:
     config.write_text("upstreams: {openai: {api_key: '${NOT_SET_ANYWHERE}'}}\npersonas: nowhere\n")
 
-    assert told(config, "--check").endswith("no problems\n")
+    assert printed(config, "--check").endswith("no problems\n")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Servers that speak the protocol nearly: what they leave out or say otherwise does no harm."""
+"""Servers with differences from the protocol: missing fields and other shapes do no harm."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from relays import receive, running_relay, send, write_config
 
 
 @pytest.mark.parametrize(
-    ("told", "code", "message"),
+    ("error", "code", "message"),
     [
         ({"error": "Invalid model", "code": "model_not_found"}, "model_not_found", None),
         ({"error": "Too short.", "code": "input_audio_buffer_commit_empty"}, ..., "Too short."),
@@ -24,16 +24,16 @@ from relays import receive, running_relay, send, write_config
         ({"error": {"message": 5, "code": "invalid_value"}}, "invalid_value", None),
     ],
 )
-def test_an_error_in_any_shape_reaches_the_client_in_ours(
-    told: dict[str, Any], code: Any, message: str | None
+def test_an_error_of_any_shape_reaches_the_client_in_the_shape_of_the_api(
+    error: dict[str, Any], code: Any, message: str | None
 ) -> None:
-    """The words pass only where they would in the API's own shape."""
-    ((to, event),) = start().upstream(type="error", event_id="event_1", **told)  # type: ignore[misc]  # a pair, here
+    """The message passes under the same conditions as in the API's own shape."""
+    ((to, event),) = start().upstream(type="error", event_id="event_1", **error)  # type: ignore[misc]  # a pair, here
 
     assert to == "client"
     assert event["error"] == {
         "type": "server_error",
-        "code": told["code"] if code is ... else code,
+        "code": error["code"] if code is ... else code,
         "message": message or "The upstream reported an error.",
         "param": None,
         "event_id": None,
@@ -41,7 +41,7 @@ def test_an_error_in_any_shape_reaches_the_client_in_ours(
     RealtimeErrorEvent.model_validate(event, strict=True)
 
 
-def test_events_that_are_retold_get_an_id_if_they_have_none() -> None:
+def test_rewritten_events_get_an_id_if_they_have_none() -> None:
     play = start()
 
     ((_, updated),) = play.upstream(type="session.updated", session={})  # type: ignore[misc]
@@ -52,11 +52,11 @@ def test_events_that_are_retold_get_an_id_if_they_have_none() -> None:
     assert kept["event_id"] == "event_7"
 
 
-def test_a_response_that_tells_no_usage_is_recorded_as_unknown() -> None:
+def test_a_response_without_usage_is_recorded_as_unknown() -> None:
     play = start()
 
-    told: tuple[Any, ...] = ({}, None, {"input_token_details": None}, [], "none")
-    for number, usage in enumerate(told):
+    usages: tuple[Any, ...] = ({}, None, {"input_token_details": None}, [], "none")
+    for number, usage in enumerate(usages):
         response = {"id": f"resp_{number}", "status": "completed", "usage": usage}
         assert play.upstream(type="response.done", response=response) == [
             to_client(type="response.done", response=response)
@@ -66,8 +66,8 @@ def test_a_response_that_tells_no_usage_is_recorded_as_unknown() -> None:
     assert play.session.counts.tokens.by_kind() == {}
 
 
-async def opens_with_little(call: Call) -> None:
-    """Say as little as any server that is known to work."""
+async def sends_the_minimum(call: Call) -> None:
+    """Send only the events that every known server sends."""
     await call.send({"type": "conversation.created"})
     update = await call.receive()
     await call.send({"type": "session.created"})
@@ -82,12 +82,12 @@ async def opens_with_little(call: Call) -> None:
     await call.listen()
 
 
-async def test_a_session_with_a_server_that_leaves_out_what_it_can(tmp_path: Path) -> None:
+async def test_a_session_with_a_server_that_sends_only_the_minimum(tmp_path: Path) -> None:
     persona = """
         upstream: fake
         session: {model: grok-voice, instructions: The canary is PLANTED-PROMPT., voice: eve}
     """
-    async with FakeUpstream(opens_with_little).running() as upstream:
+    async with FakeUpstream(sends_the_minimum).running() as upstream:
         path = write_config(tmp_path, upstream.url, personas={"receptionist": persona})
         fields = "sk-PLANTED-KEY, provider: compatible, extra_session_fields: [voice]"
         path.write_text(path.read_text().replace("sk-PLANTED-KEY", fields))

@@ -1,6 +1,6 @@
-"""The personas of config/personas, each with a turn that the stock SDK has, sync and async.
+"""The personas of config/personas, each with a turn of the stock SDK, sync and async.
 
-What a client does is written once, as steps; both clients go through the same ones.
+A turn is a sequence of steps; both clients run the same steps.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from paths import ROOT
 from relays import RunningRelay, running_relay
 from simulated import SILENCE, knowing, simulated, tone
 
-from relay.ledger import usage
+from relay.ledger.query import query_usage
 from relay.simulator import ScriptedReply, audio
 
 pytestmark = pytest.mark.filterwarnings(
@@ -45,19 +45,19 @@ REPLIES = (ScriptedReply.of("story", LINE * 40), ScriptedReply.of(".", "Fine."))
 T = TypeVar("T")
 Step = Callable[[Any], Any]
 Turn = Generator[Step, Any, T]
-"""What a client does with its connection, step by step."""
-Heard = dict[str, list[Any]]
-"""Events that came, by type."""
+"""The steps of a client with its connection; a step returns a received event."""
+Events = dict[str, list[Any]]
+"""Received events, by type."""
 
 
-def until(*kinds: str) -> Turn[Heard]:
-    """Receive until there was an event of each of these types; return all that came."""
-    heard: Heard = {}
-    while not heard.keys() >= set(kinds):
+def until(*kinds: str) -> Turn[Events]:
+    """Receive until there is an event of each of these types; return all events."""
+    received: Events = {}
+    while not received.keys() >= set(kinds):
         event = yield lambda connection: connection.recv()
         assert event.type != "error", event
-        heard.setdefault(event.type, []).append(event)
-    return heard
+        received.setdefault(event.type, []).append(event)
+    return received
 
 
 def send_audio(piece: str, connection: Any) -> Any:
@@ -65,7 +65,7 @@ def send_audio(piece: str, connection: Any) -> Any:
 
 
 def append(sound: bytes, sound_format: dict[str, Any] = PCM) -> Turn[int]:
-    """Send audio in pieces of a tenth of a second; return how many bytes."""
+    """Send audio in pieces of a tenth of a second; return the number of bytes."""
     encoded = audio.encode(sound, sound_format)
     piece_bytes = (48_000 if sound_format == PCM else 8_000) // 10
     for start in range(0, len(encoded), piece_bytes):
@@ -74,14 +74,14 @@ def append(sound: bytes, sound_format: dict[str, Any] = PCM) -> Turn[int]:
     return len(encoded)
 
 
-def played_bytes(heard: Heard) -> int:
-    """Return the length of the audio that came."""
-    deltas = heard.get("response.output_audio.delta", ())
+def played_bytes(received: Events) -> int:
+    """Return the length of the received audio in bytes."""
+    deltas = received.get("response.output_audio.delta", ())
     return sum(len(base64.b64decode(event.delta)) for event in deltas)
 
 
 async def with_async_client(client: openai.AsyncOpenAI, query: Any, turn: Turn[T]) -> T:
-    """Have a turn with the async client."""
+    """Run a turn with the async client."""
     async with client, client.realtime.connect(extra_query=query) as connection:
         step = next(turn)
         while True:
@@ -94,7 +94,7 @@ async def with_async_client(client: openai.AsyncOpenAI, query: Any, turn: Turn[T
 
 
 def with_sync_client(client: openai.OpenAI, query: Any, turn: Turn[T]) -> T:
-    """Have the same turn with the sync client."""
+    """Run a turn with the sync client."""
     with client, client.realtime.connect(extra_query=query) as connection:
         step = next(turn)
         while True:
@@ -107,24 +107,24 @@ def with_sync_client(client: openai.OpenAI, query: Any, turn: Turn[T]) -> T:
 
 @dataclass
 class Line:
-    """A client of one kind, and the relay that it calls."""
+    """A kind of client, and the relay that it connects to."""
 
     relay: RunningRelay
     kind: str
     folder: Path
 
-    async def has(self, turn: Turn[T], **query: str) -> T:
-        """Have a turn with a persona, to its end."""
+    async def run(self, turn: Turn[T], **query: str) -> T:
+        """Run a turn with a persona to its end."""
         if self.kind == "async":
             return await with_async_client(self.relay.sdk(), query, turn)
         client = openai.OpenAI(base_url=self.relay.base_url, api_key="any")
         return await asyncio.to_thread(with_sync_client, client, query, turn)
 
     async def counted(self, seconds_in: float, seconds_out: float) -> dict[str, Any]:
-        """Check that log, metrics and ledger counted so much audio; return the log line."""
+        """Check the seconds of audio in log, metrics and ledger; return the log line."""
         line = await self.relay.ended()
         metrics = await self.relay.metrics()
-        (row,) = usage.query(self.folder / "data/usage.db")
+        (row,) = query_usage(self.folder / "data/usage.db")
         name = 'relay_audio_seconds_total{direction="%s",persona="%s"}'
         ways = {"to_upstream": seconds_in, "to_client": seconds_out}
         for direction, seconds in ways.items():
@@ -141,7 +141,7 @@ class Line:
 async def calling(
     folder: Path, kind: str, *words: str, personas: Path = CONFIG / "personas", pace: float = 1000
 ) -> AsyncIterator[Line]:
-    """Run the relay with these personas on the local upstream, which makes out these words."""
+    """Run the relay on the local upstream, whose speech recognition returns these words."""
     async with simulated(engines=knowing(*words), replies=REPLIES, pace=pace) as upstream:
         (folder / "relay.yaml").write_text(
             f"upstreams: {{openai: {{url: '{upstream.base_url}', api_key: sk-PLANTED-KEY}}}}\n"
@@ -154,29 +154,29 @@ async def calling(
 
 @pytest.fixture(params=["async", "sync"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Which client of the SDK."""
+    """The kind of the SDK's client."""
     return str(request.param)
 
 
-def test_relay_check_has_nothing_to_say_against_them() -> None:
+def test_relay_check_finds_no_problem_in_them() -> None:
     command = [sys.executable, "-m", "relay", "check", "--config", str(CONFIG / "relay.yaml")]
     env = os.environ | {"OPENAI_API_KEY": "sk-test"}
-    said = subprocess.check_output(command, env=env, text=True)
+    output = subprocess.check_output(command, env=env, text=True)
 
     names = sorted(file.stem for file in (CONFIG / "personas").iterdir())
-    assert said.endswith(f"no problems. Personas: {', '.join(names)}.\n")
+    assert output.endswith(f"no problems. Personas: {', '.join(names)}.\n")
 
 
 PAGE = (CONFIG.parent / "docs/personas.md").read_text()
 
 
-def test_each_has_a_row_on_their_page() -> None:
+def test_each_has_a_row_on_the_page_of_personas() -> None:
     named = re.findall(r"^\| \[`([^`]+)`\]", PAGE, re.MULTILINE)
 
     assert sorted(named) == sorted(file.name for file in (CONFIG / "personas").iterdir())
 
 
-async def test_the_program_of_their_page_prints_what_was_said(tmp_path: Path) -> None:
+async def test_the_program_of_the_page_prints_the_transcript(tmp_path: Path) -> None:
     (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     with wave.open(str(tmp_path / "speech.wav"), "wb") as file:
         file.setparams((1, 2, 24_000, 0, "NONE", ""))
@@ -191,7 +191,7 @@ async def test_the_program_of_their_page_prints_what_was_said(tmp_path: Path) ->
     assert (process.returncode, out.decode()) == (0, "ten of clubs\n")
 
 
-def types_a_question() -> Turn[Heard]:
+def type_a_question() -> Turn[Events]:
     content = [{"type": "input_text", "text": "Where are you?"}]
     item = {"type": "message", "role": "user", "content": content}
     yield lambda connection: connection.conversation.item.create(item=item)
@@ -201,40 +201,42 @@ def types_a_question() -> Turn[Heard]:
 
 async def test_text_is_answered_in_text(tmp_path: Path, kind: str) -> None:
     async with calling(tmp_path, kind) as line:
-        heard = await line.has(types_a_question(), persona="chat")
+        received = await line.run(type_a_question(), persona="chat")
         await line.counted(0, 0)
 
-    text = "".join(event.delta for event in heard["response.output_text.delta"])
-    assert text == heard["response.output_text.done"][0].text
+    text = "".join(event.delta for event in received["response.output_text.delta"])
+    assert text == received["response.output_text.done"][0].text
     assert text.endswith("Fine.")
-    assert heard["response.done"][0].response.output_modalities == ["text"]
+    assert received["response.done"][0].response.output_modalities == ["text"]
 
 
-def pushes_to_talk(sound_format: dict[str, Any] = PCM) -> Turn[Heard]:
+def push_to_talk(sound_format: dict[str, Any] = PCM) -> Turn[Events]:
     yield from append(SPEECH, sound_format)
     yield lambda connection: connection.input_audio_buffer.commit()
     yield lambda connection: connection.response.create()
     return (yield from until("response.done"))
 
 
-async def test_push_to_talk_is_answered_when_the_client_says_so(tmp_path: Path, kind: str) -> None:
+async def test_push_to_talk_is_answered_on_the_request_of_the_client(
+    tmp_path: Path, kind: str
+) -> None:
     async with calling(tmp_path, kind, "to the eyes") as line:
-        heard = await line.has(pushes_to_talk(), persona="intercom")
-        logged = await line.counted(SPOKEN_SECONDS, played_bytes(heard) / 48_000)
+        received = await line.run(push_to_talk(), persona="intercom")
+        logged = await line.counted(SPOKEN_SECONDS, played_bytes(received) / 48_000)
 
-    assert "input_audio_buffer.speech_started" not in heard
+    assert "input_audio_buffer.speech_started" not in received
     assert logged["responses"] == {"completed": 1}
     assert logged["transcription_seconds"] == SPOKEN_SECONDS
 
 
-def speaks(sound_format: dict[str, Any] = PCM) -> Turn[Heard]:
-    """Speak, fall silent, and listen: nothing is asked for."""
+def speak(sound_format: dict[str, Any] = PCM) -> Turn[Events]:
+    """Send speech and silence, and no request for a response."""
     yield from append(SPEECH, sound_format)
     return (yield from until("response.done"))
 
 
-def interrupts() -> Turn[tuple[Heard, Heard, Heard]]:
-    """Speak, and speak up again when the answer begins."""
+def interrupt() -> Turn[tuple[Events, Events, Events]]:
+    """Send speech, and send speech again when the answer begins."""
     yield from append(SPEECH)
     begun = yield from until("response.output_audio.delta")
     yield from append(SPEECH)
@@ -246,10 +248,10 @@ def interrupts() -> Turn[tuple[Heard, Heard, Heard]]:
     return begun, cut, (yield from until("conversation.item.truncated", "response.done"))
 
 
-async def test_server_vad_hears_turns_and_an_interruption(tmp_path: Path, kind: str) -> None:
-    """The first answer would take a minute; it is over as soon as the user speaks up."""
+async def test_server_vad_detects_turns_and_an_interruption(tmp_path: Path, kind: str) -> None:
+    """The first answer would take a minute; it ends as soon as the user speaks."""
     async with calling(tmp_path, kind, "tell me a story", "stop", pace=1) as line:
-        begun, cut, answer = await line.has(interrupts(), persona="tutor")
+        begun, cut, answer = await line.run(interrupt(), persona="tutor")
         played = sum(map(played_bytes, (begun, cut, answer)))
         logged = await line.counted(2 * SPOKEN_SECONDS, played / 48_000)
 
@@ -262,48 +264,48 @@ async def test_server_vad_hears_turns_and_an_interruption(tmp_path: Path, kind: 
     assert logged["responses"] == {"cancelled": 1, "completed": 1}
 
 
-async def test_semantic_vad_answers_what_sounds_complete(tmp_path: Path, kind: str) -> None:
-    """The silence that is sent would not be enough by its length alone."""
+async def test_semantic_vad_answers_a_complete_sentence(tmp_path: Path, kind: str) -> None:
+    """The sent silence is too short for an answer by its length alone."""
     async with calling(tmp_path, kind, "good morning") as line:
-        heard = await line.has(speaks(), persona="receptionist")
-        logged = await line.counted(SPOKEN_SECONDS, played_bytes(heard) / 48_000)
+        received = await line.run(speak(), persona="receptionist")
+        logged = await line.counted(SPOKEN_SECONDS, played_bytes(received) / 48_000)
 
-    assert heard["input_audio_buffer.speech_stopped"]
-    assert heard["response.output_audio_transcript.done"][0].transcript.endswith("Fine.")
+    assert received["input_audio_buffer.speech_stopped"]
+    assert received["response.output_audio_transcript.done"][0].transcript.endswith("Fine.")
     assert logged["responses"] == {"completed": 1}
 
 
 @pytest.mark.parametrize("law", [ULAW, ALAW], ids=["u-law", "A-law"])
-async def test_the_telephone_speaks_g711_both_ways(
+async def test_the_telephone_uses_g711_in_both_directions(
     tmp_path: Path, kind: str, law: dict[str, Any]
 ) -> None:
-    """A second is 8,000 bytes, each way."""
+    """One second has 8,000 bytes in each direction."""
     personas = tmp_path / "personas"
     shutil.copytree(CONFIG / "personas", personas)
     telephone = personas / "telephone.yaml"
     telephone.write_text(telephone.read_text().replace(ULAW["type"], law["type"]))
     async with calling(tmp_path, kind, "hello", personas=personas) as line:
-        heard = await line.has(speaks(law), persona="telephone")
-        logged = await line.counted(SPOKEN_SECONDS, played_bytes(heard) / 8_000)
+        received = await line.run(speak(law), persona="telephone")
+        logged = await line.counted(SPOKEN_SECONDS, played_bytes(received) / 8_000)
 
-    used = heard["response.done"][0].response.usage.output_token_details
+    used = received["response.done"][0].response.usage.output_token_details
     assert used.audio_tokens == pytest.approx(20 * logged["audio_seconds_to_client"], abs=1)
 
 
-def is_written_down() -> Turn[Heard]:
-    """Speak, and read what was heard."""
+def transcribe() -> Turn[Events]:
+    """Send speech, and receive its transcript."""
     yield from append(SPEECH)
     return (yield from until("conversation.item.input_audio_transcription.completed"))
 
 
-async def test_what_is_said_is_written_down_and_not_answered(tmp_path: Path, kind: str) -> None:
+async def test_a_transcriber_transcribes_and_does_not_answer(tmp_path: Path, kind: str) -> None:
     async with calling(tmp_path, kind, "ten of clubs") as line:
-        heard = await line.has(is_written_down(), intent="transcription")
+        received = await line.run(transcribe(), intent="transcription")
         logged = await line.counted(SPOKEN_SECONDS, 0)
 
-    (created,) = heard["session.created"]
+    (created,) = received["session.created"]
     assert created.session.type == "transcription"
-    (written,) = heard["conversation.item.input_audio_transcription.completed"]
+    (written,) = received["conversation.item.input_audio_transcription.completed"]
     assert written.transcript == "ten of clubs"
     assert logged["transcription_seconds"] == pytest.approx(written.usage.seconds)
     assert (logged["persona"], logged["model"]) == ("transcriber", "gpt-transcribe")

@@ -1,4 +1,4 @@
-"""Short-lived credentials over HTTP: who mints one, for what, and what it opens."""
+"""Short-lived credentials over HTTP: the permission to request one, its content, and its use."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import openai
-import openai.resources.beta  # takes seconds, which a running relay would wait for
+import openai.resources.beta  # takes seconds, in which a running relay would stand still
 import pytest
 import websockets
 from aiohttp import ClientSession
@@ -26,7 +26,7 @@ from relays import PERSONA, RunningRelay, receive, relaying, write_config
 
 from relay.access import auth
 from relay.access.auth import ANONYMOUS, Principal
-from relay.access.claims import Claims, mint, verify
+from relay.access.claims import Claims, issue, verify
 from relay.config.loading import load
 from relay.config.models import Config
 from relay.core.errors import (
@@ -95,22 +95,22 @@ def config(tmp_path: Path) -> Config:
     return configured(tmp_path)
 
 
-def opened(answer: Asked) -> Claims:
+def claims_in(answer: Asked) -> Claims:
     return verify(answer["value"], [SIGNING_KEY], NOW)
 
 
-def minted(config: Config, principal: Principal = BACKEND, **body: Any) -> Claims:
-    return opened(credentials.client_secret(body, principal, config, NOW))
+def issued(config: Config, principal: Principal = BACKEND, **body: Any) -> Claims:
+    return claims_in(credentials.client_secret(body, principal, config, NOW))
 
 
-# What is minted.
+# The content of a credential.
 
 
-def test_a_credential_says_who_for_whom_and_how_long(config: Config) -> None:
+def test_a_credential_contains_client_persona_user_and_lifetime(config: Config) -> None:
     user = hashlib.sha256(b"ada@example.com").hexdigest()
     principal = Principal("backend", trusted=True, user=user)
 
-    claims = minted(config, principal, persona="tutor", variables={"name": "Ada"})
+    claims = issued(config, principal, persona="tutor", variables={"name": "Ada"})
 
     assert re.fullmatch("[0-9a-f]{16}", claims.credential_id)
     assert claims == Claims(
@@ -125,7 +125,7 @@ def test_a_credential_says_who_for_whom_and_how_long(config: Config) -> None:
 
 
 def test_no_two_credentials_are_the_same(config: Config) -> None:
-    assert len({minted(config).credential_id for _ in range(100)}) == 100
+    assert len({issued(config).credential_id for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize(
@@ -140,28 +140,28 @@ def test_no_two_credentials_are_the_same(config: Config) -> None:
         ({"session": {"type": "transcription", "instructions": "mine"}}, "receptionist"),
     ],
 )
-def test_a_persona_is_named_as_on_connecting(config: Config, body: Asked, persona: str) -> None:
-    assert minted(config, **body).persona == persona
+def test_a_persona_is_chosen_as_on_connecting(config: Config, body: Asked, persona: str) -> None:
+    assert issued(config, **body).persona == persona
 
 
-def test_in_the_old_shape_the_model_stands_at_the_top(config: Config) -> None:
+def test_in_the_old_shape_the_model_is_a_top_level_field(config: Config) -> None:
     body = {"model": "tutor", "client_secret": {"expires_after": {"seconds": 30}}}
 
     answer = credentials.session(body, BACKEND, config, NOW)
 
-    assert opened(answer["client_secret"]).persona == "tutor"
+    assert claims_in(answer["client_secret"]).persona == "tutor"
     assert answer["client_secret"]["expires_at"] == NOW + 30
 
 
-@pytest.mark.parametrize(("seconds", "good_for"), [(10, 10), (7200, 7200), (None, 600)])
-def test_the_caller_says_how_long_or_the_configuration_does(
-    config: Config, seconds: int | None, good_for: int
+@pytest.mark.parametrize(("seconds", "lifetime"), [(10, 10), (7200, 7200), (None, 600)])
+def test_the_lifetime_comes_from_the_caller_or_the_configuration(
+    config: Config, seconds: int | None, lifetime: int
 ) -> None:
     body = {"expires_after": {"anchor": "created_at", "seconds": seconds}}
 
     answer = credentials.client_secret(body, BACKEND, config, NOW)
 
-    assert answer["expires_at"] == opened(answer).expires_at == NOW + good_for
+    assert answer["expires_at"] == claims_in(answer).expires_at == NOW + lifetime
 
 
 REFUSED_BODIES: list[tuple[Asked, type[RelayError]]] = [
@@ -186,72 +186,70 @@ REFUSED_BODIES: list[tuple[Asked, type[RelayError]]] = [
 
 
 @pytest.mark.parametrize(("body", "error"), REFUSED_BODIES)
-def test_a_body_that_makes_no_sense_is_refused(
-    config: Config, body: Asked, error: type[RelayError]
-) -> None:
+def test_an_invalid_body_is_refused(config: Config, body: Asked, error: type[RelayError]) -> None:
     with pytest.raises(error):
-        minted(config, **body)
+        issued(config, **body)
 
 
-def test_variables_that_no_header_could_carry_are_refused(tmp_path: Path) -> None:
-    """Else the credential would be minted, and every connection with it refused."""
+def test_variables_that_do_not_fit_in_a_header_are_refused(tmp_path: Path) -> None:
+    """Otherwise the credential would be issued, and every connection with it refused."""
     personas = {"receptionist": TUTOR.replace("max_length: 20", "max_length: 100000")}
     config = load(write_config(tmp_path, "http://127.0.0.1:1/v1", CLIENTS, personas), {})
 
-    assert minted(config, variables={"name": "é" * 2000}).variables["name"] == "é" * 2000
+    assert issued(config, variables={"name": "é" * 2000}).variables["name"] == "é" * 2000
     with pytest.raises(InvalidRequest, match="header"):
-        minted(config, variables={"name": "é" * 4000})
+        issued(config, variables={"name": "é" * 4000})
 
 
-# Who may mint.
+# The permission to issue.
 
 
-def test_only_a_trusted_client_mints(config: Config) -> None:
+def test_only_a_trusted_client_issues_credentials(config: Config) -> None:
     with pytest.raises(PersonaNotAllowed, match="trusted"):
-        minted(config, Principal("kiosk"))
+        issued(config, Principal("kiosk"))
 
 
-def test_a_client_mints_only_for_what_it_may_use(config: Config) -> None:
+def test_a_client_issues_only_for_personas_that_it_may_use(config: Config) -> None:
     principal = Principal("narrow", ("receptionist",), trusted=True)
 
-    assert minted(config, principal).persona == "receptionist"
+    assert issued(config, principal).persona == "receptionist"
     with pytest.raises(PersonaNotAllowed):
-        minted(config, principal, persona="tutor")
+        issued(config, principal, persona="tutor")
 
 
-def test_a_credential_cannot_mint_another(config: Config) -> None:
+def test_a_credential_cannot_issue_another(config: Config) -> None:
     value = credentials.client_secret({}, BACKEND, config, NOW)["value"]
     bearer = authenticated(value, config)
 
-    with pytest.raises(PersonaNotAllowed, match="mint"):
-        minted(config, bearer)
+    with pytest.raises(PersonaNotAllowed, match="issue"):
+        issued(config, bearer)
 
 
-def test_on_an_anonymous_relay_everybody_mints_but_nobody_is_trusted(tmp_path: Path) -> None:
-    """Any caller is as good as another; none of them writes into a prompt."""
+def test_on_an_anonymous_relay_every_client_issues_and_none_is_trusted(tmp_path: Path) -> None:
+    """All callers have the same permissions; none of them may write into a prompt."""
     config = configured(tmp_path, SECRETS)
 
-    assert minted(config, Principal(ANONYMOUS), persona="tutor").persona == "tutor"
+    assert issued(config, Principal(ANONYMOUS), persona="tutor").persona == "tutor"
     with pytest.raises(PersonaNotAllowed, match="variables"):
-        minted(config, Principal(ANONYMOUS), persona="tutor", variables={"name": "Ada"})
+        issued(config, Principal(ANONYMOUS), persona="tutor", variables={"name": "Ada"})
     value = credentials.client_secret({}, Principal(ANONYMOUS), config, NOW)["value"]
-    with pytest.raises(PersonaNotAllowed, match="mint"):
-        minted(config, authenticated(value, config))
+    with pytest.raises(PersonaNotAllowed, match="issue"):
+        issued(config, authenticated(value, config))
 
 
-def test_without_signing_keys_nothing_is_offered(tmp_path: Path) -> None:
+def test_without_signing_keys_no_credential_is_issued(tmp_path: Path) -> None:
     config = configured(tmp_path, "")
 
     with pytest.raises(CredentialsNotOffered) as refusal:
-        minted(config, Principal(ANONYMOUS))
+        issued(config, Principal(ANONYMOUS))
 
     assert (refusal.value.status, refusal.value.code) == (404, "invalid_request")
 
 
-# What the caller sees of the session.
+# The session in the answer.
 
 
-def test_the_answer_shows_the_session_without_the_persona_s_words(config: Config) -> None:
+def test_the_answer_shows_the_session_without_the_persona_s_prompt(config: Config) -> None:
     body = {"persona": "tutor", "variables": {"name": "PLANTED"}, "session": {"instructions": "x"}}
 
     answer = credentials.client_secret(body, BACKEND, config, NOW)
@@ -304,7 +302,7 @@ def test_the_old_shape_is_flat(config: Config) -> None:
     }
 
 
-def test_a_persona_that_says_nothing_of_it_speaks(config: Config) -> None:
+def test_a_persona_without_modalities_speaks(config: Config) -> None:
     answer = credentials.session({}, BACKEND, config, NOW)
 
     assert answer["modalities"] == ["audio", "text"]
@@ -332,10 +330,10 @@ def test_the_old_shape_of_a_transcriber_is_flat_too(config: Config) -> None:
 
 
 NAMED = {"SessionCreateResponse": frozenset({"id", "object", "model"})}
-"""Of OpenAI's published examples; the types do not have them."""
+"""Fields that are in OpenAI's published examples, but not in the types."""
 
 
-# What a credential opens.
+# The use of a credential.
 
 
 def authenticated(value: str, config: Config, now: float = NOW) -> Principal:
@@ -343,7 +341,7 @@ def authenticated(value: str, config: Config, now: float = NOW) -> Principal:
     return auth.authenticate(headers, {}, config, now)
 
 
-def test_a_credential_stands_for_its_minter_and_its_persona(config: Config) -> None:
+def test_a_credential_acts_for_its_client_and_its_persona(config: Config) -> None:
     body = {"persona": "tutor", "variables": {"name": "Ada"}}
     value = credentials.client_secret(body, BACKEND, config, NOW)["value"]
 
@@ -366,7 +364,7 @@ def test_a_credential_stands_for_its_minter_and_its_persona(config: Config) -> N
         ({"persona": "nobody"}, PersonaNotFound),
     ],
 )
-def test_a_credential_is_good_for_no_other_persona(
+def test_a_credential_is_valid_for_no_other_persona(
     config: Config, query: Mapping[str, str], error: type[RelayError] | None
 ) -> None:
     value = credentials.client_secret({"persona": "tutor"}, BACKEND, config, NOW)["value"]
@@ -389,7 +387,7 @@ def sealed(**changes: Any) -> str:
         issued_at=int(NOW),
         expires_at=int(NOW) + 600,
     )
-    return mint(msgspec.structs.replace(claims, **changes), [SIGNING_KEY])
+    return issue(msgspec.structs.replace(claims, **changes), [SIGNING_KEY])
 
 
 @pytest.mark.parametrize(
@@ -404,28 +402,28 @@ def sealed(**changes: Any) -> str:
         "ek_" + base64.urlsafe_b64encode(b"x" * 100).decode(),
     ],
 )
-def test_a_credential_of_nobody_who_may_mint_is_refused(config: Config, value: str) -> None:
-    """Taking a client out of the configuration, or its trust, takes back what it minted."""
+def test_a_credential_of_a_client_that_may_not_issue_is_refused(config: Config, value: str) -> None:
+    """A client that is removed or no longer trusted loses the credentials that it issued."""
     assert authenticated(sealed(), config).client == "backend"
     with pytest.raises(InvalidApiKey):
         authenticated(value, config)
 
 
-def test_taking_a_persona_from_a_client_takes_it_from_what_it_minted(config: Config) -> None:
+def test_a_client_that_loses_a_persona_loses_its_credentials_for_it(config: Config) -> None:
     bearer = authenticated(sealed(client="narrow", persona="tutor"), config)
 
     with pytest.raises(PersonaNotAllowed):
         auth.choose_persona(bearer, {}, config)
 
 
-def test_a_credential_for_a_persona_that_is_gone_finds_nobody(config: Config) -> None:
+def test_a_credential_for_a_removed_persona_finds_none(config: Config) -> None:
     with pytest.raises(PersonaNotFound):
         auth.choose_persona(authenticated(sealed(persona="gone"), config), {}, config)
 
 
 @pytest.mark.parametrize("settings", ["", CLIENTS.replace(SECRETS, "")])
-def test_without_signing_keys_no_credential_is_good(tmp_path: Path, settings: str) -> None:
-    """On an anonymous relay too, which takes any other."""
+def test_without_signing_keys_no_credential_is_valid(tmp_path: Path, settings: str) -> None:
+    """This holds on an anonymous relay too, which accepts any other credential."""
     with pytest.raises(InvalidApiKey):
         authenticated(sealed(), configured(tmp_path, settings))
 
@@ -449,7 +447,7 @@ def test_a_trusted_client_names_its_end_user_and_only_the_hash_is_kept(config: C
 
 
 @asynccontextmanager
-async def minting(
+async def issuing(
     folder: Path, settings: str = CLIENTS
 ) -> AsyncIterator[tuple[RunningRelay, FakeUpstream]]:
     async with relaying(folder, listens, settings, **PERSONAS) as running:
@@ -457,7 +455,7 @@ async def minting(
 
 
 async def connects(relay: RunningRelay, credential: str) -> None:
-    """Connect with the stock SDK, as a browser that got the credential from its backend."""
+    """Connect with the stock SDK, as a browser with a credential from its backend."""
     async with (
         relay.sdk(credential) as browser,
         browser.realtime.connect(model="gpt-realtime") as connection,
@@ -465,8 +463,8 @@ async def connects(relay: RunningRelay, credential: str) -> None:
         assert (await connection.recv()).type == "session.created"
 
 
-async def test_the_stock_sdk_mints_and_connects(tmp_path: Path) -> None:
-    async with minting(tmp_path) as (relay, upstream), relay.sdk("key-of-backend") as backend:
+async def test_the_stock_sdk_requests_a_credential_and_connects(tmp_path: Path) -> None:
+    async with issuing(tmp_path) as (relay, upstream), relay.sdk("key-of-backend") as backend:
         secret = await backend.realtime.client_secrets.create(
             expires_after={"anchor": "created_at", "seconds": 60},
             session={"type": "realtime", "model": "tutor", "instructions": "mine"},
@@ -490,8 +488,8 @@ async def test_the_stock_sdk_mints_and_connects(tmp_path: Path) -> None:
     assert "ada@example.com" not in relay.logged.getvalue()
 
 
-async def test_the_stock_sdk_mints_for_a_persona_that_transcribes(tmp_path: Path) -> None:
-    """By its intent alone: it is the only one. The session that it gets back has that type."""
+async def test_the_stock_sdk_requests_a_credential_for_a_transcriber(tmp_path: Path) -> None:
+    """The intent chooses the only transcriber. The session in the answer has its type."""
     asked: Any = {"type": "transcription", "audio": {"input": {"transcription": {"prompt": "x"}}}}
     personas = PERSONAS | {"clerk": CLERK}
     async with (
@@ -522,8 +520,8 @@ async def test_the_stock_sdk_mints_for_a_persona_that_transcribes(tmp_path: Path
     assert relay.lines("session.ended")[0]["persona"] == "clerk"
 
 
-async def test_the_blocking_sdk_mints(tmp_path: Path) -> None:
-    async with minting(tmp_path) as (relay, _):
+async def test_the_blocking_sdk_requests_a_credential(tmp_path: Path) -> None:
+    async with issuing(tmp_path) as (relay, _):
         with openai.OpenAI(base_url=relay.base_url, api_key="key-of-backend") as backend:
             secret = await asyncio.to_thread(
                 backend.realtime.client_secrets.create, extra_body={"persona": "tutor"}
@@ -534,8 +532,10 @@ async def test_the_blocking_sdk_mints(tmp_path: Path) -> None:
     assert secret.session.model == "tutor"
 
 
-async def test_the_stock_sdk_mints_in_the_old_shape_and_connects(tmp_path: Path) -> None:
-    async with minting(tmp_path) as (relay, upstream), relay.sdk("key-of-backend") as backend:
+async def test_the_stock_sdk_requests_a_session_in_the_old_shape_and_connects(
+    tmp_path: Path,
+) -> None:
+    async with issuing(tmp_path) as (relay, upstream), relay.sdk("key-of-backend") as backend:
         session = await backend.beta.realtime.sessions.create(
             model="tutor",  # type: ignore[arg-type]  # a persona's name
             instructions="mine",
@@ -551,8 +551,8 @@ async def test_the_stock_sdk_mints_in_the_old_shape_and_connects(tmp_path: Path)
     assert "You teach everybody" in upstream.calls[0].received[0]["session"]["instructions"]
 
 
-async def test_the_stock_sdk_mints_for_a_transcriber_and_connects(tmp_path: Path) -> None:
-    async with minting(tmp_path) as (relay, _), relay.sdk("key-of-backend") as backend:
+async def test_the_stock_sdk_requests_a_transcription_session_and_connects(tmp_path: Path) -> None:
+    async with issuing(tmp_path) as (relay, _), relay.sdk("key-of-backend") as backend:
         session = await backend.beta.realtime.transcription_sessions.create(
             input_audio_format="pcm16",
             client_secret={"expires_at": {"anchor": "created_at", "seconds": 60}},
@@ -564,8 +564,8 @@ async def test_the_stock_sdk_mints_for_a_transcriber_and_connects(tmp_path: Path
         await connects(relay, session.client_secret.value)
 
 
-async def test_the_blocking_sdk_mints_in_the_old_shapes(tmp_path: Path) -> None:
-    async with minting(tmp_path) as (relay, _):
+async def test_the_blocking_sdk_requests_credentials_in_the_old_shapes(tmp_path: Path) -> None:
+    async with issuing(tmp_path) as (relay, _):
         with openai.OpenAI(base_url=relay.base_url, api_key="key-of-backend") as backend:
             old = backend.beta.realtime
             session = await asyncio.to_thread(old.sessions.create, extra_body={"persona": "tutor"})
@@ -577,7 +577,7 @@ async def test_the_blocking_sdk_mints_in_the_old_shapes(tmp_path: Path) -> None:
 
 
 async def test_a_page_connects_with_a_credential_as_a_subprotocol(tmp_path: Path) -> None:
-    async with minting(tmp_path) as (relay, _), relay.sdk("key-of-backend") as backend:
+    async with issuing(tmp_path) as (relay, _), relay.sdk("key-of-backend") as backend:
         secret = await backend.realtime.client_secrets.create()
         protocols = ["realtime", f"openai-insecure-api-key.{secret.value}"]
         async with relay.connect(
@@ -595,10 +595,10 @@ REFUSED_KEYS = [
 
 
 @pytest.mark.parametrize(("key", "error", "code"), REFUSED_KEYS)
-async def test_the_stock_sdk_reads_why_it_gets_none(
+async def test_the_stock_sdk_reads_the_reason_of_a_refusal(
     tmp_path: Path, key: str, error: type[openai.APIStatusError], code: str
 ) -> None:
-    async with minting(tmp_path) as (relay, _), relay.sdk(key) as client:
+    async with issuing(tmp_path) as (relay, _), relay.sdk(key) as client:
         with pytest.raises(error) as refusal:
             await client.realtime.client_secrets.create()
 
@@ -606,8 +606,8 @@ async def test_the_stock_sdk_reads_why_it_gets_none(
         assert (await relay.metrics())[f'relay_refusals_total{{code="{code}"}}'] == 1
 
 
-async def test_a_relay_without_signing_keys_says_so(tmp_path: Path) -> None:
-    async with minting(tmp_path, "") as (relay, _), relay.sdk() as client:
+async def test_a_relay_without_signing_keys_answers_404(tmp_path: Path) -> None:
+    async with issuing(tmp_path, "") as (relay, _), relay.sdk() as client:
         with pytest.raises(openai.NotFoundError, match="no short-lived credentials"):
             await client.realtime.client_secrets.create()
 
@@ -626,8 +626,8 @@ def padded(size: int) -> bytes:
     return b'{"session": {"instructions": "' + b"x" * (size - 33) + b'"}}'
 
 
-async def test_bodies_are_bounded_and_json(tmp_path: Path) -> None:
-    async with minting(tmp_path) as (relay, _):
+async def test_a_body_is_json_of_limited_size(tmp_path: Path) -> None:
+    async with issuing(tmp_path) as (relay, _):
         for body in (b"", b"{}", padded(64 * 1024)):
             assert (await post(relay, body))[0] == 200
         for body in (
@@ -651,10 +651,10 @@ async def test_a_body_of_unknown_length_is_not_read_to_its_end(tmp_path: Path) -
             sent += 16_384
             yield b" " * 16_384
 
-    async with minting(tmp_path) as (relay, _):
+    async with issuing(tmp_path) as (relay, _):
         try:
             status, _, _ = await post(relay, endless())
-        except ConnectionError:  # the answer came while we were still sending
+        except ConnectionError:  # the answer came while the test was still sending
             status = 400
 
     assert status == 400
@@ -677,7 +677,7 @@ async def preflight(relay: RunningRelay, path: str, origin: str) -> tuple[int, M
 
 @pytest.mark.parametrize("path", ["client_secrets", "sessions", "transcription_sessions"])
 async def test_a_page_of_an_allowed_origin_may_post(tmp_path: Path, path: str) -> None:
-    async with minting(tmp_path) as (relay, _):
+    async with issuing(tmp_path) as (relay, _):
         status, headers = await preflight(relay, path, "https://shop.example")
 
     assert status == 204
@@ -691,7 +691,7 @@ async def test_a_page_of_an_allowed_origin_may_post(tmp_path: Path, path: str) -
     "origin", ["https://evil.example", "https://shop.example.evil", "http://shop.example", "null"]
 )
 async def test_a_page_of_a_foreign_origin_may_not(tmp_path: Path, origin: str) -> None:
-    async with minting(tmp_path) as (relay, _):
+    async with issuing(tmp_path) as (relay, _):
         status, headers = await preflight(relay, "client_secrets", origin)
         posted, answer, posted_headers = await post(relay, b"{}", Origin=origin)
 
@@ -700,8 +700,8 @@ async def test_a_page_of_a_foreign_origin_may_not(tmp_path: Path, origin: str) -
     assert "value" not in answer
 
 
-async def test_an_allowed_page_reads_refusals_too(tmp_path: Path) -> None:
-    async with minting(tmp_path) as (relay, _):
+async def test_an_allowed_page_can_read_refusals_too(tmp_path: Path) -> None:
+    async with issuing(tmp_path) as (relay, _):
         for body, status in ((b"{}", 200), (b"{", 400)):
             answered, _, headers = await post(relay, body, Origin="https://shop.example")
 
@@ -710,7 +710,7 @@ async def test_an_allowed_page_reads_refusals_too(tmp_path: Path) -> None:
 
 
 async def test_the_relay_s_own_pages_need_no_permission(tmp_path: Path) -> None:
-    async with minting(tmp_path) as (relay, _):
+    async with issuing(tmp_path) as (relay, _):
         own = f"http://127.0.0.1:{relay.port}"
         status, _, headers = await post(relay, b"{}", Origin=own)
 
@@ -735,8 +735,8 @@ async def outcome(relay: RunningRelay, key: str) -> int:
 SINGLE_USE = CLIENTS.replace("']}", "'], single_use: true}", 1)
 
 
-async def test_of_many_that_use_a_credential_at_once_one_gets_in(tmp_path: Path) -> None:
-    async with minting(tmp_path, SINGLE_USE) as (relay, upstream):
+async def test_of_many_concurrent_uses_of_a_credential_one_succeeds(tmp_path: Path) -> None:
+    async with issuing(tmp_path, SINGLE_USE) as (relay, upstream):
         async with relay.sdk("key-of-backend") as backend:
             secret = await backend.realtime.client_secrets.create()
 
@@ -748,7 +748,7 @@ async def test_of_many_that_use_a_credential_at_once_one_gets_in(tmp_path: Path)
 
 
 async def test_a_credential_whose_session_did_not_start_is_not_used_up(tmp_path: Path) -> None:
-    async with minting(tmp_path, SINGLE_USE) as (relay, upstream):
+    async with issuing(tmp_path, SINGLE_USE) as (relay, upstream):
         async with relay.sdk("key-of-backend") as backend:
             secret = await backend.realtime.client_secrets.create()
         opens, upstream.script = upstream.script, hangs_up
@@ -762,9 +762,9 @@ async def hangs_up(call: Any) -> None:
     await call.socket.close()
 
 
-async def test_an_end_user_has_places_of_its_own(tmp_path: Path) -> None:
+async def test_each_end_user_has_a_limit_of_its_own(tmp_path: Path) -> None:
     settings = CLIENTS + "limits: {user: {max_sessions: 1}}\n"
-    async with minting(tmp_path, settings) as (relay, _), relay.sdk("key-of-backend") as backend:
+    async with issuing(tmp_path, settings) as (relay, _), relay.sdk("key-of-backend") as backend:
         ada, other_ada, bob = [
             (
                 await backend.realtime.client_secrets.create(

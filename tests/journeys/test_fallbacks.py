@@ -1,4 +1,4 @@
-"""A persona with several upstreams: which is tried, which is skipped, and what is told of it."""
+"""A persona with several upstreams: the relay tries, skips and reports them."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def circuit(relay: RunningRelay, name: str) -> Circuit:
 
 
 def let_pass(relay: RunningRelay, name: str, seconds: float) -> None:
-    """Let so many seconds pass for the circuit of an upstream."""
+    """Let ``seconds`` pass for the circuit of an upstream."""
     circuit(relay, name)._due -= seconds
 
 
@@ -51,7 +51,7 @@ async def two(folder: Path) -> AsyncIterator[tuple[FakeUpstream, FakeUpstream, R
             yield first, second, relay
 
 
-async def test_with_the_first_down_connects_fall_to_the_second_and_it_comes_back_by_itself(
+async def test_sessions_use_the_second_upstream_until_the_first_is_back(
     tmp_path: Path,
 ) -> None:
     async with two(tmp_path) as (first, second, relay):
@@ -80,7 +80,9 @@ async def test_with_the_first_down_connects_fall_to_the_second_and_it_comes_back
     }
 
 
-async def test_one_that_stalls_costs_its_share_of_the_time_and_then_none(tmp_path: Path) -> None:
+async def test_a_stalling_upstream_takes_its_share_of_the_time_and_then_none(
+    tmp_path: Path,
+) -> None:
     dials = 0
 
     async def stalls(upstream: Wire) -> None:
@@ -100,7 +102,7 @@ async def test_one_that_stalls_costs_its_share_of_the_time_and_then_none(tmp_pat
     assert codes == ["upstream_timeout"] * FAILURES
 
 
-async def test_while_one_session_tries_an_upstream_the_others_go_to_the_next(
+async def test_while_one_session_tries_an_upstream_the_others_use_the_next(
     tmp_path: Path,
 ) -> None:
     async with two(tmp_path) as (first, second, relay):
@@ -127,7 +129,7 @@ async def test_while_one_session_tries_an_upstream_the_others_go_to_the_next(
     assert len(second.calls) == FAILURES + 2
 
 
-async def test_each_attempt_that_fails_is_in_the_log_with_what_follows_from_it(
+async def test_each_failed_attempt_is_in_the_log_with_the_time_it_is_skipped(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -149,8 +151,8 @@ async def test_each_attempt_that_fails_is_in_the_log_with_what_follows_from_it(
     assert FIRST_SECONDS / 2 <= skipped[-1] <= FIRST_SECONDS
 
 
-async def test_an_upstream_that_refuses_is_not_skipped(tmp_path: Path) -> None:
-    """It answers at once, and what it refuses may be the model of one persona only."""
+async def test_a_refusing_upstream_is_not_skipped(tmp_path: Path) -> None:
+    """It answers immediately, and the refusal may concern the model of one persona only."""
     async with (
         FakeUpstream(answer=status(404)).running() as first,
         FakeUpstream().running() as second,
@@ -164,7 +166,7 @@ async def test_an_upstream_that_refuses_is_not_skipped(tmp_path: Path) -> None:
     assert len(relay.lines("upstream.failed")) == FAILURES + 1
 
 
-async def test_the_only_upstream_is_tried_however_often_it_failed(tmp_path: Path) -> None:
+async def test_the_only_upstream_is_tried_after_any_number_of_failures(tmp_path: Path) -> None:
     async with FakeUpstream(answer=status(503)).running() as upstream:
         async with running_relay(write_config(tmp_path, upstream.url)) as relay:
             for _ in range(FAILURES + 2):
@@ -174,7 +176,7 @@ async def test_the_only_upstream_is_tried_however_often_it_failed(tmp_path: Path
             assert not circuit(relay, "fake").is_open
 
 
-async def test_a_reload_keeps_the_circuit_of_an_upstream_that_stays_as_it_is(
+async def test_a_reload_keeps_the_circuit_of_an_unchanged_upstream(
     tmp_path: Path,
 ) -> None:
     async with two(tmp_path) as (first, second, relay):
@@ -199,7 +201,7 @@ async def test_a_reload_keeps_the_circuit_of_an_upstream_that_stays_as_it_is(
     assert open_now == {f'relay_upstream_circuit_open{{upstream="{n}"}}' for n in urls}
 
 
-async def test_a_persona_s_rejection_opens_nothing_and_counts(tmp_path: Path) -> None:
+async def test_the_rejection_of_a_persona_counts_and_opens_no_circuit(tmp_path: Path) -> None:
     async with FakeUpstream().running() as upstream:
 
         async def rejects(call: object) -> None:
@@ -222,7 +224,7 @@ async def test_a_persona_s_rejection_opens_nothing_and_counts(tmp_path: Path) ->
     assert metrics[name] == FAILURES
 
 
-async def test_each_upstream_gets_its_own_key_and_no_other(tmp_path: Path) -> None:
+async def test_each_upstream_receives_only_its_own_key(tmp_path: Path) -> None:
     async with FakeUpstream().running() as ours, FakeUpstream().running() as theirs:
         personas = {
             name: f"upstream: {name}\nsession: {{model: m, instructions: x}}\n"
@@ -239,12 +241,12 @@ async def test_each_upstream_gets_its_own_key_and_no_other(tmp_path: Path) -> No
             for name in personas:
                 async with relay.connect(f"?persona={name}") as client:
                     await receive(client)
-    told = [dict(upstream.calls[0].request.headers) for upstream in (ours, theirs)]
+    received = [dict(upstream.calls[0].request.headers) for upstream in (ours, theirs)]
 
-    assert [headers["Authorization"] for headers in told] == [
+    assert [headers["Authorization"] for headers in received] == [
         "Bearer sk-PLANTED-1",
         "Bearer sk-PLANTED-2",
     ]
-    assert [headers.get("OpenAI-Organization") for headers in told] == ["org-1", None]
-    assert [headers.get("OpenAI-Project") for headers in told] == [None, "proj-2"]
+    assert [headers.get("OpenAI-Organization") for headers in received] == ["org-1", None]
+    assert [headers.get("OpenAI-Project") for headers in received] == [None, "proj-2"]
     assert len(ours.calls) == len(theirs.calls) == 1

@@ -192,7 +192,7 @@ async def test_the_relay_closes_the_upstream_of_a_client_that_is_lost(
         await client.hang_up()
 
     assert (line["ended_by"], line["outcome"]) == ("client", "client_lost")
-    assert upstream.calls[0].close_reason == "The client is gone."
+    assert upstream.calls[0].close_reason == "The connection to the client was lost."
 
 
 @pytest.mark.parametrize("leave", [resets, hangs_up])

@@ -1,4 +1,4 @@
-"""What the relay counts: the log, the metrics and the client tell of the same session."""
+"""The numbers of a session: the log, the metrics and the client agree."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 async def answers_twice(call: Call) -> None:
-    """Answer the first response.create in full, the second not completely."""
+    """Complete the first response, and cancel the second."""
     await call.open()
     for status in ("completed", "cancelled"):
         while (await call.receive())["type"] != "response.create":
@@ -49,13 +49,13 @@ async def answers_twice(call: Call) -> None:
     await call.listen()
 
 
-async def test_the_log_the_metrics_and_the_client_tell_the_same(tmp_path: Path) -> None:
+async def test_the_log_the_metrics_and_the_client_agree(tmp_path: Path) -> None:
     seen: list[bytes] = []
 
     async with relaying(tmp_path, answers_twice) as (relay, upstream):
         client = await Wire.connect(relay.port)
 
-        async def hear(kind: str) -> None:
+        async def receive_until(kind: str) -> None:
             while json.loads((await keep(client, seen)).decode())["type"] != kind:
                 pass
 
@@ -63,12 +63,12 @@ async def test_the_log_the_metrics_and_the_client_tell_the_same(tmp_path: Path) 
         for _ in range(10):
             client.send(append.encode())
         client.send(b'{"type":"response.create","response":{"instructions":"mine"}}')
-        await hear("response.done")
+        await receive_until("response.done")
         assert_agree(await relay.metrics(), seen, open_sessions=1)
         client.send(b'{"type":"output_audio_buffer.clear"}')
-        await hear("error")
+        await receive_until("error")
         client.send(b'{"type":"response.create"}')
-        await hear("error")
+        await receive_until("error")
         client.close_frame(1000)
         await client.closing()
         await client.hang_up()
@@ -107,7 +107,7 @@ async def test_the_log_the_metrics_and_the_client_tell_the_same(tmp_path: Path) 
 
 
 async def keep(client: Wire, seen: list[bytes]) -> bytes:
-    """Return the next message; note it."""
+    """Return the next message, and add it to ``seen``."""
     _, payload = await client.receive()
     seen.append(payload)
     return payload
@@ -119,7 +119,7 @@ def value(metrics: dict[str, float], name: str, label: str = "") -> float:
 
 
 def assert_agree(metrics: dict[str, float], seen: list[bytes], *, open_sessions: int) -> None:
-    """Compare the metrics with what the client has received so far."""
+    """Compare the metrics with the messages that the client has received so far."""
     events = [json.loads(message) for message in seen]
     audio = sum(len(e["delta"]) for e in events if e["type"] == "response.output_audio.delta")
     done = [e["response"]["status"] for e in events if e["type"] == "response.done"]
@@ -141,7 +141,7 @@ async def test_a_session_counts_as_open_until_it_has_ended(tmp_path: Path) -> No
         assert (await relay.metrics())[name] == 0
 
 
-async def test_nothing_that_a_client_writes_becomes_a_label(tmp_path: Path) -> None:
+async def test_no_text_of_a_client_becomes_a_label(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, _):
         async with relay.connect() as client:
             await receive(client)
@@ -165,13 +165,13 @@ async def test_nothing_that_a_client_writes_becomes_a_label(tmp_path: Path) -> N
 
 
 async def refused(relay: RunningRelay, query: str) -> None:
-    """Ask for a session that is refused."""
+    """Request a session that is refused."""
     wire = await Wire.dial(relay.port)
     assert await wire.ask(f"/v1/realtime{query}") == 404
     await wire.hang_up()
 
 
-async def test_the_exposition_says_what_each_metric_is(tmp_path: Path) -> None:
+async def test_the_exposition_has_type_and_help_of_each_metric(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (relay, _), ClientSession() as http:
         async with http.get(relay.base_url.replace("/v1", "/metrics")) as answer:
             assert answer.headers["Content-Type"] == CONTENT_TYPE
@@ -181,8 +181,8 @@ async def test_the_exposition_says_what_each_metric_is(tmp_path: Path) -> None:
         assert f"# HELP {name} {description.text}" in text
 
 
-async def test_scrapes_and_sessions_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Counters never go back, whether sessions are open or have ended between two scrapes."""
+async def test_counters_never_decrease_between_scrapes(tmp_path: Path) -> None:
+    """This holds while sessions are open, and when they have ended between two scrapes."""
     async with relaying(tmp_path) as (relay, _):
         last: dict[str, float] = {}
         for _ in range(5):

@@ -17,7 +17,7 @@ from urllib.error import URLError
 
 import pytest
 import pytest_asyncio
-from browsers import (  # first, because it skips where there is none
+from browsers import (  # first, because it skips the tests without a browser
     MICROPHONE_FLAGS,
     running_browser,
 )
@@ -31,28 +31,25 @@ from relay.simulator import speech
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 TURN_MS = 60_000
-"""How long a turn may take, on a machine that does the speech of both sides, the browser and other
-tests."""
+"""Time limit of a turn. The machine also runs both speech engines, Chromium and other tests."""
 expect.set_options(timeout=TURN_MS)
 SAMPLES_PER_MS = 24
 SPEAKER_MS = 150
-"""How long sound may be on its way from the page to the ear."""
+"""Longest time between the page that plays a sample and the loudspeaker."""
 WORDS = re.compile("Go forward (ten|10) meters")
 LONG = "I was told that somebody here can listen to me for quite a while. " * 4
 
 CONTROLS = {"button", "combobox", "log", "meter", "searchbox", "textbox"}
 
 
-# The relay, as a process
-
-
+# The relay in a process
 @dataclass(frozen=True)
 class Relay:
     """A relay that is listening.
 
     Attributes:
-        page: The address of its page.
-        upstream: The address of its upstream.
+        page: The URL of its page.
+        upstream: The URL of its upstream.
     """
 
     page: str
@@ -62,7 +59,7 @@ class Relay:
 
 @contextmanager
 def running(*command: str) -> Iterator[Relay]:
-    """Run a relay, and end it."""
+    """Run a relay, and kill it at the end."""
     arguments = [sys.executable, "-m", "relay", *command, "--port", "0"]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -77,7 +74,7 @@ def running(*command: str) -> Iterator[Relay]:
 
 
 def wait_until_ready(page: str) -> None:
-    """Ask until the relay says that it is ready: it does not tell by itself."""
+    """Poll ``/readyz``: no event of the log reports that the relay is ready."""
     for _ in range(300):
         try:
             with urllib.request.urlopen(page + "readyz"):  # noqa: S310  # our own relay
@@ -97,7 +94,7 @@ def relay_demo() -> Iterator[Relay]:
 
 @pytest.fixture(scope="module")
 def demo(relay_demo: Relay) -> str:
-    """Return the address of the demo's page."""
+    """Return the URL of the demo's page."""
     return relay_demo.page
 
 
@@ -106,7 +103,7 @@ def demo(relay_demo: Relay) -> str:
 
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a recording: silence, in which Chromium may lose the start, then words."""
+    """Return a recording of words between silence; Chromium may lose its start."""
     path = tmp_path_factory.mktemp("voice") / "microphone.wav"
     with wave.open(str(AUDIO / "goforward.wav")) as clip, wave.open(str(path), "wb") as padded:
         padded.setparams(clip.getparams())
@@ -117,14 +114,14 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(voice: Path) -> AsyncIterator[Browser]:
-    """A browser whose microphone plays the recording once, from when it is opened."""
+    """A browser whose microphone plays the recording once, starting when the page opens it."""
     source = f"--use-file-for-fake-audio-capture={voice}%noloop"
     async with running_browser(*MICROPHONE_FLAGS, source) as browser:
         yield browser
 
 
 class Playground:
-    """The page, in the words of who uses it, and what it did behind the curtain."""
+    """The page with its controls, and its requests, events and console messages."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -132,11 +129,11 @@ class Playground:
         self.received: list[dict[str, Any]] = []
         self.sockets: list[str] = []
         self.requested: list[str] = []
-        self.complaints: list[str] = []
+        self.console: list[str] = []
         page.on("websocket", self._listen)
         page.on("request", lambda request: self.requested.append(request.url))
-        page.on("console", lambda line: self.complaints.append(f"{line.type}: {line.text}"))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda line: self.console.append(f"{line.type}: {line.text}"))
+        page.on("pageerror", lambda error: self.console.append(str(error)))
         self.log = page.get_by_role("log")
         self.message = page.get_by_role("textbox", name="Message")
         self.persona = page.get_by_role("combobox", name="Persona")
@@ -148,17 +145,17 @@ class Playground:
         """Return the button of this name."""
         return self.page.get_by_role("button", name=name, exact=True)
 
-    async def say(self, text: str) -> None:
+    async def send_text(self, text: str) -> None:
         """Write a message, and send it."""
         await self.message.fill(text)
         await self.message.press("Enter")
 
-    async def heard_samples(self) -> int:
-        """Return how many samples were played."""
+    async def played_samples(self) -> int:
+        """Return the number of played samples."""
         return int(await self.page.locator("#heard").get_attribute("data-samples") or 0)
 
     def received_samples(self, item_id: str) -> int:
-        """Return how many samples of an item arrived."""
+        """Return the number of received samples of an item."""
         return sum(
             len(base64.b64decode(event["delta"])) // 2
             for event in self.received
@@ -166,7 +163,7 @@ class Playground:
         )
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
-        """Return the events of this type that were sent or received."""
+        """Return the sent and received events of this type."""
         return [event for event in self.sent + self.received if event["type"] == kind]
 
     def _listen(self, socket: WebSocket) -> None:
@@ -177,7 +174,7 @@ class Playground:
 
 @asynccontextmanager
 async def opened(browser: Browser, address: str, *, width: int = 1280) -> AsyncIterator[Playground]:
-    """Open the page in a profile of its own; it must never ask anybody else for anything."""
+    """Open the page in a new profile; check that it sends requests to no other host."""
     context = await browser.new_context(viewport={"width": width, "height": 800})
     page = await context.new_page()
     playground = Playground(page)
@@ -196,7 +193,7 @@ async def opened(browser: Browser, address: str, *, width: int = 1280) -> AsyncI
 
 @pytest.mark.speech
 @pytest.mark.skipif(not speech.is_installed(), reason='needs the extra "speech"')
-async def test_spoken_words_appear_and_the_answer_is_heard(browser: Browser, demo: str) -> None:
+async def test_spoken_words_appear_and_the_answer_is_played(browser: Browser, demo: str) -> None:
     async with opened(browser, demo) as playground:
         await playground.talk.click()
         await expect(playground.log).to_contain_text(WORDS)
@@ -206,20 +203,20 @@ async def test_spoken_words_appear_and_the_answer_is_heard(browser: Browser, dem
         await expect(playground.state).to_have_text("Listening")
         answer = playground.of_type("response.output_audio.done")[0]["item_id"]
 
-        assert await playground.heard_samples() == playground.received_samples(answer)
+        assert await playground.played_samples() == playground.received_samples(answer)
         await playground.talk.click()
         await expect(playground.state).to_have_text("Ready")
-        assert not playground.complaints
+        assert not playground.console
         used = playground.of_type("relay.usage")[0]["total"]["tokens"]
         shown = playground.page.locator("[data-kind=output_audio]")
         await expect(shown).to_have_text(f"{used['output_audio']:,}")
 
 
-async def test_a_written_message_is_answered_aloud_and_a_function_is_answered_by_hand(
+async def test_a_written_message_is_answered_aloud_and_a_call_has_a_form_for_its_result(
     browser: Browser, demo: str
 ) -> None:
     async with opened(browser, f"{demo}?persona=kiosk") as playground:
-        await playground.say("When are you open on Monday?")
+        await playground.send_text("When are you open on Monday?")
         await expect(playground.log).to_contain_text('opening_hours({"day": "monday"})')
         await playground.page.get_by_label("Result of opening_hours").fill('{"open": "at noon"}')
         await playground.button("Send result").click()
@@ -227,15 +224,15 @@ async def test_a_written_message_is_answered_aloud_and_a_function_is_answered_by
         await expect(playground.state).to_have_text("Speaking")
         await expect(playground.state).to_have_text("Ready")
 
-        assert await playground.heard_samples() > 0
-        assert not playground.complaints
+        assert await playground.played_samples() > 0
+        assert not playground.console
 
 
-async def test_of_a_tool_that_the_relay_runs_the_page_sees_the_answer_and_nothing_else(
+async def test_the_page_receives_only_the_answer_of_a_tool_that_the_relay_runs(
     browser: Browser, demo: str
 ) -> None:
     async with opened(browser, demo) as playground:
-        await playground.say("When are you open on Saturday?")
+        await playground.send_text("When are you open on Saturday?")
         await expect(playground.log).to_contain_text("nine in the morning")
         await expect(playground.state).to_have_text("Ready")
 
@@ -244,11 +241,11 @@ async def test_of_a_tool_that_the_relay_runs_the_page_sees_the_answer_and_nothin
         assert "function_call" not in await playground.log.inner_text()
 
 
-async def test_who_speaks_up_stops_the_answer_and_cuts_it_where_it_was_heard(
+async def test_speech_stops_the_answer_and_truncates_it_after_the_played_samples(
     browser: Browser, demo: str
 ) -> None:
     async with opened(browser, demo) as playground:
-        await playground.say(LONG)
+        await playground.send_text(LONG)
         await expect(playground.state).to_have_text("Speaking")
         await playground.talk.click()
         await expect(playground.log).to_contain_text("interrupted after")
@@ -256,23 +253,23 @@ async def test_who_speaks_up_stops_the_answer_and_cuts_it_where_it_was_heard(
         await expect(playground.state).to_have_text("Listening")
         (cut,) = playground.of_type("conversation.item.truncate")
         _, next_answer = playground.of_type("response.output_audio.done")
-        heard = await playground.heard_samples() - playground.received_samples(
+        played = await playground.played_samples() - playground.received_samples(
             next_answer["item_id"]
         )
 
-        assert 0 < heard < playground.received_samples(cut["item_id"])
-        assert heard / SAMPLES_PER_MS == pytest.approx(cut["audio_end_ms"], abs=SPEAKER_MS)
+        assert 0 < played < playground.received_samples(cut["item_id"])
+        assert played / SAMPLES_PER_MS == pytest.approx(cut["audio_end_ms"], abs=SPEAKER_MS)
         assert playground.of_type("conversation.item.truncated")
         assert not playground.of_type("error")
 
 
 @pytest.mark.speech
 @pytest.mark.skipif(not speech.is_installed(), reason='needs the extra "speech"')
-async def test_a_persona_that_only_transcribes_writes_down_what_is_said(
+async def test_a_persona_that_only_transcribes_shows_the_transcription(
     browser: Browser, demo: str
 ) -> None:
     async with opened(browser, f"{demo}?persona=transcriber") as playground:
-        await playground.say("Hello")
+        await playground.send_text("Hello")
         await expect(playground.log).to_contain_text("answers nothing: press Talk")
         await expect(playground.message).to_have_value("Hello")
 
@@ -282,13 +279,13 @@ async def test_a_persona_that_only_transcribes_writes_down_what_is_said(
         await playground.talk.click()
         await expect(playground.state).to_have_text("Ready")
         assert not playground.of_type("response.create")
-        assert not playground.complaints
+        assert not playground.console
 
 
-async def test_the_address_preselects_a_persona(browser: Browser, demo: str) -> None:
+async def test_the_url_preselects_a_persona(browser: Browser, demo: str) -> None:
     async with opened(browser, f"{demo}?persona=tutor") as playground:
         await expect(playground.persona).to_have_value("tutor")
-        await playground.say("Hello")
+        await playground.send_text("Hello")
         await expect(playground.log).to_contain_text("tutor")
 
         await playground.button("End").click()
@@ -296,7 +293,7 @@ async def test_the_address_preselects_a_persona(browser: Browser, demo: str) -> 
         assert playground.sockets[0].endswith("/v1/realtime?persona=tutor")
 
 
-async def test_with_client_keys_the_page_asks_for_one_and_says_why_it_is_refused(
+async def test_with_client_keys_the_page_asks_for_a_key_and_explains_its_refusal(
     browser: Browser, tmp_path: Path
 ) -> None:
     settings = "server: {playground: true}\nclients: {kiosk: {key: the-right-one}}\n"
@@ -309,7 +306,7 @@ async def test_with_client_keys_the_page_asks_for_one_and_says_why_it_is_refused
         await key.fill("a-wrong-one")
         await key.press("Enter")
         await expect(playground.problem).to_contain_text("invalid_api_key, 401")
-        await playground.say("Hello")
+        await playground.send_text("Hello")
         await expect(playground.problem).to_contain_text("invalid_api_key, 3000")
         await expect(playground.message).to_have_value("Hello")
 
@@ -321,13 +318,13 @@ async def test_with_client_keys_the_page_asks_for_one_and_says_why_it_is_refused
         await expect(playground.problem).to_contain_text("upstream_unavailable, 1013")
 
 
-async def test_when_the_relay_is_gone_the_page_says_so_and_offers_to_start_again(
+async def test_the_page_reports_a_lost_relay_and_offers_to_start_again(
     browser: Browser, relay_demo: Relay, tmp_path: Path
 ) -> None:
     config = write_config(tmp_path, relay_demo.upstream, "server: {playground: true}")
     with running("serve", "--config", str(config)) as relay:
         async with opened(browser, relay.page) as playground:
-            await playground.say("Hello")
+            await playground.send_text("Hello")
             await expect(playground.state).to_have_text("Speaking")
             relay.process.kill()
             await expect(playground.problem).to_contain_text("The relay is gone")
@@ -336,18 +333,18 @@ async def test_when_the_relay_is_gone_the_page_says_so_and_offers_to_start_again
             await expect(playground.problem).to_contain_text("The relay cannot be reached")
 
 
-async def test_a_refused_microphone_is_explained_and_writing_goes_on(demo: str) -> None:
+async def test_a_refused_microphone_is_explained_and_text_still_works(demo: str) -> None:
     async with (
         running_browser("--use-fake-device-for-media-stream", "--deny-permission-prompts") as other,
         opened(other, demo) as playground,
     ):
         await playground.talk.click()
         await expect(playground.problem).to_contain_text("The microphone was refused")
-        await playground.say("Hello")
+        await playground.send_text("Hello")
         await expect(playground.log).to_contain_text("You said: Hello")
 
 
-async def test_over_https_the_page_talks_over_wss(relay_demo: Relay, tmp_path: Path) -> None:
+async def test_a_page_over_https_connects_over_wss(relay_demo: Relay, tmp_path: Path) -> None:
     settings = f"server: {{playground: true, {issue(tmp_path).settings}}}"
     config = write_config(tmp_path, relay_demo.upstream, settings)
     with running("serve", "--config", str(config)) as relay:
@@ -355,7 +352,7 @@ async def test_over_https_the_page_talks_over_wss(relay_demo: Relay, tmp_path: P
             running_browser("--ignore-certificate-errors") as other,
             opened(other, relay.page) as playground,
         ):
-            await playground.say("Hello")
+            await playground.send_text("Hello")
             await expect(playground.state).to_have_text("Speaking")
             assert await playground.page.evaluate("window.isSecureContext")
             assert playground.sockets[0].startswith("wss://")
@@ -363,7 +360,7 @@ async def test_over_https_the_page_talks_over_wss(relay_demo: Relay, tmp_path: P
 
 async def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, demo: str) -> None:
     async with opened(browser, f"{demo}?persona=kiosk", width=320) as playground:
-        await playground.say("When are you open on Monday? " + "W" * 80)
+        await playground.send_text("When are you open on Monday? " + "W" * 80)
         await expect(playground.button("Send result")).to_be_visible()
         await playground.page.get_by_text("Events").click()
         await expect(playground.page.locator("#journal li").first).to_be_visible()
@@ -373,7 +370,7 @@ async def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, demo: st
 
 async def test_every_control_has_an_accessible_name(browser: Browser, demo: str) -> None:
     async with opened(browser, f"{demo}?persona=kiosk") as playground:
-        await playground.say("When are you open on Monday?")
+        await playground.send_text("When are you open on Monday?")
         await expect(playground.button("Send result")).to_be_visible()
         await playground.page.get_by_text("Events").click()
         await playground.page.evaluate("document.getElementById('key-form').hidden = false")

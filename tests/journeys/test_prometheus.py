@@ -1,4 +1,4 @@
-"""Debian's Prometheus reads what the relay exposes, and the rules and queries that we ship."""
+"""Debian's Prometheus reads the metrics of the relay, and the rules and queries in config/."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def write(path: Path, document: Any) -> Path:
 
 @asynccontextmanager
 async def running(*command: str) -> AsyncIterator[asyncio.StreamReader]:
-    """Run a program, yield what it says on stderr, and end it."""
+    """Run a program, yield its stderr, and end it."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stderr=pipe)
     assert process.stderr is not None
@@ -48,17 +48,17 @@ async def running(*command: str) -> AsyncIterator[asyncio.StreamReader]:
         await process.communicate()
 
 
-async def hear(stderr: asyncio.StreamReader, pattern: str) -> str:
+async def find_in(stderr: asyncio.StreamReader, pattern: str) -> str:
     """Return the first group of the first line that matches."""
     async for line in stderr:
         if match := re.search(pattern, line.decode()):
             return match[1]
-    raise AssertionError(f"it ended without saying {pattern}")
+    raise AssertionError(f"it ended without a line that matches {pattern}")
 
 
 @asynccontextmanager
 async def alertmanager() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """Serve the end of Prometheus that pushes: one need not poll for what it has seen."""
+    """Receive the alerts that Prometheus pushes, so that the test need not poll."""
     fired = asyncio.Event()
 
     async def alerts(_: web.Request) -> web.Response:
@@ -112,7 +112,7 @@ async def test_prometheus_sees_an_open_session_and_the_type_of_every_metric(tmp_
                 "--log.format=json",
             ) as prometheus,
         ):
-            api = await hear(prometheus, r'"address":"([^"]+)".*"Listening on"')
+            api = await find_in(prometheus, r'"address":"([^"]+)".*"Listening on"')
             await session_seen.wait()
             async with http.get(f"http://{api}/api/v1/metadata") as response:
                 metadata = (await response.json())["data"]

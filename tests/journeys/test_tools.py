@@ -1,7 +1,7 @@
-"""Tools that the server runs, end to end: the upstream asks, a real tool answers, no client sees.
+"""Tools that the relay runs, end to end: the upstream calls, a real tool runs, no client sees it.
 
-The upstream is scripted, since what matters is what it is told and when; the last test has the
-local upstream, which makes up its own mind.
+The upstream is scripted, because the tests check the events that it receives, and their order. The
+last test uses the local upstream, which decides on its own.
 """
 
 import asyncio
@@ -43,12 +43,12 @@ needs_mcp = pytest.mark.skipif(find_spec("mcp") is None, reason='needs the extra
 
 ANNOUNCING = [handshake.SUBPROTOCOL, handshake.EVENTS_SUBPROTOCOL]
 SPOKEN = "resp_answer"
-"""The response in which a model speaks of what its tools have put out."""
+"""The response in which a model speaks about the outputs of its tools."""
 
 
 @pytest.fixture(autouse=True)
 def _release() -> Iterator[None]:
-    """Let no thread of a test hang for longer than the test."""
+    """End the hanging threads of a test with the test."""
     clinic_tools.released.clear()
     yield
     clinic_tools.released.set()
@@ -59,13 +59,18 @@ def _release() -> Iterator[None]:
 
 def persona(*tools: Event, max_tool_seconds: float = 5, **session: Any) -> str:
     """Return a persona with these tools; YAML reads JSON."""
-    told = {"model": "gpt-realtime-2.1", "instructions": "Be kind.", "tools": tools, **session}
+    configured = {
+        "model": "gpt-realtime-2.1",
+        "instructions": "Be kind.",
+        "tools": tools,
+        **session,
+    }
     limits = {"max_tool_seconds": max_tool_seconds}
-    return json.dumps({"upstream": "fake", "session": told, "limits": limits})
+    return json.dumps({"upstream": "fake", "session": configured, "limits": limits})
 
 
 def tool(name: str, **run: Any) -> Event:
-    """Return a function tool; the client runs it if nothing says who does."""
+    """Return a function tool; without a ``run``, the client runs it."""
     return {"type": "function", "name": name, **({"run": run} if run else {})}
 
 
@@ -75,7 +80,7 @@ def python(name: str, **run: Any) -> Event:
 
 @asynccontextmanager
 async def http_server(**tools: Tool) -> AsyncIterator[str]:
-    """Serve tools on a free port of loopback; yield the address that their names follow."""
+    """Serve tools on a free port of loopback; yield the address without their names."""
     served = web.Application()
     for name, handle in tools.items():
         served.router.add_post(f"/{name}", handle)
@@ -105,8 +110,8 @@ async def begin(call: Call, response_id: str) -> None:
     await call.send({"type": "response.created", "event_id": "e", "response": response})
 
 
-async def put_out(call: Call, *items: Event, response_id: str = "resp_1") -> None:
-    """Stream function calls, each from its first sign to its last."""
+async def stream_calls(call: Call, *items: Event, response_id: str = "resp_1") -> None:
+    """Stream function calls, each from its first event to its last."""
     for index, item in enumerate(items):
         here = {"event_id": "e", "response_id": response_id, "output_index": index}
         about = {**here, "item_id": item["id"], "call_id": item["call_id"]}
@@ -132,44 +137,44 @@ async def finish(call: Call, *items: Event, response_id: str = "resp_1") -> None
 async def ask(call: Call, *items: Event) -> None:
     """Call functions in one response."""
     await begin(call, "resp_1")
-    await put_out(call, *items)
+    await stream_calls(call, *items)
     await finish(call, *items)
 
 
-async def say(call: Call, audio: str = "AAAA", response_id: str = SPOKEN) -> None:
-    """Put out some audio."""
+async def send_audio(call: Call, audio: str = "AAAA", response_id: str = SPOKEN) -> None:
+    """Send some audio."""
     about = {"response_id": response_id, "item_id": "item_answer", "output_index": 0}
     delta = {"content_index": 0, "delta": audio}
     await call.send({"type": "response.output_audio.delta", "event_id": "e", **about, **delta})
 
 
-async def take_in(call: Call, item: Event) -> None:
-    """Show an item that came, as the API does when it is in the conversation."""
-    for what in ("added", "done"):
-        event = {"type": f"conversation.item.{what}", "event_id": "e", "item": item}
+async def confirm_item(call: Call, item: Event) -> None:
+    """Confirm a received item, as the API does when it is in the conversation."""
+    for step in ("added", "done"):
+        event = {"type": f"conversation.item.{step}", "event_id": "e", "item": item}
         await call.send({**event, "previous_item_id": "item_call_1"})
 
 
 async def until(call: Call, type_: str) -> Event:
-    """Take in items until an event of this type comes."""
+    """Confirm items until an event of this type comes."""
     while True:
         event = await call.receive()
         if "item" in event:
-            await take_in(call, {"id": f"item_{len(call.received)}", **event["item"]})
+            await confirm_item(call, {"id": f"item_{len(call.received)}", **event["item"]})
         if event["type"] == type_:
             return event
 
 
 async def answer(call: Call) -> None:
-    """Wait to be asked, and speak."""
+    """Wait for a request, and speak."""
     await until(call, "response.create")
     await begin(call, SPOKEN)
-    await say(call)
+    await send_audio(call)
     await finish(call, response_id=SPOKEN)
 
 
 def calling(*items: Event) -> Callable[[Call], Awaitable[None]]:
-    """Return an upstream that calls functions once, then speaks once it is asked."""
+    """Return an upstream that calls functions once, and speaks after a request."""
 
     async def script(call: Call) -> None:
         await call.open()
@@ -181,7 +186,7 @@ def calling(*items: Event) -> Callable[[Call], Awaitable[None]]:
 
 
 def outputs(call: Call) -> dict[str, str]:
-    """Return what an upstream got for its calls."""
+    """Return the outputs that an upstream received, by call."""
     items = [event["item"] for event in call.received if "item" in event]
     got = [i for i in items if i["type"] == "function_call_output"]
     assert len({i["call_id"] for i in got}) == len(got), "a call was answered twice"
@@ -189,35 +194,35 @@ def outputs(call: Call) -> dict[str, str]:
 
 
 def types(call: Call) -> list[str]:
-    """Return what an upstream was sent after the session was opened."""
+    """Return the types of the events that an upstream received after the session was opened."""
     return [event["type"] for event in call.received[1:]]
 
 
 # The client.
 
 
-async def hear_answer(client: ClientConnection, response_id: str = SPOKEN) -> list[Event]:
+async def receive_answer(client: ClientConnection, response_id: str = SPOKEN) -> list[Event]:
     """Return the events until the end of a response."""
-    heard = [await receive(client)]
-    while (heard[-1]["type"], heard[-1].get("response", {}).get("id")) != (
+    received = [await receive(client)]
+    while (received[-1]["type"], received[-1].get("response", {}).get("id")) != (
         "response.done",
         response_id,
     ):
-        heard.append(await receive(client))
-    return heard
+        received.append(await receive(client))
+    return received
 
 
-async def hear_until(client: ClientConnection, type_: str) -> list[Event]:
-    heard = [await receive(client)]
-    while heard[-1]["type"] != type_:
-        heard.append(await receive(client))
-    return heard
+async def receive_until(client: ClientConnection, type_: str) -> list[Event]:
+    received = [await receive(client)]
+    while received[-1]["type"] != type_:
+        received.append(await receive(client))
+    return received
 
 
 async def one_session(relay: RunningRelay, **options: Any) -> list[Event]:
-    """Hear a session until the answer is spoken."""
+    """Return the events of a session until the end of the answer."""
     async with relay.connect(**options) as client:
-        return await hear_answer(client)
+        return await receive_answer(client)
 
 
 async def hours(request: web.Request) -> web.Response:
@@ -226,7 +231,7 @@ async def hours(request: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize("way", ["http", "python", pytest.param("mcp", marks=needs_mcp)])
-async def test_a_tool_is_run_and_its_output_answered_and_the_client_sees_nothing_of_it(
+async def test_a_tool_runs_and_the_model_answers_and_the_client_sees_no_call(
     tmp_path: Path, way: str
 ) -> None:
     item = function_call("call_1", "opening_hours", '{"day":"sunday"}')
@@ -238,7 +243,7 @@ async def test_a_tool_is_run_and_its_output_answered_and_the_client_sees_nothing
         }
         receptionist = persona(tool("opening_hours", **runs[way]))
         async with relaying(tmp_path, calling(item), receptionist=receptionist) as (relay, up):
-            heard = await one_session(relay)
+            received = await one_session(relay)
             line = await relay.ended()
             metrics = await relay.metrics()
 
@@ -250,9 +255,9 @@ async def test_a_tool_is_run_and_its_output_answered_and_the_client_sees_nothing
     assert "run" not in declared
     assert ("day" in declared.get("parameters", {}).get("properties", {})) == (way != "http")
     for secret in ("call_1", "opening_hours", "sunday", "SUNDAY", "9-17", "function_call"):
-        assert secret not in json.dumps(heard)
-    assert [event["type"] for event in heard].count("response.done") == 2
-    assert "response.output_audio.delta" in [event["type"] for event in heard]
+        assert secret not in json.dumps(received)
+    assert [event["type"] for event in received].count("response.done") == 2
+    assert "response.output_audio.delta" in [event["type"] for event in received]
     assert line["tool_calls"] == 1
     assert metrics['relay_tool_seconds_count{outcome="completed",tool="opening_hours"}'] == 1
     [finished] = relay.lines("tool.finished")
@@ -260,7 +265,7 @@ async def test_a_tool_is_run_and_its_output_answered_and_the_client_sees_nothing
     assert finished["session_id"] == line["session_id"]
 
 
-async def test_two_calls_run_side_by_side_and_bring_one_response(tmp_path: Path) -> None:
+async def test_two_calls_run_side_by_side_and_lead_to_one_response(tmp_path: Path) -> None:
     second_came = asyncio.Event()
 
     async def first(_request: web.Request) -> web.Response:
@@ -283,28 +288,28 @@ async def test_two_calls_run_side_by_side_and_bring_one_response(tmp_path: Path)
     assert line["tool_calls"] == 2
 
 
-async def test_an_output_goes_at_once_and_the_response_is_asked_for_when_the_last_is_done(
+async def test_an_output_is_sent_at_once_and_the_response_requested_when_the_last_is_done(
     tmp_path: Path,
 ) -> None:
     item = function_call("call_1", "text")
 
-    async def goes_on_speaking(call: Call) -> None:
+    async def continues_speaking(call: Call) -> None:
         await call.open()
         await begin(call, "resp_1")
-        await put_out(call, item)
+        await stream_calls(call, item)
         await until(call, "conversation.item.create")
-        await say(call, response_id="resp_1")
+        await send_audio(call, response_id="resp_1")
         await until(call, "input_audio_buffer.clear")
         await finish(call, item)
         await answer(call)
         await call.listen()
 
     receptionist = persona(python("text"))
-    async with relaying(tmp_path, goes_on_speaking, receptionist=receptionist) as (relay, up):
+    async with relaying(tmp_path, continues_speaking, receptionist=receptionist) as (relay, up):
         async with relay.connect() as client:
-            await hear_until(client, "response.output_audio.delta")
+            await receive_until(client, "response.output_audio.delta")
             await send(client, type="input_audio_buffer.clear")
-            await hear_answer(client)
+            await receive_answer(client)
         await relay.ended()
 
     create = "conversation.item.create"
@@ -312,9 +317,7 @@ async def test_an_output_goes_at_once_and_the_response_is_asked_for_when_the_las
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
-async def test_calls_of_both_sides_in_one_response_wait_for_both(
-    tmp_path: Path, first: str
-) -> None:
+async def test_the_answer_to_calls_of_both_sides_waits_for_both(tmp_path: Path, first: str) -> None:
     client_answered = asyncio.Event()
 
     async def lookup(_request: web.Request) -> web.Response:
@@ -331,7 +334,7 @@ async def test_calls_of_both_sides_in_one_response_wait_for_both(
         if first == "client":
             client_answered.set()
         else:
-            await say(call, response_id="resp_1")
+            await send_audio(call, response_id="resp_1")
         await answer(call)
         await call.listen()
 
@@ -339,22 +342,22 @@ async def test_calls_of_both_sides_in_one_response_wait_for_both(
         receptionist = persona(over_http(base, "lookup"), tool("show_map"))
         async with relaying(tmp_path, script, receptionist=receptionist) as (relay, up):
             async with relay.connect() as client:
-                heard = await hear_until(client, "response.done")
+                received = await receive_until(client, "response.done")
                 if first == "server":
-                    await hear_until(client, "response.output_audio.delta")
+                    await receive_until(client, "response.output_audio.delta")
                 theirs = {"type": "function_call_output", "call_id": "call_2", "output": "theirs"}
                 await send(client, type="conversation.item.create", item=theirs)
                 await send(client, type="response.create")
-                heard += await hear_answer(client)
+                received += await receive_answer(client)
             await relay.ended()
 
     assert outputs(up.calls[0]) == {"call_1": "ours", "call_2": "theirs"}
     assert types(up.calls[0]) == [*["conversation.item.create"] * 2, "response.create"]
-    assert "call_1" not in json.dumps(heard)
-    assert "show_map" in json.dumps(heard)
+    assert "call_1" not in json.dumps(received)
+    assert "show_map" in json.dumps(received)
 
 
-async def test_a_client_cannot_answer_a_call_of_the_servers(tmp_path: Path) -> None:
+async def test_a_client_cannot_answer_a_call_that_the_relay_runs(tmp_path: Path) -> None:
     asked, answered = asyncio.Event(), asyncio.Event()
 
     async def lookup(_request: web.Request) -> web.Response:
@@ -370,16 +373,16 @@ async def test_a_client_cannot_answer_a_call_of_the_servers(tmp_path: Path) -> N
                 await asked.wait()
                 forged = {"type": "function_call_output", "call_id": "call_1", "output": "forged"}
                 await send(client, type="conversation.item.create", item=forged)
-                refused = (await hear_until(client, "error"))[-1]["error"]
+                refused = (await receive_until(client, "error"))[-1]["error"]
                 answered.set()
-                await hear_answer(client)
+                await receive_answer(client)
             await relay.ended()
 
     assert refused["code"] == "event_not_allowed"
     assert outputs(up.calls[0]) == {"call_1": "ours"}
 
 
-async def test_a_tool_that_hangs_delays_no_audio_and_is_given_up(tmp_path: Path) -> None:
+async def test_a_hanging_tool_delays_no_audio_and_times_out(tmp_path: Path) -> None:
     deltas = [base64.b64encode(f"{number:03}".encode()).decode() for number in range(50)]
     hanging = asyncio.Event()
 
@@ -390,13 +393,13 @@ async def test_a_tool_that_hangs_delays_no_audio_and_is_given_up(tmp_path: Path)
 
     item = function_call("call_1", "hangs")
 
-    async def goes_on_speaking(call: Call) -> None:
+    async def continues_speaking(call: Call) -> None:
         await call.open()
         await begin(call, "resp_1")
-        await put_out(call, item)
+        await stream_calls(call, item)
         await hanging.wait()
         for delta in deltas:
-            await say(call, delta, "resp_1")
+            await send_audio(call, delta, "resp_1")
             await until(call, "input_audio_buffer.append")
         await finish(call, item)
         await answer(call)
@@ -404,18 +407,18 @@ async def test_a_tool_that_hangs_delays_no_audio_and_is_given_up(tmp_path: Path)
 
     async with http_server(hangs=hangs) as base:
         receptionist = persona(over_http(base, "hangs"), max_tool_seconds=1)
-        async with relaying(tmp_path, goes_on_speaking, receptionist=receptionist) as (relay, up):
+        async with relaying(tmp_path, continues_speaking, receptionist=receptionist) as (relay, up):
             async with relay.connect() as client:
-                heard = []
+                received = []
                 for _ in deltas:
-                    heard += await hear_until(client, "response.output_audio.delta")
+                    received += await receive_until(client, "response.output_audio.delta")
                     await send(client, type="input_audio_buffer.append", audio="AAAA")
-                assert not relay.lines("tool.finished"), "the machine is too slow to tell"
-                await hear_answer(client)
+                assert not relay.lines("tool.finished"), "the machine is too slow for this test"
+                await receive_answer(client)
             await relay.ended()
             metrics = await relay.metrics()
 
-    assert [e["delta"] for e in heard if "delta" in e] == deltas
+    assert [e["delta"] for e in received if "delta" in e] == deltas
     assert "did not answer in time" in json.loads(outputs(up.calls[0])["call_1"])["error"]
     appended = ["input_audio_buffer.append"] * len(deltas)
     assert types(up.calls[0]) == [*appended, "conversation.item.create", "response.create"]
@@ -444,7 +447,7 @@ async def closes(request: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "outcome", "cause", "words"),
+    ("name", "arguments", "outcome", "cause", "message"),
     [
         ("answers_500", "{}", "failed", "HTTP 500", "HTTP 500"),
         ("no_text", "{}", "failed", "not valid UTF-8", "not readable text"),
@@ -457,8 +460,8 @@ async def closes(request: web.Request) -> web.Response:
         ("PLANTED", "{}", "unknown_tool", "no such tool", "no tool of this name"),
     ],
 )
-async def test_a_call_that_fails_is_told_to_the_model_in_words_and_logged_with_its_cause(
-    tmp_path: Path, name: str, arguments: str, outcome: str, cause: str, words: str
+async def test_a_failed_call_sends_a_message_to_the_model_and_its_cause_to_the_log(
+    tmp_path: Path, name: str, arguments: str, outcome: str, cause: str, message: str
 ) -> None:
     script = calling(function_call("call_1", name, arguments), function_call("call_2", "text"))
     faulty: dict[str, Tool] = {
@@ -471,15 +474,15 @@ async def test_a_call_that_fails_is_told_to_the_model_in_words_and_logged_with_i
         tools = [over_http(base, faulty_name) for faulty_name in faulty]
         receptionist = persona(*tools, python("raises"), python("text"))
         async with relaying(tmp_path, script, receptionist=receptionist) as (relay, up):
-            heard = await one_session(relay)
+            received = await one_session(relay)
             line = await relay.ended()
             metrics = await relay.metrics()
 
     got = outputs(up.calls[0])
-    assert words in json.loads(got["call_1"])["error"]
+    assert message in json.loads(got["call_1"])["error"]
     assert got["call_2"] == "plain"
     assert types(up.calls[0]).count("response.create") == 1
-    assert "call_1" not in json.dumps(heard)
+    assert "call_1" not in json.dumps(received)
     known = "other" if name == "PLANTED" else name
     [logged] = [entry for entry in relay.lines("tool.finished") if entry["call_id"] == "call_1"]
     assert (logged["tool"], logged["outcome"]) == (known, outcome)
@@ -488,8 +491,8 @@ async def test_a_call_that_fails_is_told_to_the_model_in_words_and_logged_with_i
     assert (line["outcome"], line["tool_calls"]) == ("completed", 2)
 
 
-@pytest.mark.parametrize("who", ["client", "upstream", "relay"])
-async def test_a_session_that_ends_takes_its_tools_along(tmp_path: Path, who: str) -> None:
+@pytest.mark.parametrize("side", ["client", "upstream", "relay"])
+async def test_the_end_of_a_session_cancels_its_tools(tmp_path: Path, side: str) -> None:
     hanging, left = asyncio.Event(), asyncio.Event()
 
     async def hangs(_request: web.Request) -> web.Response:
@@ -504,7 +507,7 @@ async def test_a_session_that_ends_takes_its_tools_along(tmp_path: Path, who: st
         await call.open()
         items = function_call("call_1", "hangs"), function_call("call_2", "hangs_in_a_thread")
         await ask(call, *items)
-        if who == "upstream":
+        if side == "upstream":
             await hanging.wait()
             await call.socket.close(code=CloseCode.GOING_AWAY)
         await call.listen()
@@ -514,9 +517,9 @@ async def test_a_session_that_ends_takes_its_tools_along(tmp_path: Path, who: st
         async with relaying(tmp_path, script, receptionist=receptionist) as (relay, up):
             async with asyncio.timeout(3), relay.connect() as client:
                 await hanging.wait()
-                if who == "client":
+                if side == "client":
                     await client.close()
-                if who == "relay":
+                if side == "relay":
                     relay.sessions.stop()
                 await client.wait_closed()
                 await left.wait()
@@ -525,27 +528,27 @@ async def test_a_session_that_ends_takes_its_tools_along(tmp_path: Path, who: st
     cancelled = relay.lines("tool.finished")
     assert {entry["outcome"] for entry in cancelled} == {"cancelled"}
     assert {entry["tool"] for entry in cancelled} == {"hangs", "hangs_in_a_thread"}
-    assert (line["ended_by"], line["tool_calls"]) == (who, 2)
+    assert (line["ended_by"], line["tool_calls"]) == (side, 2)
     assert types(up.calls[0]) == []
 
 
-async def test_sessions_that_call_at_once_never_get_what_is_another_ones(tmp_path: Path) -> None:
+async def test_concurrent_sessions_get_only_their_own_outputs(tmp_path: Path) -> None:
     sessions = 200
-    everybody = asyncio.Event()
+    all_called = asyncio.Event()
     waiting: list[str] = []
 
     async def lookup(request: web.Request) -> web.Response:
         waiting.append(request.headers["relay-session-id"])
         if len(waiting) == sessions:
-            everybody.set()
-        await everybody.wait()
+            all_called.set()
+        await all_called.wait()
         token = (await request.json())["token"]
         return web.Response(text=f"{token} {request.headers['relay-session-id']}")
 
     async def script(call: Call) -> None:
         number = upstream_calls.index(call)
         await call.open()
-        # All calls have one id: only their sessions tell them apart.
+        # All calls have one id, so only their sessions distinguish them.
         arguments = json.dumps({"token": f"PLANTED-{number}"})
         await ask(call, function_call("call_1", "lookup", arguments))
         await answer(call)
@@ -556,7 +559,7 @@ async def test_sessions_that_call_at_once_never_get_what_is_another_ones(tmp_pat
         async with relaying(tmp_path, script, receptionist=receptionist) as (relay, up):
             upstream_calls = up.calls
             async with asyncio.TaskGroup() as tasks:
-                heard = [tasks.create_task(one_session(relay)) for _ in range(sessions)]
+                sessions_run = [tasks.create_task(one_session(relay)) for _ in range(sessions)]
             await relay.ended()
 
     got = [outputs(call)["call_1"].split() for call in up.calls]
@@ -564,31 +567,31 @@ async def test_sessions_that_call_at_once_never_get_what_is_another_ones(tmp_pat
     assert {session_id for _, session_id in got} == set(waiting)
     assert len(set(waiting)) == sessions
     assert all(types(call).count("response.create") == 1 for call in up.calls)
-    assert "PLANTED" not in json.dumps([task.result() for task in heard])
+    assert "PLANTED" not in json.dumps([task.result() for task in sessions_run])
 
 
 @pytest.mark.parametrize("announce", [True, False])
 @pytest.mark.parametrize("subprotocols", [ANNOUNCING, [handshake.SUBPROTOCOL], None])
-async def test_a_client_is_told_of_a_tool_only_if_both_sides_want_it(
+async def test_a_client_gets_events_of_a_tool_only_if_client_and_persona_ask_for_them(
     tmp_path: Path, subprotocols: list[str] | None, *, announce: bool
 ) -> None:
     script = calling(function_call("call_1", "token", '{"token":"PLANTED"}'))
     receptionist = persona(python("token", announce=announce), python("text", announce=True))
     async with relaying(tmp_path, script, receptionist=receptionist) as (relay, _):
-        heard = await one_session(relay, subprotocols=subprotocols)
+        received = await one_session(relay, subprotocols=subprotocols)
         await relay.ended()
 
-    told = [event for event in heard if event["type"].startswith("relay.tool")]
-    assert [(event["type"], event["name"]) for event in told] == (
+    announced = [event for event in received if event["type"].startswith("relay.tool")]
+    assert [(event["type"], event["name"]) for event in announced] == (
         [("relay.tool_started", "token"), ("relay.tool_finished", "token")]
         if announce and subprotocols == ANNOUNCING
         else []
     )
-    assert {key for event in told for key in event} <= {"type", "event_id", "name"}
-    assert "PLANTED" not in json.dumps(heard)
+    assert {key for event in announced for key in event} <= {"type", "event_id", "name"}
+    assert "PLANTED" not in json.dumps(received)
 
 
-async def test_a_response_that_is_in_the_way_is_waited_for_and_not_shown_as_an_error(
+async def test_the_relay_waits_for_an_active_response_and_shows_no_error(
     tmp_path: Path,
 ) -> None:
     async def script(call: Call) -> None:
@@ -607,15 +610,15 @@ async def test_a_response_that_is_in_the_way_is_waited_for_and_not_shown_as_an_e
         await call.listen()
 
     async with relaying(tmp_path, script, receptionist=persona(python("text"))) as (relay, up):
-        heard = await one_session(relay)
+        received = await one_session(relay)
         await relay.ended()
 
-    assert "error" not in [event["type"] for event in heard]
+    assert "error" not in [event["type"] for event in received]
     creates = ["response.create"] * 2
     assert types(up.calls[0]) == ["conversation.item.create", *creates]
 
 
-async def test_a_request_to_a_tool_is_signed_and_says_whose_it_is(tmp_path: Path) -> None:
+async def test_a_request_to_a_tool_is_signed_and_names_session_and_persona(tmp_path: Path) -> None:
     key = base64.b64encode(b"a key of some thirty-two bytes..").decode()
     requests: list[tuple[dict[str, str], bytes]] = []
 
@@ -643,7 +646,7 @@ async def test_a_request_to_a_tool_is_signed_and_says_whose_it_is(tmp_path: Path
     assert headers["relay-call-id"] == "call_1"
 
 
-async def test_a_reload_gives_new_sessions_new_tools_and_leaves_theirs_to_the_others(
+async def test_a_reload_gives_new_sessions_new_tools_and_keeps_those_of_running_sessions(
     tmp_path: Path,
 ) -> None:
     go_on = asyncio.Event()
@@ -674,8 +677,8 @@ async def test_a_reload_gives_new_sessions_new_tools_and_leaves_theirs_to_the_ot
                     await running.reload(lambda path=path: load(path, {}))  # type: ignore[misc]
                 async with relay.connect() as later:
                     go_on.set()
-                    await hear_answer(later)
-                await hear_answer(client)
+                    await receive_answer(later)
+                await receive_answer(client)
             await relay.ended()
 
     assert [outputs(call)["call_1"] for call in up.calls] == ["before", "after"]
@@ -700,7 +703,7 @@ async def test_a_reload_that_waits_for_its_tools_does_not_undo_a_later_one(tmp_p
 
 
 async def command(*arguments: str) -> tuple[int, str]:
-    """Run ``relay`` to its end, in a process of its own; return its status and what it prints."""
+    """Run ``relay`` in a process of its own; return its status and its output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "relay", *arguments),
         cwd=ROOT,
@@ -713,7 +716,7 @@ async def command(*arguments: str) -> tuple[int, str]:
 
 
 NO_FUNCTIONS = [
-    ({"python": "clinic_tools:nobody"}, "names nothing in its module"),
+    ({"python": "clinic_tools:nobody"}, "is not in its module"),
     ({"python": "nowhere.at:all"}, "nowhere"),
 ]
 NO_SERVERS = [
@@ -727,7 +730,7 @@ NO_SERVERS = [
 @pytest.mark.parametrize(
     "faults", [pytest.param(NO_FUNCTIONS), pytest.param(NO_SERVERS, marks=needs_mcp)]
 )
-async def test_each_tool_that_cannot_be_run_is_named_and_the_status_is_2(
+async def test_each_tool_that_cannot_be_run_is_reported_and_the_status_is_2(
     tmp_path: Path, asked: str, faults: list[tuple[Event, str]]
 ) -> None:
     unusable = [tool(f"lookup_{index}", **run) for index, (run, _) in enumerate(faults)]
@@ -737,7 +740,7 @@ async def test_each_tool_that_cannot_be_run_is_named_and_the_status_is_2(
     status, printed = await command(asked, "--config", str(path))
 
     assert status == cli.WRONG
-    for index, (problem, (_, said)) in enumerate(
+    for index, (problem, (_, reason)) in enumerate(
         zip(printed.splitlines(), faults, strict=True), start=1
     ):
         file, line, key = problem.split(":", 2)
@@ -745,10 +748,10 @@ async def test_each_tool_that_cannot_be_run_is_named_and_the_status_is_2(
         assert file == str(tmp_path / "personas" / "receptionist.yaml")
         assert key.startswith(f" session.tools[{index}].run")
         assert f'"{key.rpartition(".")[2]}":' in text.splitlines()[int(line) - 1]
-        assert said in problem
+        assert reason in problem
 
 
-async def test_a_model_that_makes_up_its_own_mind_speaks_of_what_the_tool_has_put_out(
+async def test_the_local_upstream_speaks_about_the_output_of_a_tool(
     tmp_path: Path,
 ) -> None:
     described = {"description": "The opening hours of the clinic on a day of the week."}
@@ -762,8 +765,8 @@ async def test_a_model_that_makes_up_its_own_mind_speaks_of_what_the_tool_has_pu
                 item = {"type": "message", "role": "user", "content": content}
                 await send(client, type="conversation.item.create", item=item)
                 await send(client, type="response.create")
-                called = await hear_until(client, "response.done")
-                spoken = await hear_until(client, "response.done")
+                called = await receive_until(client, "response.done")
+                spoken = await receive_until(client, "response.done")
             line = await relay.ended()
 
     assert called[-1]["response"]["output"] == []

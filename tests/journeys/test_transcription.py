@@ -1,4 +1,4 @@
-"""Sessions that are heard and not answered, from the handshake to the books."""
+"""Sessions that only transcribe, from the handshake to the ledger."""
 
 import base64
 import json
@@ -9,12 +9,12 @@ import pytest
 from accounting import (
     TRANSCRIBED,
     accounting,
-    books_of,
     by_kind,
+    checked_ledger,
     reports,
     rest,
     second_of_audio,
-    tells,
+    sends,
     transcribed,
     until,
 )
@@ -23,7 +23,7 @@ from fakes import Call
 from relays import receive, relaying, running_relay, send, write_config
 from simulated import SILENCE, knowing, simulated, tone
 
-from relay.ledger import usage
+from relay.ledger.query import query_usage
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -43,11 +43,11 @@ TYPE = {"type": "transcription"}
 
 
 def turns(turn_detection: Any) -> dict[str, Any]:
-    """Return a session with another turn detection."""
+    """Return a session update with this turn detection."""
     return TYPE | {"audio": {"input": {"turn_detection": turn_detection}}}
 
 
-# What goes to the upstream, and what does not.
+# Events to the upstream.
 
 
 async def test_the_upstream_is_opened_with_the_intent_and_no_model(tmp_path: Path) -> None:
@@ -60,11 +60,11 @@ async def test_the_upstream_is_opened_with_the_intent_and_no_model(tmp_path: Pat
     assert dict(call.request.query) == {"intent": "transcription"}
     hints = {"prompt": "PLANTED-PROMPT", "keywords": ["PLANTED-WORD"]}
     detection = {"type": "server_vad", "silence_duration_ms": 400}
-    hearing = {"transcription": {"model": BY_THE_MINUTE} | hints, "turn_detection": detection}
-    assert call.received[0]["session"] == TYPE | {"audio": {"input": hearing}}
+    audio_input = {"transcription": {"model": BY_THE_MINUTE} | hints, "turn_detection": detection}
+    assert call.received[0]["session"] == TYPE | {"audio": {"input": audio_input}}
 
 
-async def test_an_answer_is_never_asked_for(tmp_path: Path) -> None:
+async def test_no_client_event_requests_an_answer(tmp_path: Path) -> None:
     async with relaying(tmp_path, receptionist=CLERK) as (relay, upstream):
         async with relay.connect() as client:
             await receive(client)
@@ -84,11 +84,11 @@ async def test_an_answer_is_never_asked_for(tmp_path: Path) -> None:
     ]
 
 
-# What the client sees.
+# Events to the client.
 
 
-async def test_every_event_that_the_client_gets_is_one_of_the_api(tmp_path: Path) -> None:
-    """Strictly: a session that transcribes has no instructions, not even empty ones."""
+async def test_every_event_to_the_client_is_an_event_of_the_api(tmp_path: Path) -> None:
+    """A session that transcribes has no field for instructions, not even an empty one."""
     persona = CLERK.replace(BY_THE_MINUTE, "gpt-transcribe") + OPENS_TURNS
     async with simulated(engines=knowing("ten of clubs")) as upstream:
         path = write_config(tmp_path, upstream.base_url, personas={"receptionist": persona})
@@ -114,21 +114,21 @@ async def test_every_event_that_the_client_gets_is_one_of_the_api(tmp_path: Path
         check_event(event | ({"event_id": f"event_{21 * 'x'}"} if is_ours else {}))
 
 
-async def test_no_error_quotes_what_guides_the_transcription(tmp_path: Path) -> None:
+async def test_no_error_quotes_the_prompt_of_the_transcription(tmp_path: Path) -> None:
     prompt = "It is about PLANTED-PATIENTS and their names."
     error = {"type": "invalid_request_error", "code": "invalid_value", "message": f"No: {prompt}"}
-    script = tells({"type": "error", "event_id": "e", "error": error})
+    script = sends({"type": "error", "event_id": "e", "error": error})
     persona = CLERK.replace("PLANTED-PROMPT", prompt)
     async with (
         relaying(tmp_path, script, receptionist=persona) as (relay, _),
         relay.connect() as client,
     ):
-        told = await until(client, "error")
+        event = await until(client, "error")
 
-    assert told["error"]["message"] == "The upstream reported an error."
+    assert event["error"]["message"] == "The upstream reported an error."
 
 
-# What it used.
+# Usage.
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_no_error_quotes_what_guides_the_transcription(tmp_path: Path) -> 
         ),
     ],
 )
-async def test_log_metrics_and_ledger_agree_on_what_a_transcription_used(
+async def test_log_metrics_and_ledger_agree_on_the_usage_of_a_transcription(
     tmp_path: Path,
     model: str,
     used: dict[str, Any],
@@ -153,7 +153,7 @@ async def test_log_metrics_and_ledger_agree_on_what_a_transcription_used(
     micros: int,
 ) -> None:
     persona = CLERK.replace(BY_THE_MINUTE, model)
-    script = tells(transcribed("item_1", **used), transcribed("item_1", **used))
+    script = sends(transcribed("item_1", **used), transcribed("item_1", **used))
     async with accounting(tmp_path, script, receptionist=persona) as (relay, _):
         async with relay.connect() as client:
             for _ in range(2):
@@ -167,17 +167,17 @@ async def test_log_metrics_and_ledger_agree_on_what_a_transcription_used(
     assert by_kind(samples) == tokens
     assert samples[f"relay_transcription_seconds_total{labels}"] == seconds
     assert samples[f"relay_cost_usd_total{labels}"] == pytest.approx(micros / 1e6)
-    (row,) = usage.query(books_of(tmp_path), by=("model",))
+    (row,) = query_usage(checked_ledger(tmp_path), by=("model",))
     assert row.group == {"model": model}
     assert {kind: count for kind, count in row.tokens.items() if count} == tokens
     assert (row.transcription_seconds, row.cost_usd_micros, row.responses) == (seconds, micros, 0)
 
 
-async def test_an_upstream_that_does_not_say_what_transcribes_is_billed_as_the_persona_says(
+async def test_without_a_reported_transcription_model_the_model_of_the_persona_is_billed(
     tmp_path: Path,
 ) -> None:
     updated = {"type": "session.updated", "event_id": "u", "session": {"id": "sess_1"}}
-    script = tells(updated, transcribed("item_1", type="duration", seconds=60))
+    script = sends(updated, transcribed("item_1", type="duration", seconds=60))
     async with accounting(tmp_path, script, receptionist=CLERK) as (relay, _):
         async with relay.connect() as client:
             await until(client, TRANSCRIBED)
@@ -185,22 +185,22 @@ async def test_an_upstream_that_does_not_say_what_transcribes_is_billed_as_the_p
     assert reports(tmp_path, "model, cost_usd_micros") == [(BY_THE_MINUTE, 4500)]
 
 
-async def test_the_transcription_that_passes_a_budget_is_delivered_and_then_the_session_ends(
+async def test_the_transcription_that_exceeds_a_budget_is_delivered_and_then_the_session_ends(
     tmp_path: Path,
 ) -> None:
-    script = tells(transcribed("item_1", type="duration", seconds=60))
+    script = sends(transcribed("item_1", type="duration", seconds=60))
     persona = CLERK + OF_CENTS
     async with accounting(tmp_path, script, receptionist=persona) as (relay, _):
         async with relay.connect() as client:
-            _, told, error = await rest(client)
+            _, event, error = await rest(client)
 
-    assert (told["type"], told["transcript"]) == (TRANSCRIBED, "the words")
+    assert (event["type"], event["transcript"]) == (TRANSCRIBED, "the words")
     assert error["error"]["code"] == "budget_exhausted"
     assert client.close_code == 4429
 
 
-async def test_a_transcription_that_is_cut_off_is_estimated_and_marked(tmp_path: Path) -> None:
-    """Else who leaves before the report would be heard for nothing."""
+async def test_a_cut_off_transcription_is_estimated_and_marked(tmp_path: Path) -> None:
+    """Otherwise a client that leaves before the report would pay nothing."""
 
     async def never_reports(call: Call) -> None:
         await call.open()
@@ -225,5 +225,5 @@ async def test_a_transcription_that_is_cut_off_is_estimated_and_marked(tmp_path:
         2,
         "0.000150",
     )
-    (row,) = usage.query(books_of(tmp_path), by=())
+    (row,) = query_usage(checked_ledger(tmp_path), by=())
     assert (row.transcription_seconds, row.estimated, row.cost_usd_micros) == (2, 1, 150)

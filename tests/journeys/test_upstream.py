@@ -1,4 +1,4 @@
-"""Connecting to a provider: what it is told, and what each of its failures is for the client."""
+"""Connecting to a provider: the request that it receives, and the error for each failure."""
 
 import asyncio
 import json
@@ -45,31 +45,31 @@ REJECTED = (502, "persona_rejected", 4502)
 TIMEOUT = (504, "upstream_timeout", 1013)
 
 
-async def test_the_upstream_is_told_what_is_configured_and_nothing_of_the_client(
+async def test_the_upstream_receives_only_configured_values_and_none_of_the_client(
     tmp_path: Path,
 ) -> None:
     more = "organization: org-1, project: proj-1, headers: {x-gateway: PLANTED-HEADER}"
     async with FakeUpstream().running() as upstream:
         async with running_relay(configure(tmp_path, upstream.url, more)) as relay:
-            headers = {
+            of_the_client = {
                 "Authorization": "Bearer sk-of-the-client",
                 "Cookie": "a=b",
                 "X-Forwarded-For": "1.2.3.4",
                 "OpenAI-Safety-Identifier": "x",
             }
             async with relay.connect(
-                "?model=evil&voice=alloy&call_id=1", additional_headers=headers
+                "?model=evil&voice=alloy&call_id=1", additional_headers=of_the_client
             ):
                 request = upstream.calls[0].request
 
     assert request.path_qs == "/v1/realtime?model=gpt-realtime-2.1"
-    told = dict(request.headers)
-    assert told.pop("Authorization") == "Bearer sk-PLANTED-KEY"
-    assert told.pop("OpenAI-Organization") == "org-1"
-    assert told.pop("OpenAI-Project") == "proj-1"
-    assert told.pop("x-gateway") == "PLANTED-HEADER"
-    assert told.pop("User-Agent").startswith("realtime-relay/")
-    assert sorted(told) == [
+    headers = dict(request.headers)
+    assert headers.pop("Authorization") == "Bearer sk-PLANTED-KEY"
+    assert headers.pop("OpenAI-Organization") == "org-1"
+    assert headers.pop("OpenAI-Project") == "proj-1"
+    assert headers.pop("x-gateway") == "PLANTED-HEADER"
+    assert headers.pop("User-Agent").startswith("realtime-relay/")
+    assert sorted(headers) == [
         "Accept",
         "Accept-Encoding",
         "Connection",
@@ -107,7 +107,7 @@ def status(code: int, body: str = "sk-PLANTED-BODY", **headers: str) -> Answer:
         (status(302), UNAVAILABLE),
     ],
 )
-async def test_an_upstream_that_answers_no_101(
+async def test_an_upstream_that_does_not_answer_101(
     tmp_path: Path, answer: Answer, expected: tuple[int, str, int]
 ) -> None:
     async with FakeUpstream(answer=answer).running() as upstream:
@@ -123,7 +123,7 @@ async def test_an_upstream_that_answers_no_101(
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 async def test_no_redirect_is_followed(tmp_path: Path, code: int) -> None:
-    """It would carry the key wherever it points."""
+    """A redirect would carry the key to another server."""
     async with FakeUpstream().running() as elsewhere:
         location = elsewhere.url.replace("127.0.0.1", "localhost") + "/realtime"
         answer = status(code, Location=location)
@@ -155,7 +155,7 @@ async def test_an_upstream_that_is_down(tmp_path: Path) -> None:
         assert "ClientConnectorError" in relay.lines("session.refused")[0]["detail"]
 
 
-async def test_an_upstream_whose_name_is_unknown(tmp_path: Path) -> None:
+async def test_an_upstream_with_an_unknown_name(tmp_path: Path) -> None:
     async with running_relay(write_config(tmp_path, "http://no.such.host.invalid/v1")) as relay:
         assert await refusal(relay) == UNAVAILABLE
 
@@ -163,21 +163,21 @@ async def test_an_upstream_whose_name_is_unknown(tmp_path: Path) -> None:
 Opening = Callable[[Call], Awaitable[None]]
 
 
-def says(*events: dict[str, Any] | str | bytes, close: int | None = None) -> Opening:
-    """Say something instead of session.created; close, or wait."""
+def sends(*events: dict[str, Any] | str | bytes, close: int | None = None) -> Opening:
+    """Send these events instead of session.created; close, or wait."""
 
     async def opens(call: Call) -> None:
         for event in events:
             await call.send(event)
         if close is not None:
-            await call.socket.close(code=close, message=b"the words of the upstream")
+            await call.socket.close(code=close, message=b"the reason of the upstream")
         await call.listen()
 
     return opens
 
 
 def answers_update(*events: dict[str, Any], close: int | None = None) -> Opening:
-    """Answer the persona's update with something; close, or wait."""
+    """Answer the persona's update with these events; close, or wait."""
 
     async def opens(call: Call) -> None:
         await call.send({"type": "session.created", "event_id": "1", "session": {}})
@@ -207,29 +207,29 @@ def error(code: str | None, **fields: Any) -> dict[str, Any]:
 
 
 OPENINGS = {
-    "key": (says(error("invalid_api_key"), close=3000), REFUSED),
-    "key, only closed": (says(close=3000), REFUSED),
-    "model": (says(error("model_not_found"), close=4000), REFUSED),
-    "model, only closed": (says(close=4000), REFUSED),
-    "no quota": (says(error("insufficient_quota"), close=1000), REFUSED),
-    "overloaded": (says(error("rate_limit_exceeded"), close=1013), UNAVAILABLE),
-    "failing": (says(error("server_error", type="server_error")), UNAVAILABLE),
-    "closes 1011": (says(close=1011), UNAVAILABLE),
-    "closes 1000": (says(close=1000), UNAVAILABLE),
-    "garbage": (says("garbage"), UNAVAILABLE),
-    "binary": (says(b"\x00"), UNAVAILABLE),
+    "key": (sends(error("invalid_api_key"), close=3000), REFUSED),
+    "key, only closed": (sends(close=3000), REFUSED),
+    "model": (sends(error("model_not_found"), close=4000), REFUSED),
+    "model, only closed": (sends(close=4000), REFUSED),
+    "no quota": (sends(error("insufficient_quota"), close=1000), REFUSED),
+    "overloaded": (sends(error("rate_limit_exceeded"), close=1013), UNAVAILABLE),
+    "failing": (sends(error("server_error", type="server_error")), UNAVAILABLE),
+    "closes 1011": (sends(close=1011), UNAVAILABLE),
+    "closes 1000": (sends(close=1000), UNAVAILABLE),
+    "garbage": (sends("garbage"), UNAVAILABLE),
+    "binary": (sends(b"\x00"), UNAVAILABLE),
     "resets": (resets, UNAVAILABLE),
-    "silent": (says(), TIMEOUT),
-    "updated before created": (says({"type": "session.updated", "session": {}}), TIMEOUT),
+    "silent": (sends(), TIMEOUT),
+    "updated before created": (sends({"type": "session.updated", "session": {}}), TIMEOUT),
     "never confirms": (answers_update(), TIMEOUT),
-    "persona, with our id": (
+    "persona, with the relay's id": (
         answers_update(error("unknown_parameter", event_id="ours", param="session.voice")),
         REJECTED,
     ),
     "persona, with neither id nor param": (answers_update(error("invalid_value")), REJECTED),
     "persona, without a code": (answers_update(error(None)), REJECTED),
     "persona, closed": (answers_update(close=4000), REFUSED),
-    "key, told late": (answers_update(error("invalid_api_key")), REFUSED),
+    "key, reported late": (answers_update(error("invalid_api_key")), REFUSED),
 }
 
 
@@ -246,14 +246,14 @@ async def test_an_upstream_that_does_not_open_the_session(tmp_path: Path, openin
                 assert (await receive(client))["type"] == "session.created"
 
 
-async def test_the_log_says_which_field_of_the_persona_was_refused(tmp_path: Path) -> None:
+async def test_the_log_names_the_refused_field_of_the_persona(tmp_path: Path) -> None:
     wrong = error("unknown_parameter", event_id="ours", param="session.audio.output.voicee")
     async with relaying(tmp_path, answers_update(wrong)) as (relay, _):
         assert await refusal(relay) == REJECTED
         assert "session.audio.output.voicee" in relay.lines("session.refused")[0]["detail"]
 
 
-async def test_the_log_does_not_quote_what_guides_a_transcription(tmp_path: Path) -> None:
+async def test_the_log_does_not_quote_the_hints_for_a_transcription(tmp_path: Path) -> None:
     clerk = """
         upstream: fake
         session:
@@ -299,12 +299,12 @@ async def stalls_before_the_handshake(upstream: Wire) -> None:
     await upstream.lost()
 
 
-async def is_no_http(upstream: Wire) -> None:
+async def speaks_no_http(upstream: Wire) -> None:
     upstream.writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
     await upstream.lost()
 
 
-async def hangs_up_in_the_handshake(upstream: Wire) -> None:
+async def closes_in_the_handshake(upstream: Wire) -> None:
     await upstream.reader.readuntil(b"\r\n\r\n")
 
 
@@ -322,7 +322,7 @@ async def accepts_with_a_wrong_key(upstream: Wire) -> None:
     await upstream.lost()
 
 
-async def has_a_head_without_end(upstream: Wire) -> None:
+async def sends_an_endless_head(upstream: Wire) -> None:
     upstream.writer.write(b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: " + b"x" * 100_000)
     await upstream.lost()
 
@@ -333,7 +333,7 @@ async def answers_with_a_megabyte(upstream: Wire) -> None:
     await upstream.lost()
 
 
-async def speaks_binary_and_stays(upstream: Wire) -> None:
+async def sends_binary_and_stays(upstream: Wire) -> None:
     await upstream.accept()
     upstream.send(b"\x00", BINARY)
     await upstream.lost()
@@ -343,16 +343,16 @@ async def speaks_binary_and_stays(upstream: Wire) -> None:
     ("script", "expected"),
     [
         (stalls_before_the_handshake, TIMEOUT),
-        (is_no_http, UNAVAILABLE),
-        (hangs_up_in_the_handshake, UNAVAILABLE),
+        (speaks_no_http, UNAVAILABLE),
+        (closes_in_the_handshake, UNAVAILABLE),
         (resets_in_the_handshake, UNAVAILABLE),
         (accepts_with_a_wrong_key, UNAVAILABLE),
-        (has_a_head_without_end, UNAVAILABLE),
+        (sends_an_endless_head, UNAVAILABLE),
         (answers_with_a_megabyte, UNAVAILABLE),
-        (speaks_binary_and_stays, UNAVAILABLE),
+        (sends_binary_and_stays, UNAVAILABLE),
     ],
 )
-async def test_an_upstream_that_is_no_websocket_server(
+async def test_an_upstream_that_is_not_a_websocket_server(
     tmp_path: Path, script: Rude, expected: tuple[int, str, int]
 ) -> None:
     async with rude_upstream(script) as url:
@@ -373,7 +373,7 @@ async def test_the_next_upstream_of_the_list_is_tried(tmp_path: Path) -> None:
     assert "Authorization" not in second.calls[0].request.headers
 
 
-async def test_a_persona_that_is_rejected_is_not_tried_elsewhere(tmp_path: Path) -> None:
+async def test_a_rejected_persona_is_not_tried_at_another_upstream(tmp_path: Path) -> None:
     script = answers_update(error("unknown_parameter", param="session.x"))
     async with FakeUpstream(script).running() as first, FakeUpstream().running() as second:
         path = write_fallbacks(tmp_path, first={"url": first.url}, second={"url": second.url})
@@ -382,7 +382,7 @@ async def test_a_persona_that_is_rejected_is_not_tried_elsewhere(tmp_path: Path)
     assert not second.called.is_set()
 
 
-async def test_an_upstream_that_stalls_leaves_time_for_the_next(tmp_path: Path) -> None:
+async def test_a_stalling_upstream_leaves_time_for_the_next(tmp_path: Path) -> None:
     async with (
         rude_upstream(stalls_before_the_handshake) as url,
         FakeUpstream().running() as second,

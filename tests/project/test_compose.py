@@ -1,4 +1,4 @@
-"""What docker-compose starts fits together: paths, ports, times, and the names of metrics."""
+"""The services of docker-compose fit together: paths, ports, times, and names of metrics."""
 
 import json
 import re
@@ -29,7 +29,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
 COMPOSE = load("docker-compose.yml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 RELAY = SERVICES["relay"]
-# What compose passes is all that it needs: it loads.
+# The file loads with the variables that compose passes, and no others.
 CONFIG = loading.load(ROOT / "config/compose.yaml", dict.fromkeys(RELAY["environment"], "key"))
 PROMETHEUS = load("config/prometheus/prometheus.yml")
 ALERTS = load("config/prometheus/alerts.yml")
@@ -44,7 +44,7 @@ QUERIES: dict[str, list[str]] = {
 
 
 def instruction(name: str) -> str:
-    """Return what the last instruction of that name in the Dockerfile says."""
+    """Return the value of the last instruction of that name in the Dockerfile."""
     return str(re.findall(rf"^{name} (.*)$", DOCKERFILE, re.MULTILINE)[-1]).strip()
 
 
@@ -85,13 +85,13 @@ def test_the_image_starts_the_relay_on_a_file_that_is_mounted() -> None:
     assert in_repository("relay", command[-1]) == ROOT / "config/compose.yaml"
 
 
-def test_tools_in_python_are_looked_for_beside_the_configuration() -> None:
+def test_tools_in_python_are_imported_from_beside_the_configuration() -> None:
     (folder,) = re.findall(r"PYTHONPATH=(\S+)", instruction("ENV"))
 
     assert in_repository("relay", folder) == ROOT / "config/tools"
 
 
-def test_everybody_agrees_on_the_ports() -> None:
+def test_all_services_agree_on_the_ports() -> None:
     port = CONFIG.server.port
 
     assert CONFIG.server.host == "0.0.0.0"  # noqa: S104  # inside the container
@@ -150,11 +150,11 @@ def test_the_image_is_installed_from_the_hashed_locks() -> None:
 @pytest.mark.parametrize(
     ("status", "exit_status"), [(HTTPStatus.OK, 0), (HTTPStatus.SERVICE_UNAVAILABLE, 1)]
 )
-def test_the_healthcheck_tells_a_healthy_relay_from_another(
+def test_the_healthcheck_passes_only_for_a_healthy_relay(
     tmp_path: Path, status: HTTPStatus, exit_status: int, scheme: str
 ) -> None:
     class Health(BaseHTTPRequestHandler):
-        """A relay that only has its health to offer."""
+        """A relay that serves only ``/healthz``."""
 
         def do_GET(self) -> None:
             self.send_response(status if self.path == "/healthz" else HTTPStatus.NOT_FOUND)
@@ -188,10 +188,10 @@ def test_prometheus_finds_its_rules_and_grafana_its_dashboard() -> None:
     assert in_repository("grafana", "/etc/grafana/provisioning/datasources").is_dir()
 
 
-def test_every_panel_asks_the_provisioned_datasource() -> None:
-    asked = {(panel["datasource"]["type"], panel["datasource"]["uid"]) for panel in PANELS}
+def test_every_panel_queries_the_provisioned_datasource() -> None:
+    queried = {(panel["datasource"]["type"], panel["datasource"]["uid"]) for panel in PANELS}
 
-    assert asked == {(DATASOURCE["type"], DATASOURCE["uid"])}
+    assert queried == {(DATASOURCE["type"], DATASOURCE["uid"])}
 
 
 def series() -> Iterator[tuple[str, set[str]]]:
@@ -214,7 +214,7 @@ def selected_labels(query: str) -> set[str]:
 
 @pytest.mark.parametrize("title", QUERIES)
 def test_every_query_names_metrics_and_labels_that_the_relay_has(title: str) -> None:
-    """A query with a misspelt name is no error in Prometheus: it draws an empty panel."""
+    """Prometheus accepts a query with a misspelt name, and the panel stays empty."""
     exposed = dict(series()) | {"up": {"job"}}
     for query in QUERIES[title]:
         names = set(re.findall(r"\b(?:relay_\w+|up)\b", re.sub(r'"[^"]*"', "", query)))

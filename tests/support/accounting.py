@@ -1,4 +1,4 @@
-"""A relay with a price list, an upstream that reports what a test asks for, and its books."""
+"""A relay with a price list, an upstream that sends given events, and the ledger."""
 
 import base64
 import json
@@ -17,9 +17,9 @@ from relays import RunningRelay, receive, relaying, send
 from websockets.asyncio.client import ClientConnection
 
 from relay import app
-from relay.core.metering import TOKEN_KINDS
-from relay.ledger import usage
-from relay.ledger.writer import Ledger
+from relay.core.tokens import TOKEN_KINDS
+from relay.ledger.check import check_ledger
+from relay.ledger.ledger import Ledger
 
 PRICES = """
 - model: gpt-realtime-2.1
@@ -42,13 +42,13 @@ SPOKEN_MICROS = 6400
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 DELTA = {"type": "response.output_audio.delta", "event_id": "d", "delta": "AAAA"}
 EVENTS: Any = ["realtime", "relay.events"]
-"""What a client offers that wants the relay's own events."""
+"""The subprotocols of a client that receives the relay's own events."""
 
 APPEND = {"type": "input_audio_buffer.append", "audio": "AAAA"}
 
 
 def second_of_audio(seconds: int = 1) -> str:
-    """Return silence, in 16 bits at 24 kHz."""
+    """Return ``seconds`` of silence in base64, 16 bits at 24 kHz."""
     return base64.b64encode(bytes(48_000 * seconds)).decode()
 
 
@@ -61,8 +61,8 @@ def done(response_id: str, usage: Any = SPOKEN, status: str = "completed") -> di
     return {"type": "response.done", "event_id": "e", "response": response}
 
 
-def tells(*events: dict[str, Any]) -> Script:
-    """Open the session, and tell all of this."""
+def sends(*events: dict[str, Any]) -> Script:
+    """Return a script that opens the session and sends these events."""
 
     async def script(call: Call) -> None:
         await call.open()
@@ -73,10 +73,10 @@ def tells(*events: dict[str, Any]) -> Script:
     return script
 
 
-async def tells_what_it_is_told(call: Call) -> None:
-    """Open the session, and say whatever is in the metadata of each response.create.
+async def sends_on_request(call: Call) -> None:
+    """Open the session, and send the events in the metadata of each response.create.
 
-    Audio comes back as audio.
+    Audio is answered with audio.
     """
     await call.open()
     while True:
@@ -84,13 +84,13 @@ async def tells_what_it_is_told(call: Call) -> None:
         if event["type"] == "input_audio_buffer.append":
             await call.send(DELTA)
             continue
-        for told in json.loads(event["response"]["metadata"]["told"]):
-            await call.send(told)
+        for requested in json.loads(event["response"]["metadata"]["events"]):
+            await call.send(requested)
 
 
-async def let_tell(client: ClientConnection, *events: dict[str, Any]) -> None:
-    """Let the upstream of this client say these events."""
-    response = {"metadata": {"told": json.dumps(events)}}
+async def request_events(client: ClientConnection, *events: dict[str, Any]) -> None:
+    """Let the upstream of this client send these events."""
+    response = {"metadata": {"events": json.dumps(events)}}
     await send(client, type="response.create", response=response)
 
 
@@ -102,17 +102,17 @@ async def until(client: ClientConnection, kind: str) -> dict[str, Any]:
 
 
 async def rest(client: ClientConnection) -> list[dict[str, Any]]:
-    """Return what is still told until the close."""
+    """Return the events until the close."""
     events = []
     with suppress(websockets.ConnectionClosedError):
         async for message in client:
-            events.append(json.loads(message))  # noqa: PERF401  # those before the close, too
+            events.append(json.loads(message))  # noqa: PERF401  # also those before the close
     return events
 
 
 @asynccontextmanager
 async def accounting(
-    folder: Path, script: Script = tells_what_it_is_told, settings: str = "", **personas: str
+    folder: Path, script: Script = sends_on_request, settings: str = "", **personas: str
 ) -> AsyncIterator[tuple[RunningRelay, FakeUpstream]]:
     """Run a relay with a price list."""
     (folder / "prices.yaml").write_text(PRICES)
@@ -120,10 +120,10 @@ async def accounting(
         yield running
 
 
-def books_of(folder: Path) -> Path:
-    """Return the ledger, once it was proven."""
+def checked_ledger(folder: Path) -> Path:
+    """Return the file of the ledger, after a check without problems."""
     file = folder / "data" / "usage.db"
-    assert usage.check(file).problems == ()
+    assert check_ledger(file).problems == ()
     return file
 
 
@@ -140,12 +140,12 @@ def ledger_of(relay: RunningRelay) -> Ledger:
 
 
 async def recovered(relay: RunningRelay) -> None:
-    """Wait until a ledger that can be written again has written what it kept."""
-    await ledger_of(relay).spent(datetime.now(UTC))  # it is answered after all that waits
+    """Wait until a ledger on a working disk has written its entries."""
+    await ledger_of(relay).spent(datetime.now(UTC))  # answered after all entries
 
 
 async def refusal(relay: RunningRelay | Process, **options: Any) -> tuple[int, str]:
-    """Return the status and the code with which a client is refused."""
+    """Return the status and the error code of a refused client."""
     with pytest.raises(websockets.InvalidStatus) as refused:
         await relay.connect(**options)
     response = refused.value.response
@@ -187,7 +187,7 @@ def transcribed(item_id: str, **usage: Any) -> dict[str, Any]:
 
 
 def by_kind(samples: dict[str, float]) -> dict[str, float]:
-    """Return the tokens that a scrape tells, by kind."""
+    """Return the tokens of a scrape by kind."""
     sums = dict.fromkeys(TOKEN_KINDS, 0.0)
     for sample, value in samples.items():
         if sample.startswith("relay_tokens_total{"):

@@ -1,4 +1,4 @@
-"""The beta interface as its SDK's types have it: strict checks, and values of any of the types."""
+"""The types of the beta interface in the SDK: strict checks of events, and values of any type."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -18,14 +18,14 @@ CLIENT_EVENTS = events_of(RealtimeClientEvent)
 GA_SERVER_EVENTS = events_of(GaServerEvent)
 
 
-def check_told(events: Iterable[Json]) -> None:
-    """Check that a client of the beta interface knows all that it was told."""
+def check_server_events(events: Iterable[Json]) -> None:
+    """Check that the types of the beta interface list everything in these server events."""
     for event in events:
         check_type(event, SERVER_EVENTS[event["type"]])
 
 
-def check_asked(events: Iterable[Json]) -> None:
-    """Check that an upstream of the beta interface knows all that it was asked."""
+def check_client_events(events: Iterable[Json]) -> None:
+    """Check that the types of the beta interface list everything in these client events."""
     for event in events:
         check_type(event, CLIENT_EVENTS[event["type"]])
 
@@ -45,15 +45,15 @@ _PLAIN: Mapping[Any, st.SearchStrategy[Any]] = {
     type(None): st.none(),
 }
 _TYPED = frozenset({"Tool", "Part", "Content", "ConversationItem", "ConversationItemContent"})
-"""Objects that are nothing without their ``type``, though the types let it be left out."""
+"""Objects that mean nothing without their ``type``, which the types do not require."""
 _KNOWN: Mapping[tuple[str, str], st.SearchStrategy[Any]] = {
     ("TranscriptionSession", "input_audio_format"): st.sampled_from(["pcm16", "g711_ulaw"]),
     ("TurnDetection", "type"): st.sampled_from(["server_vad", "semantic_vad"]),
 }
-"""Fields that the types have as any text, with what the API says there."""
+"""Fields for which the types allow any text, with the names that the API has."""
 
 EACH_KIND = settings(max_examples=settings().max_examples // 4)
-"""For a property of every kind of event: together they are thousands of examples."""
+"""For a property of every kind of event: all kinds together have thousands of examples."""
 
 
 @cache

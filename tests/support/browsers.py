@@ -15,7 +15,7 @@ if CHROMIUM is None or importlib.util.find_spec("playwright") is None:
         raise RuntimeError(HOW)
     pytest.skip(HOW, allow_module_level=True)
 
-from playwright.async_api import Browser, async_playwright  # noqa: E402  # skipped above without it
+from playwright.async_api import Browser, async_playwright  # noqa: E402  # the module skips above without it
 
 QUIET_FLAGS = [
     "--disable-background-networking",

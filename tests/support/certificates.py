@@ -1,4 +1,4 @@
-"""Makes certificates for tests: new keys, in PEM files, signed by themselves."""
+"""Makes certificates for tests: new keys, self-signed, in PEM files."""
 
 import ssl
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ class Pair:
 
     @property
     def serving(self) -> ssl.SSLContext:
-        """What a server with this certificate uses."""
+        """TLS settings of a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.cert, self.key)
         return context
 
     @property
     def trusting(self) -> ssl.SSLContext:
-        """What a client uses that trusts this certificate and no other."""
+        """TLS settings of a client that trusts this certificate and no other."""
         return ssl.create_default_context(cafile=self.cert)
 
     @property
     def settings(self) -> str:
-        """What stands in relay.yaml, for the section ``server``."""
+        """The keys of the section ``server`` in relay.yaml."""
         return f"tls_cert: {self.cert}, tls_key: {self.key}"
 
 

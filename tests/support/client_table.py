@@ -1,4 +1,4 @@
-"""The compatibility table of docs/clients.md: read, and written by the run that it tells of."""
+"""The compatibility table of docs/clients.md: the tests of the clients read and write it."""
 
 from dataclasses import astuple, dataclass
 
@@ -11,7 +11,7 @@ BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is known of a client: a cell for each column."""
+    """The row of one client: a cell for each column."""
 
     client: str
     version: str
@@ -23,7 +23,7 @@ class Row:
 
     @classmethod
     def parse(cls, line: str) -> "Row":
-        """Return the row that a line of the table is."""
+        """Return the row of a line of the table."""
         return cls(*(cell.strip() for cell in line.strip(" |\n").split(" | ")))
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ def read() -> dict[str, Row]:
 
 
 def write(row: Row) -> None:
-    """Put a row into the table, in the place of its client."""
+    """Replace the row of a client in the table."""
     known = read() | {row.client: row}
     rows = [str(known[client.name]) for client in CLIENTS if client.name in known]
     before, table, after = _parts()

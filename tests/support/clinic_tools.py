@@ -1,4 +1,4 @@
-"""Python functions for tests of tools: imported by their names, as an operator's are."""
+"""Python functions for tests of tools: the relay imports them by name, like an operator's."""
 
 import asyncio
 import sys
@@ -15,7 +15,7 @@ from relay.tools import Context
 NOT_A_FUNCTION = 5
 
 released = threading.Event()
-"""Lets those functions end that hang in a thread."""
+"""Set by a test to end the functions that hang in a thread."""
 
 
 class Day(Enum):
@@ -43,7 +43,7 @@ async def opening_hours(
 
     Args:
         day: Of the week.
-        context: Whose call it is.
+        context: The session and the user of the call.
         detail: Breaks too.
     """
     return f"{day.name} {detail} {context.call_id} {context.user}"
@@ -109,7 +109,7 @@ def hangs_in_a_thread() -> str:
 
 
 async def token(token: str, context: Context) -> str:
-    """Give back what came, and whose call it was."""
+    """Return the token, and the ids of the session and the call."""
     await asyncio.sleep(0)
     return f"{token} {context.session_id} {context.call_id}"
 

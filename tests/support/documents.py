@@ -1,4 +1,4 @@
-"""The documents of the project, as tests read them."""
+"""Reads the code blocks and the tables of the project's documents."""
 
 import re
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ def read(path: str) -> str:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """Return the code of a language."""
+    """Return the code blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def rows(text: str) -> Iterator[list[str]]:
-    """Yield the cells of each row whose first one is code."""
+    """Yield the cells of each table row that starts with code."""
     for line in re.findall(r"^\| (`.*) \|$", text, re.MULTILINE):
         yield [cell.strip() for cell in line.split(" | ")]
 

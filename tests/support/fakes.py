@@ -17,13 +17,13 @@ import uvloop
 from aiohttp import WSMsgType, web
 
 Script = Callable[["Call"], Awaitable[None]]
-"""What a fake upstream does with one connection."""
+"""The behaviour of a fake upstream on one connection."""
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-"""What a fake upstream answers instead of 101."""
+"""Makes the answer of a fake upstream that refuses the handshake."""
 
 PATHS = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
-"""Where the API is: at OpenAI, and at Azure in its two interfaces."""
+"""Paths of the API: at OpenAI, and in both interfaces of Azure."""
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 """The opcodes of RFC 6455."""
@@ -31,9 +31,9 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 @dataclass
 class Call:
-    """One connection to the fake upstream, and what it received.
+    """One connection to the fake upstream, with its received events.
 
-    ``closed`` is the code that the relay closed it with, once it has.
+    ``closed`` is the close code of the relay, or 1006.
     """
 
     request: web.Request
@@ -45,14 +45,18 @@ class Call:
     close_reason: str = ""
 
     async def send(self, event: Mapping[str, Any] | str | bytes) -> None:
-        """Send an event, or a text message as it is, or a binary one."""
+        """Send an event, or a text as it is, or a binary message."""
         if isinstance(event, bytes):
             await self.socket.send_bytes(event)
         else:
             await self.socket.send_str(event if isinstance(event, str) else json.dumps(event))
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next event; wait until it is there."""
+        """Wait for the next event, and return it.
+
+        Raises:
+            ConnectionResetError: the relay closed, or sent a binary message.
+        """
         message = await self.socket.receive()
         if message.type is not WSMsgType.TEXT:
             self.close_reason = message.extra or ""
@@ -64,7 +68,7 @@ class Call:
         return event
 
     async def open(self, **session: Any) -> None:
-        """Open the session as the API does: created, the relay's update, updated."""
+        """Send session.created, receive the relay's update, and send session.updated."""
         defaults = {"id": "sess_upstream", "object": "realtime.session", "expires_at": 4102444800}
         created = {"instructions": "You are a default.", "tools": [], **defaults, **session}
         await self.send({"type": "session.created", "event_id": "event_1", "session": created})
@@ -85,13 +89,13 @@ class Call:
 
 
 async def listens(call: Call) -> None:
-    """Open the session and listen."""
+    """Open the session, and receive until the relay closes."""
     await call.open()
     await call.listen()
 
 
 class FakeUpstream:
-    """A Realtime server that does what a script says."""
+    """A Realtime server that runs a script for each connection."""
 
     def __init__(
         self,
@@ -109,13 +113,13 @@ class FakeUpstream:
 
     @property
     def url(self) -> str:
-        """The base address for the relay's configuration."""
+        """The base URL for the relay's configuration."""
         scheme = "https" if self._tls else "http"
         return f"{scheme}://127.0.0.1:{self.port}/v1"
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FakeUpstream"]:
-        """Serve on a free port of loopback; the second time, on the same one."""
+        """Serve on a free port of loopback; when it runs again, on the same port."""
         app = web.Application()
         app.add_routes([web.get(path, self._handle) for path in PATHS])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
@@ -148,7 +152,7 @@ class FakeUpstream:
 
 
 class Wire:
-    """A WebSocket without manners: it does what it is told, and nothing by itself."""
+    """A WebSocket without any automatic behaviour: it answers no Ping and no Close by itself."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, masks: bool
@@ -164,7 +168,7 @@ class Wire:
         receive_buffer_bytes: int | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> "Wire":
-        """Connect as a client, without a handshake of WebSocket."""
+        """Connect as a client, without the handshake."""
         connection = socket.socket()
         if receive_buffer_bytes is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
@@ -184,19 +188,19 @@ class Wire:
         receive_buffer_bytes: int | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> "Wire":
-        """Connect as a client, and shake hands."""
+        """Connect as a client, with the handshake."""
         wire = await cls.dial(port, receive_buffer_bytes=receive_buffer_bytes, tls=tls)
         await wire.ask()
         return wire
 
     async def ask(self, path: str = "/v1/realtime", **headers: str) -> int:
-        """Send the head of a handshake; return the status of the answer."""
+        """Send the head of a handshake; return the status of the response."""
         self.shake(path, **headers)
         self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         return int(self.head.split()[1])
 
     def shake(self, path: str = "/v1/realtime", **headers: str) -> None:
-        """Send the head of a handshake; an underscore in a name stands for a hyphen."""
+        """Send the head of a handshake; an underscore in a header's name becomes a hyphen."""
         asked = {
             "Host": "127.0.0.1",
             "Upgrade": "websocket",
@@ -208,7 +212,7 @@ class Wire:
         self.writer.write("\r\n".join(lines).encode("utf-8", "surrogateescape"))
 
     async def accept(self) -> None:
-        """Answer a handshake as a server."""
+        """Receive and answer a handshake, as a server."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         key = head.partition("Sec-WebSocket-Key: ")[2].partition("\r")[0]
         digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()  # noqa: S324
@@ -218,18 +222,18 @@ class Wire:
         )
 
     async def open(self) -> None:
-        """Open a session as a server."""
+        """Answer the handshake, and open the session, as a server."""
         await self.accept()
         self.send(b'{"type":"session.created","event_id":"event_1","session":{"id":"sess_up"}}')
         await self.receive()
         self.send(b'{"type":"session.updated","event_id":"event_2","session":{"id":"sess_up"}}')
 
     def send(self, payload: bytes, opcode: int = TEXT) -> None:
-        """Write a frame; nothing waits for room."""
+        """Write a frame, without flow control."""
         self.writer.write(frame(payload, opcode, masked=self._masks))
 
     def close_frame(self, code: int | None, reason: bytes = b"") -> None:
-        """Write a Close, however illegal."""
+        """Write a Close, also one that RFC 6455 forbids."""
         self.send(b"" if code is None else struct.pack("!H", code) + reason, CLOSE)
 
     async def receive(self) -> tuple[int, bytes]:
@@ -246,14 +250,14 @@ class Wire:
         return first & 15, payload
 
     async def closing(self) -> tuple[int, str]:
-        """Return the code and the reason of the Close, after whatever comes before it."""
+        """Skip frames until the Close; return its code and reason."""
         while True:
             opcode, payload = await self.receive()
             if opcode == CLOSE:
                 return int.from_bytes(payload[:2]), payload[2:].decode()
 
     async def events(self) -> list[dict[str, Any]]:
-        """Return the events until the Close."""
+        """Receive until the Close; return the events."""
         events = []
         while (received := await self.receive())[0] != CLOSE:
             if received[0] == TEXT:
@@ -282,17 +286,17 @@ class Wire:
 async def open_connection(
     *, limit: int = 2**16, **options: Any
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect as asyncio does, and not with the TLS that the relay dials with."""
+    """Connect with the TLS of asyncio or uvloop, and not with that of the relay's loop."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=limit)
     protocol = asyncio.StreamReaderProtocol(reader)
-    whose = uvloop.Loop if isinstance(loop, uvloop.Loop) else type(loop)
-    transport, _ = await whose.create_connection(loop, lambda: protocol, **options)
+    loop_class = uvloop.Loop if isinstance(loop, uvloop.Loop) else type(loop)
+    transport, _ = await loop_class.create_connection(loop, lambda: protocol, **options)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 def frame(payload: bytes, opcode: int = TEXT, *, masked: bool, final: bool = True) -> bytes:
-    """Return a frame; the mask is zero, so that the payload stays as it is."""
+    """Return a frame; its mask is zero, so the payload is unchanged."""
     bit, length = 128 * masked, len(payload)
     if length < 126:
         size = struct.pack("!B", bit | length)
@@ -304,10 +308,10 @@ def frame(payload: bytes, opcode: int = TEXT, *, masked: bool, final: bool = Tru
 
 
 def reset(transport: asyncio.BaseTransport) -> None:
-    """Close a connection with RST."""
+    """Close a connection with a TCP reset."""
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    cast("asyncio.Transport", transport).abort()  # uvloop's is none by its class
+    cast("asyncio.Transport", transport).abort()  # uvloop's transports have another base class
 
 
 @asynccontextmanager
@@ -317,7 +321,7 @@ async def rude_upstream(
     receive_buffer_bytes: int | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
-    """Serve whatever a script writes to the socket; yield the base address."""
+    """Run ``script`` on the bare socket of each connection; yield the base URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader, writer, masks=False)

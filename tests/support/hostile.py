@@ -1,4 +1,4 @@
-"""What a hostile peer may say: a corpus of known tricks, and strategies that find more."""
+"""Messages of a hostile peer: a corpus of known tricks, and strategies that find more."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -124,7 +124,7 @@ _TEXT = st.one_of(st.sampled_from(TYPES), st.sampled_from(KEYS), st.text(max_siz
 
 @st.composite
 def spelled(draw: st.DrawFn, text: str) -> str:
-    """Draw a spelling of a string in JSON: plain, or with some of its characters escaped."""
+    """Draw a JSON notation of a string: plain, or with some characters escaped."""
     plain = json.dumps(text, ensure_ascii=draw(st.booleans()))
     if not text.isascii() or not text.isprintable() or not draw(st.booleans()):
         return plain
@@ -137,11 +137,11 @@ def spelled(draw: st.DrawFn, text: str) -> str:
 
 @st.composite
 def written(draw: st.DrawFn, value: Any) -> str:
-    """Draw a way to write a value as JSON, with pairs in its objects that do not belong there."""
+    """Draw a value as JSON, with spaces, escapes, and extra pairs in its objects."""
     gap = draw(st.sampled_from(["", "", " ", "\n"]))
     if isinstance(value, dict):
         pairs = [(draw(spelled(key)), draw(written(item))) for key, item in value.items()]
-        pairs += draw(st.lists(_strangers, max_size=2))
+        pairs += draw(st.lists(_extra_pairs, max_size=2))
         shuffled = draw(st.permutations(pairs)) if draw(st.booleans()) else pairs
         return "{" + f",{gap}".join(f"{key}:{gap}{item}" for key, item in shuffled) + gap + "}"
     if isinstance(value, list):
@@ -168,12 +168,12 @@ _SCRAPS: Sequence[bytes] = (
 )
 
 
-_strangers = st.tuples(st.sampled_from(KEYS).flatmap(spelled), anything)
+_extra_pairs = st.tuples(st.sampled_from(KEYS).flatmap(spelled), anything)
 
 
 @st.composite
 def near_appends(draw: st.DrawFn) -> bytes:
-    """Draw an append in which a few bytes are others."""
+    """Draw an append with a few changed bytes."""
     raw = draw(st.sampled_from(TEMPLATES[:2]).flatmap(written)).encode("utf-8", "surrogatepass")
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(raw)))
@@ -187,9 +187,9 @@ messages: st.SearchStrategy[bytes] = st.one_of(
     anything.map(lambda text: text.encode("utf-8", "replace")),
     st.binary(max_size=64),
 )
-"""What a hostile client may say."""
+"""Messages of a hostile client."""
 
-# What an upstream may say that knows the persona.
+# Messages of an upstream, with the persona or the account in them.
 
 _SECRETS: dict[str, Any] = {
     "instructions": INSTRUCTIONS,
@@ -304,6 +304,6 @@ SERVER_EVENTS: Mapping[str, st.SearchStrategy[bytes]] = {
         ),
     }.items()
 }
-"""Every kind of server event that is known to tell of the persona or the account."""
+"""Every kind of server event that can contain words of the persona or the account."""
 
 server_events: st.SearchStrategy[bytes] = st.one_of(*SERVER_EVENTS.values())

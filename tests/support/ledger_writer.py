@@ -1,4 +1,4 @@
-"""A process that writes to a ledger until it is killed, and tells each row that it was promised.
+"""A process that writes to a ledger until it is killed, and prints each report that is on disk.
 
 Run as ``python ledger_writer.py FILE NAME``.
 """
@@ -11,19 +11,19 @@ from pathlib import Path
 import structlog
 from ledgers import end, report, session
 
-from relay.ledger.writer import Ledger
+from relay.ledger.ledger import Ledger
 
 SESSIONS = 20
 
 
 async def converse(ledger: Ledger, name: str) -> None:
-    """Have one session after the other, with some reports each."""
+    """Write one session after the other, with some reports each."""
     for number in range(1_000_000):
         session_id = f"{name}_{number}"
         await ledger.session_started(session(session_id))
         for response in range(number % 7):
-            await ledger.used(report(session_id, f"resp_{response}"))
-            # Before the next await: what is told was promised, and all that was is told.
+            await ledger.used(*report(session_id, f"resp_{response}"))
+            # Before the next await, so that exactly the promised reports are printed.
             os.write(sys.stdout.fileno(), f"{session_id} resp_{response}\n".encode())
         await ledger.session_ended(end(session_id))
 
@@ -33,7 +33,7 @@ async def main(file: Path, name: str) -> None:
         structlog.PrintLogger(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(0),
     )
-    # Nobody's patience ends, so that what is told was written, on a slow disk too.
+    # A long patience, so that a printed report is on disk, also if the disk is slow.
     ledger = await Ledger.open(file, log, patience_seconds=120)
     async with asyncio.TaskGroup() as tasks:
         for number in range(SESSIONS):

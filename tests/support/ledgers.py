@@ -1,6 +1,7 @@
-"""Rows for ledgers, and a log that can be read and waited for."""
+"""Entries for ledgers, and a log that tests can read and wait for."""
 
 import asyncio
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -14,10 +15,16 @@ import pytest
 import structlog
 from structlog.typing import FilteringBoundLogger as Logger
 
-from relay.core.metering import Tokens
-from relay.ledger.writer import Ledger, SessionEnd, SessionRow, UsageRow
+from relay.core.pricing import usd
+from relay.core.reports import Report
+from relay.core.tokens import Tokens
+from relay.ledger.entries import SessionEnd, SessionStart
+from relay.ledger.ledger import Ledger
+from relay.ledger.query import query_usage
+from relay.ledger.render import as_json
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 11, 2, tzinfo=UTC)
 
 
 class Lines:
@@ -52,7 +59,7 @@ class Lines:
 async def opened(
     file: Path, lines: Lines | None = None, *, patience_seconds: float = 60
 ) -> AsyncIterator[Ledger]:
-    """Open a ledger that waits for a slow disk, and close it when everything is written."""
+    """Open a ledger that waits for a slow disk, and close it when every entry is written."""
     log = (lines or Lines()).log
     ledger = await Ledger.open(file, log, patience_seconds=patience_seconds)
     try:
@@ -64,7 +71,7 @@ async def opened(
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Keep everybody else from writing, as a backup or a careless shell does."""
+    """Lock the ledger, so that no other connection can write, as a backup does."""
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
@@ -73,11 +80,11 @@ def locked(file: Path) -> Iterator[None]:
 
 @contextmanager
 def immutable(file: Path) -> Iterator[None]:
-    """Keep everybody from writing, those who have it open too; only some disks can do that."""
+    """Make the ledger immutable, also for open connections; only some file systems can do that."""
     files = [str(file), f"{file}-wal"]
     chattr = shutil.which("chattr") or "false"
     if subprocess.run([chattr, "+i", *files], check=False, capture_output=True).returncode:
-        pytest.skip("only root can make a file immutable, and not on every disk")
+        pytest.skip("only root can make a file immutable, and not on every file system")
     try:
         yield
     finally:
@@ -89,7 +96,14 @@ def select(file: Path, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def session(session_id: str, **changes: Any) -> SessionRow:
+def as_objects(file: Path, *by: str, **period: datetime) -> list[dict[str, Any]]:
+    """Return usage as the objects of the JSON format."""
+    objects: list[dict[str, Any]] = json.loads(as_json(query_usage(file, by=by, **period)))
+    return objects
+
+
+def session(session_id: str, **changes: Any) -> SessionStart:
+    """Return the start of a session."""
     row: dict[str, Any] = {
         "started_at": NOON,
         "client": "kiosk",
@@ -98,22 +112,30 @@ def session(session_id: str, **changes: Any) -> SessionRow:
         "upstream": "openai",
         "upstream_session_id": "sess_upstream",
     }
-    return SessionRow(session_id, **(row | changes))
+    return SessionStart(session_id, **(row | changes))
 
 
-def report(session_id: str, report_id: str, **changes: Any) -> UsageRow:
-    row: dict[str, Any] = {
+def report(
+    session_id: str,
+    report_id: str,
+    *,
+    reported_at: datetime = NOON,
+    cost_usd_micros: int | None = 1320,
+    **changes: Any,
+) -> tuple[str, Report, datetime]:
+    """Return the arguments of `Ledger.used`."""
+    fields: dict[str, Any] = {
         "kind": "response",
         "model": "gpt-realtime-2.1",
         "status": "completed",
-        "reported_at": NOON,
         "tokens": Tokens(input_text=10, output_audio=20),
-        "cost_usd_micros": 1320,
+        "cost_usd": None if cost_usd_micros is None else usd(cost_usd_micros),
     }
-    return UsageRow(session_id, report_id, **(row | changes))
+    return session_id, Report(report_id, **(fields | changes)), reported_at
 
 
 def end(session_id: str, **changes: Any) -> SessionEnd:
+    """Return the end of a session."""
     row: dict[str, Any] = {
         "ended_at": NOON,
         "outcome": "completed",

@@ -25,7 +25,7 @@ def slots() -> dict[str, int]:
 
 @server.tool()
 def silent() -> CallToolResult:
-    """Answer with a structure and without a text."""
+    """Return structured content and no text."""
     return CallToolResult(content=[], structured_content={"free": 2})
 
 
@@ -37,19 +37,19 @@ def floor_plan() -> Image:
 
 @server.tool()
 def refuses(day: str) -> str:
-    """Fail in words for the model."""
+    """Fail with a text for the model."""
     raise ToolError(f"closed on {day}")
 
 
 @server.tool()
 def process() -> str:
-    """Name the process and a variable of its environment."""
+    """Return the process id and variables of the environment."""
     return f"{os.getpid()} {os.environ.get('CLINIC_KEY')} {os.environ.get('PLANTED')}"
 
 
 @server.tool()
 def dies() -> str:
-    """Say what belongs in no log, and end the process."""
+    """Write a secret to stderr, and end the process."""
     os.write(2, b"PLANTED on stderr\n")
     os._exit(3)
 
@@ -63,7 +63,7 @@ async def hangs() -> str:
 
 @server.tool()
 def large(size: int) -> str:
-    """Put out a lot."""
+    """Return a large output."""
     return "x" * size
 
 

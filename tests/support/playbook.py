@@ -1,11 +1,11 @@
-"""Plays a session line by line: what one side says at a time, and what follows from it.
+"""Drives a session message by message, and returns the commands in a readable form.
 
-Answers are written as a test would like to read them: ``to_upstream(type="response.create")`` is
-an event that goes to the upstream, ``Refusal`` an error of the relay's own for the client.
+``to_upstream(type="response.create")`` is an event for the upstream, and ``Refusal`` is an error
+of the relay for the client.
 """
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,13 +15,13 @@ from relay.core.policy import Policy
 from relay.core.pricing import Prices
 from relay.core.reports import Report
 from relay.core.session import Session
-from relay.core.terms import Terms
+from relay.core.terms import Billing, SessionLimits, Terms
 from relay.dialects import translated
 from relay.dialects.beta.events import unflattened
 from relay.dialects.translated import GA, Dialect
 
 INSTRUCTIONS = "PLANTED-A PLANTED-B PLANTED-C PLANTED-D PLANTED-E"
-"""The persona's words; every piece of them that is long enough to tell holds PLANTED."""
+"""The persona's words. Every part of them that is long enough to reveal them contains PLANTED."""
 
 PERSONA: Event = {
     "type": "realtime",
@@ -64,26 +64,44 @@ SHOWN: Event = PERSONA | {
 
 TERMS = Terms(
     session_id="sess_1",
-    policy=Policy(),
-    max_session_seconds=3600,
-    idle_seconds=300,
-    max_blocked_events=3,
     expires_at=5000,
     relay_ids="relay_unguessable_",
+    policy=Policy(),
+    limits=SessionLimits(
+        max_session_seconds=3600,
+        idle_seconds=300,
+        max_blocked_events=3,
+        audio_rate=2,
+        audio_burst_seconds=120,
+        events_per_second=200,
+    ),
+    billing=Billing(
+        model="gpt-realtime-2.1",
+        prices=Prices(),
+        started_at=datetime(2026, 11, 23, 23, 59, tzinfo=UTC),
+    ),
     persona_words=(INSTRUCTIONS,),
-    model="gpt-realtime-2.1",
-    prices=Prices(),
-    started_at=datetime(2026, 11, 23, 23, 59, tzinfo=UTC),
-    audio_rate=2,
-    audio_burst_seconds=120,
-    events_per_second=200,
     to_ga=unflattened,
 )
 
 
+def terms_with(**changes: Any) -> Terms:
+    """Return the terms with changes by name, wherever in them the name is."""
+    terms = TERMS
+    for name, value in changes.items():
+        for group in ("limits", "billing", "tools"):
+            inner = getattr(terms, group)
+            if name in {field.name for field in fields(inner)}:
+                terms = replace(terms, **{group: replace(inner, **{name: value})})
+                break
+        else:
+            terms = replace(terms, **{name: value})
+    return terms
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """An ``error`` event of the relay's own, for the client."""
+    """An ``error`` event of the relay for the client."""
 
     code: str
     event_id: str | None = None
@@ -93,33 +111,33 @@ Answer = tuple[str, Event] | Command | Refusal
 
 
 def to_upstream(**event: Any) -> Answer:
-    """Return an event that goes to the upstream."""
+    """Return an event for the upstream."""
     return "upstream", event
 
 
 def to_client(**event: Any) -> Answer:
-    """Return an event that goes to the client."""
+    """Return an event for the client."""
     return "client", event
 
 
 @dataclass
 class Play:
-    """A session on stage, and what it has written down."""
+    """A session at the time ``now``, with the reports that it has recorded."""
 
     session: Session
     now: float = 0.0
     recorded: list[Report] = field(default_factory=list)
 
     def client(self, **event: Any) -> list[Answer]:
-        """Let the client say an event; return what follows."""
-        return self.hear(Side.CLIENT, json.dumps(event).encode())
+        """Receive an event from the client; return the commands that follow."""
+        return self.receive(Side.CLIENT, json.dumps(event).encode())
 
     def upstream(self, **event: Any) -> list[Answer]:
-        """Let the upstream say an event; return what follows."""
-        return self.hear(Side.UPSTREAM, json.dumps(event).encode())
+        """Receive an event from the upstream; return the commands that follow."""
+        return self.receive(Side.UPSTREAM, json.dumps(event).encode())
 
-    def hear(self, side: Side, raw: bytes) -> list[Answer]:
-        """Let a side say a message as it is; return what follows."""
+    def receive(self, side: Side, raw: bytes) -> list[Answer]:
+        """Receive a message from a side; return the commands that follow."""
         commands = self.session.receive(side, raw, self.now)
         self.recorded += [command.report for command in commands if isinstance(command, Record)]
         return [_readable(command) for command in commands if not isinstance(command, Record)]
@@ -134,7 +152,7 @@ def start(
     **terms: Any,
 ) -> Play:
     """Start a session at second 0."""
-    changed = replace(TERMS, policy=policy or Policy(), **terms)
+    changed = terms_with(policy=policy or Policy(), **terms)
     return Play(translated.start(changed, session, now=0.0, client=client, upstream=upstream))
 
 

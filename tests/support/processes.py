@@ -1,4 +1,4 @@
-"""Starts the relay for tests as an operator does: ``relay serve``, a process of its own."""
+"""Runs the relay for tests as an operator does: ``relay serve``, in a process of its own."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ DEV_MODE = ("-X", "dev") if sys.flags.dev_mode else ()
 
 @dataclass
 class Process:
-    """A relay that runs as a process of its own, and what it logs."""
+    """A relay in a process of its own, with the lines of its log."""
 
     process: asyncio.subprocess.Process
     lines: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
     async def hear(self, event: str) -> dict[str, Any]:
-        """Read the log until this event; return its line."""
+        """Read the log up to this event; return its line."""
         assert self.process.stderr is not None
         async for raw in self.process.stderr:
             line: dict[str, Any] = json.loads(raw)
@@ -36,7 +36,7 @@ class Process:
         raise AssertionError(f"it ended without {event}: {self.lines}")
 
     async def ends(self) -> int:
-        """Wait for its end; return the exit status."""
+        """Wait for the end of the process; return the exit status."""
         assert self.process.stderr is not None
         async for raw in self.process.stderr:
             self.lines.append(json.loads(raw))
@@ -48,22 +48,25 @@ class Process:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         return int(self.url.rpartition(":")[2].removesuffix("/v1"))
 
     def connect(self, query: str = "", **options: Any) -> connect:
-        """Return a client's connection, to be entered."""
+        """Return a context manager that connects a client."""
         url = f"{self.url.replace('http', 'ws', 1)}/realtime{query}"
         return connect(url, open_timeout=None, compression=None, proxy=None, **options)
 
     def ended(self) -> list[dict[str, Any]]:
-        """Return the lines of the sessions that have ended."""
+        """Return the ``session.ended`` lines that were read."""
         return [line for line in self.lines if line["event"] == "session.ended"]
 
 
 @asynccontextmanager
 async def serving(config: Path, *under: str) -> AsyncIterator[Process]:
-    """Run ``relay serve``, under another command if there is one; it has to end by itself."""
+    """Run ``relay serve``, as an argument of the command ``under`` if there is one.
+
+    At the end of the block, a process that still runs is killed.
+    """
     process = await asyncio.create_subprocess_exec(
         *under, sys.executable, *DEV_MODE, "-m", "relay",
         "serve", "--config", config, "--port", "0",
@@ -78,4 +81,4 @@ async def serving(config: Path, *under: str) -> AsyncIterator[Process]:
         if process.returncode is None:
             process.kill()
         await process.communicate()
-        process._transport.close()  # type: ignore[attr-defined]  # else it is closed a turn later
+        process._transport.close()  # type: ignore[attr-defined]  # else it closes later

@@ -1,4 +1,4 @@
-"""Starts the relay for tests: in this process on a free port, from real configuration files."""
+"""Runs the relay for tests: in this process, on a free port, from configuration files."""
 
 import asyncio
 import io
@@ -23,7 +23,7 @@ from relay.sessions.registry import Registry
 from relay.telemetry import log
 
 TEST_SECONDS = 60
-"""However slow the machine is, a test that takes longer hangs."""
+"""A test that takes longer is considered hung, on a slow machine too."""
 
 PERSONA = """
     upstream: fake
@@ -41,9 +41,11 @@ PERSONA = """
 
 @dataclass
 class RunningRelay:
-    """A relay that is listening, and what it logs.
+    """A relay that is listening.
 
-    ``tls`` is what its clients use, where it speaks TLS.
+    Attributes:
+        logged: the log, one JSON object a line.
+        tls: TLS settings for its clients; None if it serves without TLS.
     """
 
     port: int
@@ -53,50 +55,50 @@ class RunningRelay:
 
     @property
     def root(self) -> str:
-        """The address of all that it serves."""
+        """The URL without a path."""
         return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
-        """What an SDK is pointed at."""
+        """The base URL for an SDK."""
         return f"{self.root}/v1"
 
     @property
     def url(self) -> str:
-        """The address of the WebSocket."""
+        """The URL of the WebSocket."""
         return f"{self.base_url.replace('http', 'ws', 1)}/realtime"
 
     @property
     def realtime(self) -> Realtime:
-        """The endpoint itself."""
+        """The endpoint."""
         return self.application[app.RELAY].realtime
 
     @property
     def sessions(self) -> Registry:
-        """The sessions that run."""
+        """The registry of running sessions."""
         return self.application[app.RELAY].sessions
 
     async def ended(self) -> dict[str, Any]:
-        """Wait until no session is open; return the line of the one that ended last."""
+        """Wait until no session is open; return the last ``session.ended`` line of the log."""
         await self.sessions.emptied()
         return self.lines("session.ended")[-1]
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        """Return the log lines of one event."""
+        """Return the log lines with this event."""
         entries = [json.loads(line) for line in self.logged.getvalue().splitlines()]
         return [entry for entry in entries if entry["event"] == event]
 
     def sdk(self, api_key: str = "any") -> openai.AsyncOpenAI:
-        """Return the stock SDK, pointed at the relay."""
+        """Return a client of the stock SDK for the relay."""
         return openai.AsyncOpenAI(base_url=self.base_url, api_key=api_key)
 
     def connect(self, query: str = "", **options: Any) -> connect:
-        """Return a raw WebSocket client's connection, to be entered."""
+        """Return a context manager that connects a plain WebSocket client."""
         ours = {"open_timeout": None, "max_size": None, "compression": None, "proxy": None}
         return connect(self.url + query, **{**ours, "ssl": self.tls, **options})
 
     async def metrics(self) -> dict[str, float]:
-        """Scrape: samples by their name with labels."""
+        """Scrape the metrics; return each sample by its name with labels."""
         async with (
             ClientSession() as http,
             http.get(f"{self.root}/metrics", ssl=self.tls or True) as answer,
@@ -115,7 +117,7 @@ def write_config(
 ) -> Path:
     """Write a relay.yaml with one upstream, ``fake``, and its personas; return its path.
 
-    ``more`` is what the upstream is configured with besides.
+    ``more`` are further keys of the upstream.
     """
     (folder / "personas").mkdir(exist_ok=True)
     for name, text in (personas or {"receptionist": PERSONA}).items():
@@ -128,7 +130,7 @@ def write_config(
 
 
 def write_fallbacks(folder: Path, **upstreams: Mapping[str, Any]) -> Path:
-    """Write a relay.yaml whose persona may run on any of these upstreams, in their order."""
+    """Write a relay.yaml whose persona has these upstreams, in their order; return its path."""
     persona = PERSONA.replace("upstream: fake", f"upstream: [{', '.join(upstreams)}]")
     path = write_config(folder, "http://unused/v1", personas={"receptionist": persona})
     sections = path.read_text().splitlines()[1:]
@@ -139,7 +141,7 @@ def write_fallbacks(folder: Path, **upstreams: Mapping[str, Any]) -> Path:
 
 @asynccontextmanager
 async def running_relay(path: Path, seconds: float = TEST_SECONDS) -> AsyncIterator[RunningRelay]:
-    """Run a relay on this configuration file, for at most so long."""
+    """Run a relay on this configuration file, for at most ``seconds``."""
     logged = io.StringIO()
     logger = log.create(logged, "json")
     config = load(path, {})
@@ -167,7 +169,7 @@ async def running_relay(path: Path, seconds: float = TEST_SECONDS) -> AsyncItera
 async def relaying(
     folder: Path, script: Script = listens, settings: str = "", **personas: str
 ) -> AsyncIterator[tuple[RunningRelay, FakeUpstream]]:
-    """Run a relay on a fake upstream that does what the script says."""
+    """Run a relay on a fake upstream that runs ``script`` for each connection."""
     async with FakeUpstream(script).running() as upstream:
         path = write_config(folder, upstream.url, settings, personas)
         async with running_relay(path) as relay:

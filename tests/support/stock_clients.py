@@ -1,7 +1,7 @@
-"""The stock clients that have a conversation with the relay, and how each of them is run.
+"""The stock clients that have a conversation with the relay, and the command of each.
 
-What a client needs is locked in its folder in ``tests/clients/``, beside the script that talks.
-What the script is told is in its environment; what it saw is the last line that it prints.
+The folder of a client in ``tests/clients/`` has its lock file and its script. The script reads its
+options from the environment, and prints its results as one JSON object on its last line.
 """
 
 import json
@@ -17,17 +17,17 @@ from paths import ROOT
 FOLDERS = ROOT / "tests/clients"
 
 REQUIRED = {"node": "RELAY_REQUIRE_NODE", "chromium": "RELAY_REQUIRE_BROWSER"}
-"""The variables that make a failure of a program that is missing."""
+"""Environment variables by program: with the variable set, a missing program is a failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where clients are installed.
+    """An environment that clients are installed in.
 
     Attributes:
-        lock: Pins what is in it.
-        stamp: Is as new as what is installed.
-        interpreter: Runs scripts in it.
+        lock: The lock file of its packages.
+        stamp: A file as new as the installation.
+        interpreter: The program that runs scripts in it.
     """
 
     lock: Path
@@ -35,7 +35,7 @@ class Environment:
     interpreter: str
 
     def version(self, package: str) -> str:
-        """Return the version of a package that the lock pins."""
+        """Return the locked version of a package."""
         text = self.lock.read_text()
         if self.lock.suffix == ".json":
             return str(json.loads(text)["packages"][f"node_modules/{package}"]["version"])
@@ -43,7 +43,7 @@ class Environment:
         return str(version)
 
     def is_installed(self) -> bool:
-        """Tell whether what is installed is what the lock pins."""
+        """Return whether the locked packages are installed."""
         if not self.stamp.exists():
             return False
         return self.stamp.stat().st_mtime >= self.lock.stat().st_mtime
@@ -64,7 +64,7 @@ def _node(name: str) -> Environment:
 
 _DEV_LOCK = ROOT / "requirements/dev.txt"
 OWN = Environment(_DEV_LOCK, stamp=_DEV_LOCK, interpreter=sys.executable)
-"""The one that the tests themselves run in."""
+"""The environment of the tests themselves."""
 AGENTS, PIPECAT, LIVEKIT = map(_python, ("openai-agents", "pipecat", "livekit"))
 OPENAI_NPM, AGENTS_NPM = map(_node, ("openai-npm", "openai-agents-npm"))
 
@@ -74,12 +74,12 @@ class StockClient:
     """A client, and one of the ways to use it.
 
     Attributes:
-        name: What the compatibility table calls it.
-        package: The package whose version counts.
+        name: Its name in the compatibility table.
+        package: The package with the version of the table.
         script: The script in ``tests/clients/``, and its arguments.
-        transport: What it speaks the protocol with.
-        needs: Programs that must be there.
-        tls: Whether it is given a relay that speaks TLS.
+        transport: The WebSocket library, and TLS if it uses TLS.
+        needs: Programs that it needs.
+        tls: Whether the relay serves it over TLS.
         slow: Whether its environment is large.
     """
 
@@ -98,10 +98,10 @@ class StockClient:
         return [self.environment.interpreter, str(FOLDERS / script), *arguments]
 
     def missing(self) -> str | None:
-        """Return what is missing to run it; None if nothing is.
+        """Return a missing requirement, in words; None if the script can run.
 
         Raises:
-            RuntimeError: a program is missing that must not be, here.
+            RuntimeError: a program is missing, and its variable in ``REQUIRED`` is set.
         """
         for program in self.needs:
             if shutil.which(program) is None:

@@ -1,4 +1,4 @@
-"""What a table of transitions contains: the states that it reaches, and the steps it forbids."""
+"""A table of transitions: the states that it reaches, and the steps that it forbids."""
 
 from collections.abc import Mapping
 from enum import Enum

@@ -1,8 +1,9 @@
-"""Where a field of the beta interface is in GA, and what its value becomes on the way.
+"""The place of each field of the beta interface in GA, and the conversion of its value.
 
-One table a kind of object is read in both directions. Nothing is judged here: a field that has no
-row keeps its name and its value, and a value that cannot be converted stays, for whoever knows
-better to refuse. What the beta interface cannot say at all, its vocabulary leaves out afterwards.
+Each kind of object has one table, which is read in both directions. This module refuses nothing: a
+field without a row keeps its name and its value, and a value that cannot be converted stays, so
+that the policy or the upstream can refuse it. The vocabulary of the beta interface removes the rest
+afterwards.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -10,16 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.core.events import Event, Json
-from relay.dialects.beta.shapes import UNSAID
+from relay.dialects.beta.shapes import OMITTED
 
 Convert = Callable[[Json], Json]
 Path = tuple[str, ...]
 
 TEMPERATURE: Final = 0.8
-"""What the models sample at; GA no longer tells, and no longer lets anybody choose."""
+"""The temperature of the models. GA does not report it, and a client cannot choose it."""
 
 GONE: Final = frozenset({"temperature", "client_secret"})
-"""Fields of a session, or a response, that GA does not have."""
+"""Fields of a session or a response that GA does not have."""
 
 
 def _same(value: Json) -> Json:
@@ -31,10 +32,10 @@ class Field:
     """A field of the beta interface.
 
     Attributes:
-        beta: its name there.
+        beta: its name in the beta interface.
         ga: its path in GA.
-        up: makes GA's value of it.
-        down: makes its value of GA's.
+        up: converts its value to GA.
+        down: converts its value from GA.
     """
 
     beta: str
@@ -47,7 +48,7 @@ Fields = tuple[Field, ...]
 
 
 def up(flat: Event, fields: Fields) -> Event:
-    """Return an object of the beta interface as GA has it."""
+    """Return an object of the beta interface in GA."""
     moved = {field.beta for field in fields}
     nested = {name: value for name, value in flat.items() if name not in moved | GONE}
     for field in fields:
@@ -57,15 +58,15 @@ def up(flat: Event, fields: Fields) -> Event:
 
 
 def down(nested: Event, fields: Fields) -> Event:
-    """Return an object of GA as the beta interface has it, with what that does not know."""
+    """Return an object of GA in the beta interface, with the fields that it does not know."""
     moved = {field.ga[0] for field in fields}
     flat = {name: value for name, value in nested.items() if name not in moved}
     found = ((field, _at(nested, field.ga)) for field in fields)
-    return flat | {field.beta: field.down(value) for field, value in found if value is not UNSAID}
+    return flat | {field.beta: field.down(value) for field, value in found if value is not OMITTED}
 
 
 def _put(nested: Event, path: Path, value: Json) -> None:
-    """Put a value at a path; what is there of objects on the way is copied, not changed."""
+    """Put a value at a path. The objects on the path are copied, not changed."""
     for name in path[:-1]:
         inner = nested.get(name)
         nested[name] = nested = dict(inner) if isinstance(inner, dict) else {}
@@ -75,7 +76,7 @@ def _put(nested: Event, path: Path, value: Json) -> None:
 def _at(nested: Json, path: Path) -> Json:
     for name in path:
         if not isinstance(nested, dict) or name not in nested:
-            return UNSAID
+            return OMITTED
         nested = nested[name]
     return nested
 
@@ -84,14 +85,14 @@ def _at(nested: Json, path: Path) -> Json:
 
 
 def _modalities_up(value: Json) -> Json:
-    """Speak where audio was among what was asked for: GA does not do both."""
+    """Choose audio if the list has it: GA does not do both."""
     if not isinstance(value, list):
         return value
     return ["audio"] if "audio" in value else ["text"]
 
 
 def _modalities_down(value: Json) -> Json:
-    """Say that audio comes with a transcript: that is how old servers and clients know it."""
+    """Add the text to audio: in the beta interface, audio always comes with a transcript."""
     return ["audio", "text"] if value == ["audio"] else value
 
 
@@ -116,7 +117,7 @@ _NOT_OF: Mapping[str, Collection[str]] = {
     "server_vad": {"eagerness"},
     "semantic_vad": {"threshold", "prefix_padding_ms", "silence_duration_ms"},
 }
-"""Fields of the one flat type of turn detection that GA has only with the other."""
+"""Fields of turn detection that GA does not have with this ``type``."""
 
 
 def _turn_detection_up(value: Json) -> Json:
@@ -212,18 +213,18 @@ FLAT_NAMES = frozenset({*GONE, *(field.beta for field in SESSION if field.ga != 
 
 
 def session_down(session: Event) -> Event:
-    """Return a session that a server tells of as the beta interface has it."""
+    """Return a session that a server reports, in the beta interface."""
     return down(session, SESSION) | {"temperature": TEMPERATURE}
 
 
 def is_flat(session: Json) -> bool:
-    """Tell whether a session is of the beta interface: it says no ``type``, and names of its."""
+    """Return whether a session has no ``type``, and names that only the beta interface has."""
     return (
         isinstance(session, dict) and "type" not in session and not FLAT_NAMES.isdisjoint(session)
     )
 
 
-# What an error says is wrong.
+# The field that an error names.
 
 
 def _params(prefix: str, fields: Fields) -> Mapping[str, str]:

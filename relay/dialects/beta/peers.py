@@ -1,12 +1,12 @@
-"""The messages of a client, and of an upstream, that speaks the beta interface.
+"""The messages of a client or an upstream that uses the beta interface.
 
-``inward`` makes of a message what the session reads, ``outward`` of one of the session's what the
-peer reads. What need not change is returned as the bytes it came in: all audio of a client, since
-an append is the same in both. A piece of audio from an upstream gets another name, and its base64
-is not decoded.
+``inward`` translates a message of the peer for the session, ``outward`` a message of the session
+for the peer. A message that does not change is returned as the same bytes. This includes all audio
+of a client, since an append is the same in both interfaces. A piece of audio from an upstream gets
+another name, and its base64 is not decoded.
 
-Nothing is judged here. A message of a client that cannot be read in one way only goes to the
-session as it came, and is refused there; what the session decides on is what was translated.
+This module refuses nothing. A client's message that can be read in more than one way passes to the
+session as the same bytes, and the session refuses it. The session decides on the translation.
 """
 
 from collections.abc import Collection
@@ -46,12 +46,12 @@ SAME_FROM_UPSTREAM: Final = frozenset(
         "response.function_call_arguments.delta",
     }
 )
-"""Server events that they have in one shape."""
+"""Server events that have the same shape in both."""
 
 GA_AUDIO: Final = "response.output_audio.delta"
 BETA_AUDIO: Final = "response.audio.delta"
 _HEAD_BYTES = 64
-"""Servers write the type first; where it stands further back, audio takes the longer way."""
+"""Servers write the type first. Audio with the type further back is decoded like other events."""
 
 
 class _Kind(msgspec.Struct):
@@ -59,7 +59,7 @@ class _Kind(msgspec.Struct):
 
 
 class _Audio(msgspec.Struct):
-    """A piece of audio, whose base64 stays as it is written."""
+    """A piece of audio. Its base64 is not decoded."""
 
     type: str
     event_id: str
@@ -75,19 +75,19 @@ _audio = msgspec.json.Decoder(_Audio)
 
 
 class BetaClient:
-    """A client that speaks the beta interface.
+    """A client that uses the beta interface.
 
-    It is answered under the name with which it asked: ``transcription_session.update`` by
-    ``transcription_session.updated``, whatever kind of session there is.
+    The answer to an update has the name that matches the request, for any kind of session:
+    ``transcription_session.updated`` for ``transcription_session.update``.
     """
 
     def __init__(self, *, announces: bool = False) -> None:
-        """``announces``: it asked for the relay's own events, which pass as they are."""
+        """``announces``: it receives the relay's own events, which pass as they are."""
         self._announces = announces
-        self._asked: str | None = None
+        self._update: str | None = None
 
     def inward(self, raw: bytes) -> tuple[bytes, ...]:
-        """Return what the client says, in GA."""
+        """Return the client's message in GA."""
         if _read_kind(raw) not in FROM_CLIENT:
             return (raw,)
         try:
@@ -95,11 +95,11 @@ class BetaClient:
         except InvalidEvent:
             return (raw,)
         if event["type"].endswith("session.update"):
-            self._asked = event["type"]
+            self._update = event["type"]
         return (encode(client_up(event)),)
 
     def outward(self, raw: bytes) -> bytes | None:
-        """Return what the client is told; None for what it cannot be told of."""
+        """Return the message for the client; None if the types have no such event."""
         if isinstance(raw, Binary):
             return raw
         if (audio := _renamed_audio(raw, GA_AUDIO, BETA_AUDIO)) is not None:
@@ -109,41 +109,41 @@ class BetaClient:
             return None
         if self._announces and event["type"].startswith("relay."):
             return raw
-        told = server_down(event, self._asked)
-        return None if told is None else encode(told)
+        translated = server_down(event, self._update)
+        return None if translated is None else encode(translated)
 
 
 class BetaUpstream:
-    """An upstream that speaks the beta interface."""
+    """An upstream that uses the beta interface."""
 
     def __init__(self, extra_session_fields: Collection[str] = ()) -> None:
         """``extra_session_fields`` are sent as they are."""
         self._extra_session_fields = extra_session_fields
-        self._heard = ServerUp()
+        self._server = ServerUp()
 
     def inward(self, raw: bytes) -> tuple[bytes, ...]:
-        """Return what the upstream says, in GA."""
+        """Return the upstream's message in GA: one event, or two."""
         if isinstance(raw, Binary):
             return (raw,)
         if (audio := _renamed_audio(raw, BETA_AUDIO, GA_AUDIO)) is not None:
             return (audio,)
         event = None if _read_kind(raw) in SAME_FROM_UPSTREAM else decode_server(raw)
-        return (raw,) if event is None else self._say(event)
+        return (raw,) if event is None else self._translate(event)
 
-    def _say(self, event: Event) -> tuple[bytes, ...]:
-        """Return an event in GA; when it is too deep there, what nobody can read."""
+    def _translate(self, event: Event) -> tuple[bytes, ...]:
+        """Return an event in GA; an unreadable message if the event is nested too deep for GA."""
         try:
-            return tuple(map(encode, self._heard.say(event)))
+            return tuple(map(encode, self._server.translate(event)))
         except RecursionError:
             return (b"",)
 
     def outward(self, raw: bytes) -> bytes | None:
-        """Return what the upstream is told; None for what it cannot be told of."""
+        """Return the message for the upstream; None if the types have no such event."""
         if _read_kind(raw) not in FROM_CLIENT:
             return raw
         event = decode_server(raw)
-        said = event and client_down(event, self._extra_session_fields)
-        return encode(said) if said else None
+        translated = event and client_down(event, self._extra_session_fields)
+        return encode(translated) if translated else None
 
 
 def _read_kind(raw: bytes) -> str | None:
@@ -154,7 +154,7 @@ def _read_kind(raw: bytes) -> str | None:
 
 
 def _renamed_audio(raw: bytes, name: str, new_name: str) -> bytes | None:
-    """Return a piece of audio under another name; None when it is anything else."""
+    """Return a piece of audio under another name; None for any other message."""
     if name.encode() not in raw[:_HEAD_BYTES]:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Shapes of JSON values: what of a value somebody can read who knows no other shape.
+"""Shapes of JSON values: functions that return the part of a value that a shape allows.
 
-A shape is a function from a value to what of it can be said. Unknown fields of an object, and
-members of a list that cannot be said, are left out; null stands for any optional field.
+A shape returns ``OMITTED`` for a value that does not fit. An object loses its unknown fields, and a
+list loses the members that do not fit. An optional field may be null.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,90 +9,90 @@ from typing import Final
 
 from relay.core.events import Json
 
-UNSAID: Final = object()
-"""What a shape returns of a value of which nothing can be said."""
+OMITTED: Final = object()
+"""The result of a shape for a value that does not fit."""
 
 Shape = Callable[[Json], Json]
 
 
 def anything(value: Json) -> Json:
-    """Say any value as it is."""
+    """Return any value."""
     return value
 
 
 def text(value: Json) -> Json:
-    """Say a string."""
-    return value if isinstance(value, str) else UNSAID
+    """Return a string."""
+    return value if isinstance(value, str) else OMITTED
 
 
 def whole(value: Json) -> Json:
-    """Say a whole number."""
-    return value if type(value) is int else UNSAID
+    """Return a whole number."""
+    return value if type(value) is int else OMITTED
 
 
 def number(value: Json) -> Json:
-    """Say a number."""
-    return value if type(value) in {int, float} else UNSAID
+    """Return a number."""
+    return value if type(value) in {int, float} else OMITTED
 
 
 def flag(value: Json) -> Json:
-    """Say true or false."""
-    return value if isinstance(value, bool) else UNSAID
+    """Return true or false."""
+    return value if isinstance(value, bool) else OMITTED
 
 
 def one_of(*names: str) -> Shape:
-    """Say one of these names."""
-    return lambda value: value if isinstance(value, str) and value in names else UNSAID
+    """Allow these names."""
+    return lambda value: value if isinstance(value, str) and value in names else OMITTED
 
 
 def either(first: Shape, second: Shape) -> Shape:
-    """Say a value in the first of two shapes that can."""
-    return lambda value: second(value) if (said := first(value)) is UNSAID else said
+    """Apply the first of two shapes that the value fits."""
+    return lambda value: second(value) if (part := first(value)) is OMITTED else part
 
 
 def otherwise(shape: Shape, default: Json) -> Shape:
-    """Say a default where nothing can be said."""
+    """Replace a value that does not fit by a default."""
     return either(shape, lambda _: default)
 
 
 def listed(shape: Shape) -> Shape:
-    """Say those members of a list that can be said."""
+    """Allow a list; keep the members that fit."""
 
-    def say(value: Json) -> Json:
+    def apply(value: Json) -> Json:
         if not isinstance(value, list):
-            return UNSAID
-        return [said for item in value if (said := shape(item)) is not UNSAID]
+            return OMITTED
+        return [part for member in value if (part := shape(member)) is not OMITTED]
 
-    return say
+    return apply
 
 
 def mapped(shape: Shape) -> Shape:
-    """Say those members of an object, whatever their names, that can be said."""
+    """Allow an object with any names; keep the members that fit."""
 
-    def say(value: Json) -> Json:
+    def apply(value: Json) -> Json:
         if not isinstance(value, dict):
-            return UNSAID
-        said = {key: shape(item) for key, item in value.items()}
-        return {key: item for key, item in said.items() if item is not UNSAID}
+            return OMITTED
+        parts = {name: shape(member) for name, member in value.items()}
+        return {name: part for name, part in parts.items() if part is not OMITTED}
 
-    return say
+    return apply
 
 
 def record(optional: Mapping[str, Shape], required: Mapping[str, Shape] | None = None) -> Shape:
-    """Say the fields of an object that have these names; nothing when a required one is missing."""
+    """Allow an object with all required fields that fit; keep the optional fields that fit."""
 
-    def say(value: Json) -> Json:
+    def apply(value: Json) -> Json:
         if not isinstance(value, dict):
-            return UNSAID
-        said = {name: shape(value.get(name, UNSAID)) for name, shape in (required or {}).items()}
-        if any(item is UNSAID for item in said.values()):
-            return UNSAID
+            return OMITTED
+        parts = {name: shape(value.get(name, OMITTED)) for name, shape in (required or {}).items()}
+        if any(part is OMITTED for part in parts.values()):
+            return OMITTED
         for name, shape in optional.items():
-            item = value.get(name, UNSAID)
-            if item is not None and item is not UNSAID:
-                item = shape(item)
-            if item is not UNSAID:
-                said[name] = item
-        return said
+            part = value.get(name, OMITTED)
+            if part is not None and part is not OMITTED:
+                part = shape(part)
+            if part is not OMITTED:
+                parts[name] = part
+        return parts
 
-    return say
+    return apply

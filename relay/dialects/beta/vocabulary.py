@@ -1,14 +1,17 @@
-"""What the beta interface can say: the shapes of its events, as its SDK's types know them.
+"""The vocabulary of the beta interface: the shapes of its events.
 
-A client that checks strictly what it receives finds nothing that it does not know, because an
-event is said as far as these tables go and no further. Their source is the package
-``openai.types.beta.realtime``, to which a test holds them. They ask for more than it does in one
-respect: a tool, an item and a part of one are left out as a whole when their ``type`` is unknown.
-What the types require and servers leave out is filled in.
+They come from the types in ``openai.types.beta.realtime``. ``docs/generate_beta.py`` writes the
+JSON Schema of these types to ``vocabulary.json``. A shape keeps only the parts of an event that the
+types list, so a client that checks its events strictly finds nothing unknown in them. The tables
+below are the differences from the types.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from functools import cache, reduce
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
 
 from relay.core.events import Json
 from relay.dialects.beta.shapes import (
@@ -26,273 +29,143 @@ from relay.dialects.beta.shapes import (
     whole,
 )
 
+Schema = Mapping[str, Any]
+"""A part of the JSON Schema."""
+
 UNNAMED: Final = "relay_0"
-"""The id of an event that came without one."""
+"""The id of an event that came without an id."""
 
-FORMAT = one_of("pcm16", "g711_ulaw", "g711_alaw")
-MODALITIES = listed(one_of("text", "audio"))
-TOKEN_LIMIT = either(whole, one_of("inf"))
-
-# Sessions.
-
-_MODEL = one_of(
-    "gpt-realtime",
-    "gpt-realtime-2025-08-28",
-    "gpt-4o-realtime-preview",
-    "gpt-4o-realtime-preview-2024-10-01",
-    "gpt-4o-realtime-preview-2024-12-17",
-    "gpt-4o-realtime-preview-2025-06-03",
-    "gpt-4o-mini-realtime-preview",
-    "gpt-4o-mini-realtime-preview-2024-12-17",
-)
-VAD: Mapping[str, Shape] = {
-    "type": one_of("server_vad", "semantic_vad"),
-    "threshold": number,
-    "prefix_padding_ms": whole,
-    "silence_duration_ms": whole,
+_DEFAULTS: Mapping[str, Json] = {
+    "event_id": UNNAMED,
+    "content_index": 0,
+    "message": "",
+    "usage": {"type": "duration", "seconds": 0},
+    "client_secret": {"value": "", "expires_at": 0},
 }
-_TURN_DETECTION: Mapping[str, Shape] = {
-    **VAD,
-    "eagerness": one_of("low", "medium", "high", "auto"),
-    "create_response": flag,
-    "interrupt_response": flag,
-}
-_TOOL = record(
-    {"name": text, "description": text, "parameters": anything}, {"type": one_of("function")}
-)
-_CHOSEN_TOOL = record({}, {"type": one_of("function"), "function": record({}, {"name": text})})
-_TRACING = either(
-    one_of("auto"), record({"group_id": text, "metadata": anything, "workflow_name": text})
-)
-HEARING: Mapping[str, Shape] = {
-    "modalities": MODALITIES,
-    "input_audio_format": FORMAT,
-    "input_audio_transcription": record({"model": text, "language": text, "prompt": text}),
-    "input_audio_noise_reduction": record({"type": one_of("near_field", "far_field")}),
-    "turn_detection": record(_TURN_DETECTION),
-}
-"""What any session has."""
+"""Fields that the types require and some servers leave out, with the value that the relay adds."""
 
-SPEAKING: Mapping[str, Shape] = {
-    "instructions": text,
-    "voice": text,
-    "output_audio_format": FORMAT,
-    "speed": number,
-    "tools": listed(_TOOL),
-    "tool_choice": text,
-    "max_response_output_tokens": TOKEN_LIMIT,
-    "tracing": _TRACING,
-}
-"""What a session has besides that answers."""
-
-SECRET = record({}, {"value": text, "expires_at": whole})
-_NO_SECRET: Json = {"value": "", "expires_at": 0}
-TRANSCRIBING: Mapping[str, Shape] = {
-    "modalities": MODALITIES,
-    "input_audio_format": FORMAT,
-    "input_audio_transcription": record(
-        {
-            "model": one_of("gpt-4o-transcribe", "gpt-4o-mini-transcribe", "whisper-1"),
-            "language": text,
-            "prompt": text,
-        }
-    ),
-    "turn_detection": record(VAD),
-}
-
-# Items and responses.
-
-
-def _item(types: Shape, parts: Shape) -> Shape:
-    part = record({"id": text, "text": text, "audio": text, "transcript": text}, {"type": parts})
-    optional = {
-        "id": text,
-        "object": one_of("realtime.item"),
-        "status": one_of("completed", "incomplete", "in_progress"),
-        "role": one_of("user", "assistant", "system"),
-        "content": listed(part),
-        "call_id": text,
-        "name": text,
-        "arguments": text,
-        "output": text,
-    }
-    return record(optional, {"type": types})
-
-
-ITEM = _item(
-    one_of("message", "function_call", "function_call_output"),
-    one_of("input_text", "input_audio", "item_reference", "text", "audio"),
-)
-_GIVEN_ITEM = _item(
-    one_of("message", "function_call", "function_call_output", "item_reference"),
-    one_of("input_text", "input_audio", "item_reference", "text"),
-)
-_TOKENS: Mapping[str, Shape] = {"text_tokens": whole, "audio_tokens": whole}
-_USAGE = record(
+_TYPED = frozenset(
     {
-        "total_tokens": whole,
-        "input_tokens": whole,
-        "output_tokens": whole,
-        "input_token_details": record({**_TOKENS, "cached_tokens": whole}),
-        "output_token_details": record(_TOKENS),
+        "ConversationItem",
+        "ConversationItemContent",
+        "ConversationItemWithReference",
+        "Content",
+        "Part",
+        "Tool",
+        "SessionTool",
+        "ResponseTool",
     }
 )
-_STATUS_DETAILS = record(
+"""Types whose objects mean nothing without their ``type``, which the types do not require.
+
+An object of an unknown ``type`` is omitted as a whole."""
+
+_NEVER_SENT = frozenset(
     {
-        "type": one_of("completed", "cancelled", "incomplete", "failed"),
-        "reason": one_of(
-            "turn_detected", "client_cancelled", "max_output_tokens", "content_filter"
-        ),
-        "error": record({"type": text, "code": text, "message": text}),
+        # The model is in the URL of the upstream, and GA has no secret in a session.
+        ("session_update_event__Session", "model"),
+        ("session_update_event__Session", "client_secret"),
+        ("transcription_session_update__Session", "client_secret"),
     }
 )
-RESPONSE = record(
-    {
-        "id": text,
-        "object": one_of("realtime.response"),
-        "status": one_of("completed", "cancelled", "failed", "incomplete", "in_progress"),
-        "status_details": _STATUS_DETAILS,
-        "output": listed(ITEM),
-        "conversation_id": text,
-        "modalities": MODALITIES,
-        "voice": text,
-        "output_audio_format": FORMAT,
-        "temperature": number,
-        "max_output_tokens": TOKEN_LIMIT,
-        "usage": _USAGE,
-        "metadata": mapped(text),
-    }
+"""Fields of client events that the relay does not send."""
+
+_FORMAT = one_of("pcm16", "g711_ulaw", "g711_alaw")
+_VAD = one_of("server_vad", "semantic_vad")
+_TOOL_CHOICE = either(
+    text, record({}, {"type": one_of("function"), "function": record({}, {"name": text})})
 )
-
-# Server events.
-
-_PART = record({"text": text, "audio": text, "transcript": text}, {"type": one_of("text", "audio")})
-_ERROR = record(
-    {"code": text, "param": text, "event_id": text},
-    {"type": otherwise(text, "server_error"), "message": otherwise(text, "")},
-)
-_FAULT = record({"type": text, "code": text, "message": text, "param": text})
-_TRANSCRIPTION_USAGE = either(
-    record(
-        {"input_token_details": record(_TOKENS)},
-        {
-            "type": one_of("tokens"),
-            "total_tokens": whole,
-            "input_tokens": whole,
-            "output_tokens": whole,
-        },
-    ),
-    record({}, {"type": one_of("duration"), "seconds": number}),
-)
-_NO_TRANSCRIPTION_USAGE: Json = {"type": "duration", "seconds": 0}
-_LOGPROBS = listed(record({}, {"token": text, "bytes": listed(whole), "logprob": number}))
-_RATE_LIMIT = record(
-    {
-        "name": one_of("requests", "tokens"),
-        "limit": whole,
-        "remaining": whole,
-        "reset_seconds": number,
-    }
-)
-
-_IN_RESPONSE: Mapping[str, Shape] = {"response_id": text, "output_index": whole}
-_IN_ITEM: Mapping[str, Shape] = {"item_id": text, "content_index": otherwise(whole, 0)}
-_IN_PART = {**_IN_RESPONSE, **_IN_ITEM}
-_IN_CALL = {**_IN_RESPONSE, "item_id": text, "call_id": text}
-
-
-def _event(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None = None) -> Shape:
-    named = {"type": text, "event_id": otherwise(text, UNNAMED)}
-    return record(optional or {}, named | dict(required))
-
-
-_HAS_SESSION = _event(
-    {"session": record({"id": text, "model": _MODEL, "temperature": number, **HEARING, **SPEAKING})}
-)
-_TRANSCRIPTION = "conversation.item.input_audio_transcription"
-
-SERVER_EVENTS: Mapping[str, Shape] = {
-    "error": _event({"error": _ERROR}),
-    "session.created": _HAS_SESSION,
-    "session.updated": _HAS_SESSION,
-    "transcription_session.updated": _event(
-        {"session": record(TRANSCRIBING, {"client_secret": otherwise(SECRET, _NO_SECRET)})}
-    ),
-    "conversation.created": _event(
-        {"conversation": record({"id": text, "object": one_of("realtime.conversation")})}
-    ),
-    "conversation.item.created": _event({"item": ITEM}, {"previous_item_id": text}),
-    "conversation.item.retrieved": _event({"item": ITEM}),
-    "conversation.item.truncated": _event({**_IN_ITEM, "audio_end_ms": whole}),
-    "conversation.item.deleted": _event({"item_id": text}),
-    f"{_TRANSCRIPTION}.delta": _event(
-        {"item_id": text}, {"content_index": whole, "delta": text, "logprobs": _LOGPROBS}
-    ),
-    f"{_TRANSCRIPTION}.completed": _event(
-        {
-            **_IN_ITEM,
-            "transcript": text,
-            "usage": otherwise(_TRANSCRIPTION_USAGE, _NO_TRANSCRIPTION_USAGE),
-        },
-        {"logprobs": _LOGPROBS},
-    ),
-    f"{_TRANSCRIPTION}.failed": _event({**_IN_ITEM, "error": _FAULT}),
-    "input_audio_buffer.committed": _event({"item_id": text}, {"previous_item_id": text}),
-    "input_audio_buffer.cleared": _event({}),
-    "input_audio_buffer.speech_started": _event({"item_id": text, "audio_start_ms": whole}),
-    "input_audio_buffer.speech_stopped": _event({"item_id": text, "audio_end_ms": whole}),
-    "output_audio_buffer.started": _event({"response_id": text}),
-    "output_audio_buffer.stopped": _event({"response_id": text}),
-    "output_audio_buffer.cleared": _event({"response_id": text}),
-    "response.created": _event({"response": RESPONSE}),
-    "response.done": _event({"response": RESPONSE}),
-    "response.output_item.added": _event({**_IN_RESPONSE, "item": ITEM}),
-    "response.output_item.done": _event({**_IN_RESPONSE, "item": ITEM}),
-    "response.content_part.added": _event({**_IN_PART, "part": _PART}),
-    "response.content_part.done": _event({**_IN_PART, "part": _PART}),
-    "response.text.delta": _event({**_IN_PART, "delta": text}),
-    "response.text.done": _event({**_IN_PART, "text": text}),
-    "response.audio.delta": _event({**_IN_PART, "delta": text}),
-    "response.audio.done": _event(_IN_PART),
-    "response.audio_transcript.delta": _event({**_IN_PART, "delta": text}),
-    "response.audio_transcript.done": _event({**_IN_PART, "transcript": text}),
-    "response.function_call_arguments.delta": _event({**_IN_CALL, "delta": text}),
-    "response.function_call_arguments.done": _event({**_IN_CALL, "arguments": text}),
-    "rate_limits.updated": _event({"rate_limits": listed(_RATE_LIMIT)}),
+_OTHER_SHAPES: Mapping[tuple[str, str], Shape] = {
+    # Some servers leave it out.
+    ("error_event__Error", "type"): otherwise(text, "server_error"),
+    # The API accepts an object here, and an upstream may know newer models.
+    ("session_update_event__Session", "tool_choice"): _TOOL_CHOICE,
+    ("Response", "tool_choice"): _TOOL_CHOICE,
+    ("transcription_session_update__SessionInputAudioTranscription", "model"): text,
+    # The types allow any text here. The API has these names.
+    ("TranscriptionSession", "input_audio_format"): _FORMAT,
+    ("SessionCreateResponse", "input_audio_format"): _FORMAT,
+    ("SessionCreateResponse", "output_audio_format"): _FORMAT,
+    ("transcription_session__TurnDetection", "type"): _VAD,
+    ("session_create_response__TurnDetection", "type"): _VAD,
 }
-"""What a server says."""
+"""Fields that have another shape than in the types."""
 
-# What a client says, of the events that the two interfaces have in different shapes.
+_FIRST = ("type", "event_id")
+"""The API writes these fields first."""
 
-_CHOICE = {"tool_choice": either(text, _CHOSEN_TOOL)}
-_RESPONSE_CREATE = record(
-    {
-        "conversation": text,
-        "input": listed(_GIVEN_ITEM),
-        "instructions": text,
-        "max_response_output_tokens": TOKEN_LIMIT,
-        "metadata": mapped(text),
-        "modalities": MODALITIES,
-        "output_audio_format": FORMAT,
-        "temperature": number,
-        "tools": listed(_TOOL),
-        "voice": text,
-        **_CHOICE,
-    }
-)
-
-
-def _request(required: Mapping[str, Shape], optional: Mapping[str, Shape]) -> Shape:
-    return record({"event_id": text, **optional}, {"type": text, **required})
-
-
-CLIENT_EVENTS: Mapping[str, Shape] = {
-    "session.update": _request(
-        {"session": record({"temperature": number, **HEARING, **SPEAKING, **_CHOICE})}, {}
-    ),
-    "transcription_session.update": _request(
-        {"session": record({"include": listed(text), **HEARING})}, {}
-    ),
-    "response.create": _request({}, {"response": _RESPONSE_CREATE}),
-    "conversation.item.create": _request({"item": ITEM}, {"previous_item_id": text}),
+_PLAIN: Mapping[str, Shape] = {
+    "string": text,
+    "integer": whole,
+    "number": number,
+    "boolean": flag,
 }
+_NULL = {"type": "null"}
+
+
+def server_events() -> Mapping[str, Shape]:
+    """Return the shape of each server event."""
+    return _shapes("server_events")
+
+
+def client_events() -> Mapping[str, Shape]:
+    """Return the shapes of the client events that have another shape in GA."""
+    return _shapes("client_events")
+
+
+def minted_sessions() -> Mapping[str, Shape]:
+    """Return the shapes of the sessions in the answers of the REST API, by their type."""
+    return _shapes("minted_sessions")
+
+
+@cache
+def _shapes(table: str) -> Mapping[str, Shape]:
+    return {name: _shape(schema) for name, schema in _file()[table].items()}
+
+
+@cache
+def _file() -> Schema:
+    """Read the file, once, when the first peer that uses the beta interface needs it."""
+    schema: Schema = msgspec.json.decode(Path(__file__).with_name("vocabulary.json").read_bytes())
+    return schema
+
+
+def _shape(schema: Schema) -> Shape:
+    """Return the shape of a schema."""
+    match schema:
+        case {"$ref": reference}:
+            return _model(reference.removeprefix("#/$defs/"))
+        case {"anyOf": kinds}:
+            # Null is not a shape: any optional field may be null.
+            return reduce(either, [_shape(kind) for kind in kinds if kind != _NULL])
+        case {"const": name}:
+            return one_of(name)
+        case {"enum": names}:
+            return one_of(*names)
+        case {"items": member}:
+            return listed(_shape(member))
+        case {"additionalProperties": member}:
+            return mapped(_shape(member))
+        case {"type": name}:
+            return _PLAIN[name]
+    return anything
+
+
+@cache
+def _model(name: str) -> Shape:
+    """Return the shape of a type."""
+    model = _file()["$defs"][name]
+    must = {*model.get("required", ()), *({"type"} if name in _TYPED else ())}
+    optional, required = {}, {}
+    for field in dict.fromkeys((*_FIRST, *model["properties"])):
+        schema = model["properties"].get(field)
+        if schema is None or (name, field) in _NEVER_SENT:
+            continue
+        shape = _OTHER_SHAPES.get((name, field)) or _shape(schema)
+        if field not in must:
+            optional[field] = shape
+        elif field in _DEFAULTS:
+            required[field] = otherwise(shape, _DEFAULTS[field])
+        else:
+            required[field] = shape
+    return record(optional, required)

@@ -26,7 +26,7 @@ async def go_forward(meters: int) -> str:
 
 
 class Microphone(io.AudioInput):
-    """Gives the session what is put into it."""
+    """An audio input with a queue of frames."""
 
     def __init__(self) -> None:
         super().__init__(label="microphone")
@@ -42,7 +42,7 @@ class Microphone(io.AudioInput):
 
 
 class Loudspeaker(io.AudioOutput):
-    """Has played everything at once."""
+    """An audio output that reports the end of playback at once."""
 
     def __init__(self) -> None:
         capabilities = io.AudioOutputCapabilities(pause=False)

@@ -32,7 +32,7 @@ session.transport.on("response.output_audio_transcript.done", (event) => {
   saw.answers.push(event.transcript);
 });
 
-// Resolves when a response is over that said something.
+// Resolves at the end of a response that contains a message.
 const answered = () =>
   new Promise((resolve, reject) => {
     session.once("error", ({ error }) => reject(error));

@@ -25,17 +25,17 @@ def go_forward(meters: int) -> str:
 
 
 def transcript(event: dict[str, Any]) -> str | None:
-    """Return what was said, when all of it is."""
+    """Return the transcript of an event that completes one."""
     return event.get("transcript") if event["type"].endswith("audio_transcript.done") else None
 
 
 def is_answered(event: dict[str, Any]) -> bool:
-    """Tell whether a response is over that is more than a call."""
+    """Return whether the event ends a response that contains a message."""
     return event["type"] == "response.done" and event["response"]["output"][0]["type"] == "message"
 
 
 async def answer(session: RealtimeSession) -> None:
-    """Hear one answer out."""
+    """Receive until the end of one answer."""
     async for event in session:
         if event.type == "error":
             raise RuntimeError(event.error)

@@ -18,18 +18,18 @@ const QUIET_FLAGS = [
 
 const module = fileURLToPath(new URL("page.mjs", import.meta.url));
 const bundle = await build({ entryPoints: [module], bundle: true, write: false });
-// A real server: Chromium lets no page from elsewhere connect to this machine.
+// The page needs a server here: Chromium blocks pages from elsewhere that connect to loopback.
 const server = createServer((_, answer) => answer.setHeader("Content-Type", "text/html").end());
 server.listen(new URL(RELAY_ORIGIN).port, "127.0.0.1");
 
-// What a backend does for its pages: they get a credential of their own, bound to the persona.
+// Like a backend, create a credential for the page that is bound to the persona.
 const backend = new OpenAI({ baseURL: RELAY_URL, apiKey: RELAY_KEY });
 const bound = { session: { type: "realtime", model: RELAY_PERSONA } };
 const { value: key } = await backend.realtime.clientSecrets.create(bound);
 
 const browser = await chromium.launch({ executablePath: RELAY_CHROMIUM, args: QUIET_FLAGS });
 try {
-  // The relay's certificate is signed by nobody that Chromium knows.
+  // Chromium does not know the issuer of the relay's certificate.
   const page = await browser.newPage({ ignoreHTTPSErrors: true });
   await page.goto(RELAY_ORIGIN);
   await page.addScriptTag({ content: bundle.outputFiles[0].text });

@@ -1,10 +1,10 @@
-// What `OpenAIRealtimeWS` and `OpenAIRealtimeWebSocket` say alike: a typed turn, a spoken one, and
-// a function call.
+// The conversation of `OpenAIRealtimeWS` and `OpenAIRealtimeWebSocket`: a turn in text, a turn in
+// audio, and a function call.
 
 const HELLO = { type: "message", role: "user", content: [{ type: "input_text", text: "Hello" }] };
 const PIRATE = { type: "realtime", instructions: "You are a pirate." };
 
-// `speech` is base64, in chunks; resolves to what was seen.
+// `speech` is a list of chunks in base64; the promise resolves to the results.
 export async function converse(session, speech) {
   const saw = { answers: [], audio_bytes: 0, called: [] };
   const next = (type) => new Promise((resolve) => session.once(type, resolve));

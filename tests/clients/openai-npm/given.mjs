@@ -1,4 +1,4 @@
-// What both transports are given: speech in base64, 100 ms a chunk, and the package's version.
+// Inputs of both transports: speech in base64 with 100 ms per chunk, and the package's version.
 
 import { readFileSync } from "node:fs";
 

@@ -1,4 +1,4 @@
-// What the page of `browser.mjs` loads.
+// The script in the page of `browser.mjs`.
 
 import OpenAI from "openai";
 import { OpenAIRealtimeWebSocket } from "openai/realtime/websocket";

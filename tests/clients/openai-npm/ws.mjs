@@ -1,4 +1,4 @@
-// Turns with the npm package `openai` over `ws`, which only speaks wss.
+// Turns with the npm package `openai` over `ws`, which connects only to wss.
 
 import { readFileSync } from "node:fs";
 import OpenAI from "openai";

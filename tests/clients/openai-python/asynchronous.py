@@ -18,7 +18,7 @@ saw = {"version": openai.__version__, "answers": [], "audio_bytes": 0, "called":
 
 
 async def response(connection: Any) -> Any:
-    """Hear a response out, and return it."""
+    """Receive until the end of a response, and return it."""
     async for event in connection:
         if event.type == "error":
             raise RuntimeError(event.error.message)

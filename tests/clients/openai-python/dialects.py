@@ -1,4 +1,4 @@
-"""What `client.realtime` and `client.beta.realtime` of the package `openai` say differently."""
+"""The differences between `client.realtime` and `client.beta.realtime` of the package `openai`."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -16,12 +16,12 @@ HELLO = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """The words of one of them.
+    """One of the two interfaces.
 
     Attributes:
-        realtime: Finds it in the client.
-        model: What its users have as the model.
-        session: What their code sends first.
+        realtime: Returns the interface of a client.
+        model: The usual model of its users.
+        session: The session that their code usually sends first.
     """
 
     realtime: Callable[[Any], Any]
@@ -50,9 +50,9 @@ DIALECTS = {
 
 
 def pointed(dialect: str) -> dict[str, str]:
-    """Return the client's options that point it at the relay."""
+    """Return the options that make a client connect to the relay."""
     url = os.environ["RELAY_URL"]
     options = {"base_url": url, "api_key": os.environ["RELAY_KEY"]}
-    # Without it the beta client makes wss of http.
+    # Without this option the beta client replaces http by wss.
     websocket = {"websocket_base_url": url.replace("http", "ws", 1)}
     return options | (websocket if dialect == "beta" else {})

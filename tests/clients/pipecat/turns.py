@@ -43,7 +43,7 @@ async def go_forward(params: FunctionCallParams, meters: int) -> None:
 
 
 class Ear(FrameProcessor):
-    """Hears what the service says, and when it is interrupted."""
+    """Collects the texts of the service, and notices an interruption."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,8 +87,9 @@ async def main() -> None:
     async def talk() -> None:
         await worker.queue_frame(LLMRunFrame())
         saw["answers"].append(await ear.answers.get())
-        # What is called before the interruption got around is cancelled by it. That is seconds
-        # later when people talk, and at once here: so the words end when it did.
+        # An interruption cancels a function call that comes before the pipeline has handled it.
+        # With people the call comes seconds later, but here at once. Therefore, the rest of the
+        # speech is sent only after the interruption.
         await say(SPEECH[:BEGINNING])
         await ear.interrupted.wait()
         await say(SPEECH[BEGINNING:])

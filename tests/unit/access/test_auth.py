@@ -1,4 +1,4 @@
-"""Who is calling, decided from the head of a request alone."""
+"""The caller of a request, determined from its head only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +58,7 @@ def protocol(key: str) -> str:
         {"Authorization": "Bearer ", "api-key": "kiosk-key-one"},
     ],
 )
-def test_each_key_of_a_client_counts_wherever_it_may_stand(
+def test_each_key_of_a_client_is_accepted_in_each_allowed_place(
     config: Config, headers: Mapping[str, str]
 ) -> None:
     assert caller(config, headers) == Principal("kiosk", ("receptionist",))
@@ -84,14 +84,14 @@ def test_each_key_of_a_client_counts_wherever_it_may_stand(
         {"Sec-WebSocket-Protocol": "kiosk-key-one"},
         {"Sec-WebSocket-Protocol": protocol("\udcff")},
         {"Cookie": "api-key=kiosk-key-one"},
-        # What a client may read of the configuration is no key.
+        # The digest of a key, which the configuration contains, is no key.
         {
             "Authorization": "Bearer "
             "4d9d77a1e9a78aab4ea95ab8f6e3a5d3ca12f4c3a0b9d2a53a9e4ff2e5ba0a31"
         },
     ],
 )
-def test_whoever_has_no_key_that_is_known_stays_out(
+def test_a_request_without_a_known_key_is_refused(
     config: Config, headers: Mapping[str, str]
 ) -> None:
     with pytest.raises(InvalidApiKey):
@@ -119,7 +119,7 @@ def test_a_short_lived_credential_is_checked_even_without_clients(
 
 
 @pytest.mark.parametrize("name", sorted(CREDENTIAL_PARAMETERS))
-def test_a_credential_in_the_query_is_refused_however_it_is_called(
+def test_a_credential_in_the_query_is_refused_under_each_name(
     config: Config, anonymous: Config, name: str
 ) -> None:
     for settings in (config, anonymous):
@@ -138,7 +138,7 @@ def test_a_credential_in_the_query_is_refused_however_it_is_called(
         ({"model": "", "voice": "marin"}, "receptionist"),
     ],
 )
-def test_the_persona_is_named_or_hides_in_the_model_or_is_the_default(
+def test_the_persona_is_the_named_one_or_the_model_or_the_default(
     config: Config, query: Mapping[str, str], persona: str
 ) -> None:
     assert choose_persona(Principal("hashed"), query, config).name == persona
@@ -151,7 +151,7 @@ TRANSCRIBER = """
 TRANSCRIPTION = {"intent": "transcription"}
 
 
-def hiring(folder: Path, *transcribers: str, default: str = "receptionist") -> Config:
+def with_transcribers(folder: Path, *transcribers: str, default: str = "receptionist") -> Config:
     """Load a configuration with a receptionist and these transcribers."""
     personas = {"receptionist": PERSONA} | dict.fromkeys(transcribers, TRANSCRIBER)
     path = write_config(folder, "http://127.0.0.1:1/v1", personas=personas)
@@ -172,18 +172,18 @@ def hiring(folder: Path, *transcribers: str, default: str = "receptionist") -> C
         ([], "receptionist", {}, "receptionist"),
     ],
 )
-def test_the_intent_to_transcribe_chooses_where_nothing_else_does(
+def test_the_intent_to_transcribe_chooses_if_no_name_does(
     tmp_path: Path, transcribers: list[str], default: str, query: dict[str, str], persona: str
 ) -> None:
-    config = hiring(tmp_path, *transcribers, default=default)
+    config = with_transcribers(tmp_path, *transcribers, default=default)
     chosen = choose_persona(Principal(ANONYMOUS), TRANSCRIPTION | query, config)
 
     assert chosen.name == persona
     assert choose_persona(Principal(ANONYMOUS), {"intent": "x"}, config).name == default
 
 
-def test_of_several_that_transcribe_one_must_be_named(tmp_path: Path) -> None:
-    config = hiring(tmp_path, "clerk", "notary")
+def test_a_persona_must_be_named_if_several_transcribe(tmp_path: Path) -> None:
+    config = with_transcribers(tmp_path, "clerk", "notary")
 
     with pytest.raises(PersonaNotFound, match="Several personas transcribe"):
         choose_persona(Principal(ANONYMOUS), TRANSCRIPTION, config)
@@ -191,8 +191,8 @@ def test_of_several_that_transcribe_one_must_be_named(tmp_path: Path) -> None:
         choose_persona(Principal(ANONYMOUS), TRANSCRIPTION | {"persona": "nobody"}, config)
 
 
-def test_the_intent_chooses_among_what_the_client_may_use(tmp_path: Path) -> None:
-    config = hiring(tmp_path, "clerk", "notary")
+def test_the_intent_chooses_among_the_personas_that_the_client_may_use(tmp_path: Path) -> None:
+    config = with_transcribers(tmp_path, "clerk", "notary")
 
     narrow = Principal("narrow", ("receptionist", "notary"))
     deaf = Principal("deaf", ("receptionist",))
@@ -201,9 +201,7 @@ def test_the_intent_chooses_among_what_the_client_may_use(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["nobody", "", "Receptionist", "../receptionist"])
-def test_a_persona_that_there_is_not_is_not_replaced_by_the_default(
-    config: Config, name: str
-) -> None:
+def test_the_default_does_not_replace_an_unknown_persona(config: Config, name: str) -> None:
     with pytest.raises(PersonaNotFound):
         choose_persona(Principal("hashed"), {"persona": name}, config)
 
@@ -217,7 +215,7 @@ def test_without_a_default_a_persona_must_be_named(tmp_path: Path) -> None:
     assert choose_persona(Principal("hashed"), {"model": "receptionist"}, config).name
 
 
-def test_a_client_may_use_only_the_personas_that_it_has(config: Config) -> None:
+def test_a_client_may_use_only_its_own_personas(config: Config) -> None:
     kiosk = caller(config, {"api-key": "kiosk-key-one"})
     assert choose_persona(kiosk, {}, config).name == "receptionist"
     for query in ({"persona": "concierge"}, {"model": "concierge"}):

@@ -1,4 +1,4 @@
-"""Short-lived credentials: nobody without a key can make, change or read one."""
+"""Short-lived credentials: without a key they cannot be made, changed or read."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from relay.access.claims import Claims, SingleUse, mint, verify
+from relay.access.claims import Claims, SingleUse, issue, verify
 from relay.core.errors import InvalidApiKey
 
 OLD, NEW, FOREIGN = (SecretStr(letter * 32) for letter in "ONF")
@@ -28,7 +28,7 @@ CLAIMS = Claims(
     issued_at=int(NOW),
     expires_at=int(NOW) + 600,
 )
-MINTED = mint(CLAIMS, [NEW])
+MINTED = issue(CLAIMS, [NEW])
 
 
 def is_refused(credential: str) -> bool:
@@ -39,45 +39,45 @@ def is_refused(credential: str) -> bool:
     return False
 
 
-def test_what_was_minted_is_what_is_read() -> None:
+def test_an_issued_credential_is_read_back() -> None:
     assert verify(MINTED, [NEW], NOW) == CLAIMS
 
 
-def test_a_credential_can_travel_as_a_subprotocol() -> None:
-    """RFC 9110 5.6.2: a token, and so without the "=" of base64."""
+def test_a_credential_can_be_sent_as_a_subprotocol() -> None:
+    """RFC 9110 5.6.2: it is a token, so it cannot contain the "=" of base64."""
     assert re.fullmatch(r"ek_[A-Za-z0-9_-]+", MINTED)
 
 
-def test_whoever_holds_a_credential_cannot_read_it() -> None:
-    """It is handed to browsers, and the variables are words of the prompt."""
+def test_a_holder_of_a_credential_cannot_read_it() -> None:
+    """Browsers receive it, and the variables are part of the prompt."""
     opened = base64.urlsafe_b64decode(MINTED.removeprefix("ek_") + "==")
 
     for word in (b"PLANTED", b"kiosk", b"receptionist", b"abab"):
         assert word not in opened
 
 
-def test_two_credentials_that_say_the_same_differ() -> None:
-    assert mint(CLAIMS, [NEW]) != MINTED
+def test_two_credentials_with_the_same_claims_differ() -> None:
+    assert issue(CLAIMS, [NEW]) != MINTED
 
 
-def test_the_first_key_seals_and_all_open() -> None:
-    sealed_with_old = mint(CLAIMS, [OLD])
+def test_the_first_key_seals_and_all_keys_open() -> None:
+    sealed_with_old = issue(CLAIMS, [OLD])
 
     assert verify(sealed_with_old, [NEW, OLD], NOW) == CLAIMS
-    assert verify(mint(CLAIMS, [NEW, OLD]), [NEW], NOW) == CLAIMS
+    assert verify(issue(CLAIMS, [NEW, OLD]), [NEW], NOW) == CLAIMS
     with pytest.raises(InvalidApiKey):
         verify(sealed_with_old, [NEW], NOW)
     with pytest.raises(InvalidApiKey):
-        verify(mint(CLAIMS, [NEW, OLD]), [OLD], NOW)
+        verify(issue(CLAIMS, [NEW, OLD]), [OLD], NOW)
 
 
 @pytest.mark.parametrize("late_seconds", [0, 0.5, 3600])
-def test_an_expired_credential_is_refused_and_says_so(late_seconds: float) -> None:
+def test_an_expired_credential_is_refused_with_the_reason(late_seconds: float) -> None:
     with pytest.raises(InvalidApiKey, match="expired"):
         verify(MINTED, [NEW], CLAIMS.expires_at + late_seconds)
 
 
-def test_a_credential_is_good_until_it_expires_and_on_clocks_that_lag() -> None:
+def test_a_credential_is_valid_until_it_expires_and_on_slow_clocks() -> None:
     assert verify(MINTED, [NEW], CLAIMS.expires_at - 0.001) == CLAIMS
     assert verify(MINTED, [NEW], NOW - 30) == CLAIMS
 
@@ -87,12 +87,42 @@ def test_changing_any_character_to_any_other_is_refused(at: int, char: str) -> N
     assert char == MINTED[at] or is_refused(MINTED[:at] + char + MINTED[at + 1 :])
 
 
-def test_no_two_spellings_of_a_credential_are_good() -> None:
+def test_only_one_form_of_a_credential_is_valid() -> None:
     """The last character of base64 has bits that a lenient decoder ignores, and "=" after it."""
     alphabet = set(string.ascii_letters + string.digits + "-_+/= \n.") - {MINTED[-1]}
 
     assert all(is_refused(MINTED[:-1] + char) for char in alphabet)
     assert all(is_refused(MINTED + char) for char in alphabet | {MINTED[-1], "=="})
+
+
+BASE64 = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+
+
+def decoded(credential: str) -> bytes:
+    """Return the bytes of a credential, as a lenient decoder reads them."""
+    return base64.urlsafe_b64decode(credential.removeprefix("ek_") + "==")
+
+
+@pytest.mark.parametrize(("id_chars", "unused_bits"), [(0, 2), (22, 4)])
+def test_the_unused_bits_of_the_last_character_are_zero(id_chars: int, unused_bits: int) -> None:
+    """The length of the id decides the length of the credential, and so the unused bits."""
+    minted = issue(msgspec.structs.replace(CLAIMS, credential_id="x" * id_chars), [NEW])
+    last = BASE64.index(minted[-1])
+    spellings = [minted[:-1] + BASE64[last | bits] for bits in range(1, 2**unused_bits)]
+
+    assert {decoded(spelling) for spelling in spellings} == {decoded(minted)}
+    assert not is_refused(minted)
+    assert all(map(is_refused, spellings))
+
+
+@pytest.mark.parametrize(("char", "other"), [("-", "+"), ("_", "/")])
+def test_the_other_alphabet_of_base64_is_refused(char: str, other: str) -> None:
+    minted = next(m for m in iter(lambda: issue(CLAIMS, [NEW]), None) if char in m[3:])
+    spelling = f"ek_{minted[3:].replace(char, other)}"
+
+    assert decoded(spelling) == decoded(minted)
+    assert not is_refused(minted)
+    assert is_refused(spelling)
 
 
 @given(st.integers(0, len(MINTED) - 1), st.text(max_size=8))
@@ -113,7 +143,7 @@ def test_without_its_prefix_it_is_no_credential() -> None:
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "HS256"])
 def test_a_json_web_token_is_refused_whatever_its_algorithm(algorithm: str) -> None:
-    """Tokens that name their own algorithm are how such checks are usually got around."""
+    """Attackers usually bypass such checks with tokens that name their own algorithm."""
     parts = [json.dumps({"alg": algorithm, "typ": "JWT"}).encode(), msgspec.json.encode(CLAIMS)]
     signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
     signature = hmac.digest(NEW.get_secret_value().encode(), signed, "sha256")
@@ -123,14 +153,14 @@ def test_a_json_web_token_is_refused_whatever_its_algorithm(algorithm: str) -> N
     assert is_refused("ek_" + signed.decode() + ".")
 
 
-def test_a_token_that_the_same_key_made_for_another_purpose_is_refused() -> None:
+def test_a_token_of_the_same_key_for_another_purpose_is_refused() -> None:
     key = Fernet(base64.urlsafe_b64encode(NEW.get_secret_value().encode()))
     token = key.encrypt(msgspec.json.encode(CLAIMS)).decode().rstrip("=")
 
     assert is_refused(f"ek_{token}")
 
 
-def test_a_refusal_repeats_nothing_of_the_credential() -> None:
+def test_a_refusal_repeats_no_part_of_the_credential() -> None:
     with pytest.raises(InvalidApiKey) as refusal:
         verify(MINTED + "x", [NEW], NOW)
 
@@ -151,7 +181,7 @@ def test_a_credential_is_used_once() -> None:
         used.use(claims(1), NOW)
 
 
-def test_a_credential_whose_session_did_not_start_may_be_used_again_and_once() -> None:
+def test_a_credential_whose_session_did_not_start_may_be_used_once_more() -> None:
     used = SingleUse()
     used.use(claims(1), NOW)
     used.give_back(claims(1))
@@ -161,7 +191,7 @@ def test_a_credential_whose_session_did_not_start_may_be_used_again_and_once() -
         used.use(claims(1), NOW + 599)
 
 
-def test_what_has_expired_is_forgotten_and_nothing_else() -> None:
+def test_only_expired_credentials_are_forgotten() -> None:
     used = SingleUse()
     for number in range(1000):
         used.use(claims(number, expires_at=NOW + number), NOW)
@@ -174,7 +204,7 @@ def test_what_has_expired_is_forgotten_and_nothing_else() -> None:
         used.use(claims(995, expires_at=NOW + 995), NOW + 990)
 
 
-async def test_of_a_hundred_at_once_exactly_one_uses_a_credential() -> None:
+async def test_of_a_hundred_concurrent_uses_exactly_one_succeeds() -> None:
     used, gate = SingleUse(), asyncio.Event()
 
     async def connect() -> bool:

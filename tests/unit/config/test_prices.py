@@ -1,4 +1,4 @@
-"""The price list is read strictly, and the one that is shipped is good."""
+"""Reading the price list, and the shipped list."""
 
 from datetime import date
 from decimal import Decimal
@@ -15,7 +15,7 @@ ROW = "{model: m, from: 2026-07-01, usd_per_minute: 1}"
 
 
 def load(folder: Path, text: str) -> tuple[Prices, list[str]]:
-    """Load a list; return it, and its problems without the folder."""
+    """Return the prices of a list, and its problems without the folder."""
     file = folder / "prices.yaml"
     file.write_text(text)
     prices, problems = load_prices(file, {})
@@ -70,12 +70,15 @@ def test_a_list_becomes_prices(tmp_path: Path) -> None:
             "1: [0]: must have either usd_per_million or usd_per_minute",
         ),
         (f"- {ROW}\n- {ROW}", "2: [1]: has the model and the date of [0]"),
-        ("", "1: must be a list"),
+        ("", "1: is empty"),
         ("model: m", "1: must be a list"),
         ("prices:\n- model: m", "1: must be a list"),
         ("- m", "1: [0]: must be a mapping"),
         (f"- {ROW}\n- [", "2: is not valid YAML"),
         ("- model: m\n  model: n", "2: [0].model: is given twice: first on line 1"),
+        (f"---\n[{ROW},\n{ROW}]", "3: [1]: has the model and the date of [0]: remove one of them"),
+        ("---\n# comment\n- model: m", "3: [0].from: is required"),
+        ("[{model: m,\n  from: 7, usd_per_minute: 1}]", "2: [0].from: must be a day"),
     ],
 )
 def test_a_problem_has_its_line(tmp_path: Path, text: str, problem: str) -> None:
@@ -84,6 +87,33 @@ def test_a_problem_has_its_line(tmp_path: Path, text: str, problem: str) -> None
     assert prices == Prices()
     assert len(problems) == 1
     assert problems[0].startswith(f"prices.yaml:{problem}")
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("[]", 0),
+        ("--- []\n", 0),
+        (f"[{ROW}]", 1),
+        (f"[\n  {ROW},\n  {ROW.replace('07', '08')},\n]", 2),
+        (f"---\n- {ROW}\n", 1),
+        (f"%YAML 1.2\n---\n# comment\n- {ROW}\n...\n", 1),
+    ],
+)
+def test_a_list_may_have_any_form_of_yaml(tmp_path: Path, text: str, rows: int) -> None:
+    prices, problems = load(tmp_path, text)
+
+    assert problems == []
+    assert len(prices.rows) == rows
+
+
+def test_each_repeated_row_is_a_problem(tmp_path: Path) -> None:
+    _, problems = load(tmp_path, f"[{ROW},\n{ROW},\n{ROW}]")
+
+    assert problems == [
+        "prices.yaml:2: [1]: has the model and the date of [0]: remove one of them",
+        "prices.yaml:3: [2]: has the model and the date of [0]: remove one of them",
+    ]
 
 
 def test_all_problems_are_found_in_the_order_of_lines(tmp_path: Path) -> None:
@@ -120,12 +150,16 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
         "gpt-realtime-whisper",
     ],
 )
-def test_the_list_that_is_shipped_has_a_price_for_the_model(model: str) -> None:
+def test_the_shipped_list_has_a_price_for_the_model(model: str) -> None:
     prices, problems = load_prices(SHIPPED, {})
 
     assert problems == ()
     assert prices.unpriced([model], date(2026, 7, 1)) == ()
 
 
-def test_the_list_that_is_shipped_says_where_its_prices_are_from() -> None:
+def test_the_shipped_list_names_the_source_of_its_prices() -> None:
     assert "https://platform.openai.com/docs/pricing" in SHIPPED.read_text()
+
+
+def test_the_demo_has_the_shipped_list() -> None:
+    assert (ROOT / "relay/demo/prices.yaml").read_text() == SHIPPED.read_text()

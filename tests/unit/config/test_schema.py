@@ -1,4 +1,4 @@
-"""Tests of the walk through the ``openai`` package's types."""
+"""The check of a session against the types of the ``openai`` package."""
 
 import runpy
 from typing import Any
@@ -10,8 +10,8 @@ from paths import ROOT
 
 from relay.config.schema import (
     response_fields,
-    session_faults,
     session_fields,
+    session_problems,
     transcription_fields,
 )
 from relay.yaml.source import dotted
@@ -57,9 +57,9 @@ OFF: dict[str, Any] = {
 }
 
 
-def faults(session: dict[str, Any], *extra_fields: str) -> dict[str, str]:
-    found = session_faults({"type": "realtime", **session}, extra_fields)
-    return {dotted(fault.path): fault.message for fault in found}
+def problems(session: dict[str, Any], *extra_fields: str) -> dict[str, str]:
+    found = session_problems({"type": "realtime", **session}, extra_fields)
+    return {dotted(problem.path): problem.message for problem in found}
 
 
 TRANSCRIPTION: dict[str, Any] = {
@@ -70,8 +70,8 @@ TRANSCRIPTION: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("session", [{}, COMPLETE, OFF, TRANSCRIPTION])
-def test_what_the_api_accepts_has_no_fault(session: dict[str, Any]) -> None:
-    assert faults(session) == {}
+def test_an_accepted_session_has_no_problem(session: dict[str, Any]) -> None:
+    assert problems(session) == {}
 
 
 UNKNOWN = "is not a field of the Realtime API"
@@ -193,23 +193,25 @@ UNKNOWN = "is not a field of the Realtime API"
         ),
     ],
 )
-def test_what_the_api_refuses_is_found(session: dict[str, Any], expected: dict[str, str]) -> None:
-    found = faults(session)
+def test_a_refused_part_of_a_session_is_a_problem(
+    session: dict[str, Any], expected: dict[str, str]
+) -> None:
+    found = problems(session)
 
     for path, message in expected.items():
         assert found[path].startswith(message)
 
 
-def test_one_slip_is_one_fault() -> None:
-    """Of several kinds of turn detection or tools, only the one that was meant complains."""
+def test_one_mistake_is_one_problem() -> None:
+    """Only the best fitting kind of turn detection or tool reports a problem."""
     turn_detection = {"type": "semantic_vad", "eagernes": "low"}
 
-    found = faults({"audio": {"input": {"turn_detection": turn_detection}}, "tools": [{"a": 1}]})
+    found = problems({"audio": {"input": {"turn_detection": turn_detection}}, "tools": [{"a": 1}]})
 
     assert list(found) == ["audio.input.turn_detection.eagernes", "tools[0].a"]
 
 
-def test_extra_fields_pass_with_all_that_is_in_them() -> None:
+def test_an_extra_field_is_accepted_with_its_content() -> None:
     session = {
         "top_k": 3,
         "audio": {"output": {"emotion": {"joy": 1}}},
@@ -218,18 +220,18 @@ def test_extra_fields_pass_with_all_that_is_in_them() -> None:
     }
     extra = ["top_k", "audio.output.emotion", "tools.strict", "reasoning.effort"]
 
-    assert faults(session, *extra) == {}
-    assert list(faults(session, *extra[1:])) == ["top_k"]
+    assert problems(session, *extra) == {}
+    assert list(problems(session, *extra[1:])) == ["top_k"]
 
 
-def test_the_schema_is_that_of_the_package() -> None:
-    """Run ``python docs/generate_session.py`` when this fails."""
+def test_the_schema_file_is_generated_from_the_package() -> None:
+    """Run ``python docs/generate_session.py`` if this fails."""
     generated = runpy.run_path(str(ROOT / "docs" / "generate_session.py"))["session"]()
 
     assert generated == (ROOT / "relay" / "config" / "session.json").read_text(encoding="utf-8")
 
 
-def test_the_fields_are_those_of_the_package() -> None:
+def test_the_fields_are_the_fields_of_the_package() -> None:
     assert {"model", "instructions", "audio.input.turn_detection.eagerness"} <= session_fields()
     assert {"instructions", "metadata", "conversation", "input"} <= response_fields()
     assert {"include", "audio.input.transcription.prompt"} <= transcription_fields()
@@ -252,5 +254,5 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*sorted(session_fields()), "x"]), values))
-def test_no_session_makes_it_raise(session: dict[str, Any]) -> None:
-    session_faults(session)
+def test_no_session_raises_an_exception(session: dict[str, Any]) -> None:
+    session_problems(session)

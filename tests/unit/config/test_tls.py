@@ -1,4 +1,4 @@
-"""A certificate and its key, before the relay starts: what `relay check` says of them."""
+"""The problems of a certificate and its key that ``relay check`` reports."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -50,20 +50,20 @@ UNUSABLE = [
 
 @pytest.fixture
 def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
-    """Run ``relay check`` on a section ``server``; return the exit status and what it says."""
+    """Run ``relay check`` on a section ``server``; return the exit status and the output."""
 
     def checked(server: str) -> tuple[int, str]:
         path = write_config(tmp_path, "http://127.0.0.1:1/v1", f"server:\n{server}")
         status = cli.main(["check", "--config", str(path)])
-        said = capsys.readouterr()
-        assert said.err == ""
-        return status, said.out.replace(f"{path}:", "").rstrip()
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        return status, printed.out.replace(f"{path}:", "").rstrip()
 
     return checked
 
 
 @pytest.mark.parametrize(("server", "problem"), UNUSABLE)
-def test_files_that_cannot_be_used_are_told_with_their_line(
+def test_an_unusable_file_is_a_problem_with_its_line(
     tmp_path: Path, check: Check, server: str, problem: str
 ) -> None:
     issue(tmp_path)
@@ -74,29 +74,29 @@ def test_files_that_cannot_be_used_are_told_with_their_line(
     assert check(server) == (2, problem)
 
 
-def test_a_certificate_without_its_file_does_not_hide_other_problems(check: Check) -> None:
-    status, said = check("  tls_cert: nowhere.pem\n  tls_key: nowhere.key\n  port: x\n")
+def test_a_missing_certificate_does_not_hide_other_problems(check: Check) -> None:
+    status, output = check("  tls_cert: nowhere.pem\n  tls_key: nowhere.key\n  port: x\n")
 
     assert status == 2
-    assert [line.split(": ")[1] for line in said.splitlines()] == [
+    assert [line.split(": ")[1] for line in output.splitlines()] == [
         "server.tls_cert",
         "server.port",
     ]
 
 
-def test_a_pair_that_fits_is_no_problem(tmp_path: Path, check: Check) -> None:
+def test_a_certificate_with_its_key_is_no_problem(tmp_path: Path, check: Check) -> None:
     issue(tmp_path)
-    status, said = check(CERT + KEY)
+    status, output = check(CERT + KEY)
 
-    assert (status, "no problems" in said, "warning" in said) == (0, True, False)
+    assert (status, "no problems" in output, "warning" in output) == (0, True, False)
 
 
 def test_an_expired_certificate_is_a_warning(tmp_path: Path, check: Check) -> None:
     ended = valid_until(issue(tmp_path, days=-3).cert)
-    status, said = check(CERT + KEY)
+    status, output = check(CERT + KEY)
 
     assert status == 0
-    assert f"server.tls_cert: warning: expired on {ended:%Y-%m-%d}\n" in said
+    assert f"server.tls_cert: warning: expired on {ended:%Y-%m-%d}\n" in output
 
 
 def test_no_certificate_can_be_written_as_null(check: Check) -> None:

@@ -1,4 +1,4 @@
-"""Budgets: the line, who is past it, and what a day is."""
+"""Budgets: limits of sessions and payers, days, and concurrent sessions."""
 
 from datetime import date
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.budgets import Allowance, Budgets, Payer
+from relay.core.budgets import Allowance, Budgets, Payer, payer_of_user
 from relay.core.errors import BudgetExhausted
 
 TODAY, TOMORROW = date(2026, 11, 1), date(2026, 11, 2)
@@ -29,14 +29,14 @@ def admitted(terms: Allowance, *sessions: str) -> Budgets:
     return budgets
 
 
-def test_without_a_limit_nobody_is_past_a_line() -> None:
+def test_without_a_limit_no_budget_is_used_up() -> None:
     budgets = admitted(allowance(), "a")
 
     assert budgets.charge("a", 10**12, TODAY) == frozenset()
     assert budgets.spent(KIOSK, TODAY) == 10**12
 
 
-def test_the_response_that_reaches_the_line_is_the_last() -> None:
+def test_the_response_that_reaches_the_limit_is_the_last() -> None:
     budgets = admitted(allowance(session=100), "a")
 
     assert budgets.charge("a", 99, TODAY) == frozenset()
@@ -51,7 +51,7 @@ def test_a_session_has_a_budget_of_its_own() -> None:
 
 
 def test_sessions_of_one_client_share_its_day() -> None:
-    """Also the one that is silent has to end: its next response would be on top."""
+    """The silent session has to end too: its next response would exceed the limit further."""
     budgets = admitted(allowance(kiosk=100), "a", "b")
 
     assert budgets.charge("a", 60, TODAY) == frozenset()
@@ -67,7 +67,11 @@ def test_clients_share_the_day_of_a_persona() -> None:
     assert budgets.spent(KIOSK, TODAY) == 0
 
 
-def test_who_has_nothing_left_is_not_admitted() -> None:
+def test_the_same_user_of_two_clients_is_two_payers() -> None:
+    assert payer_of_user("kiosk", "abc") == ("user", "kiosk/abc") != payer_of_user("phone", "abc")
+
+
+def test_a_session_without_any_budget_left_is_not_admitted() -> None:
     budgets = Budgets(TODAY, {KIOSK: 100})
 
     with pytest.raises(BudgetExhausted) as refused:
@@ -79,7 +83,7 @@ def test_who_has_nothing_left_is_not_admitted() -> None:
     budgets.admit("b", allowance(kiosk=101), TODAY)
 
 
-def test_a_session_that_has_ended_leaves_what_it_spent() -> None:
+def test_the_spending_of_a_released_session_stays() -> None:
     budgets = admitted(allowance(kiosk=100), "a")
     budgets.charge("a", 100, TODAY)
 
@@ -89,7 +93,7 @@ def test_a_session_that_has_ended_leaves_what_it_spent() -> None:
         budgets.admit("b", allowance(kiosk=100), TODAY)
 
 
-def test_a_session_that_was_released_is_not_told_again() -> None:
+def test_a_released_session_is_not_returned_again() -> None:
     budgets = admitted(allowance(kiosk=100), "a", "b")
     budgets.release("a")
 
@@ -107,7 +111,7 @@ def test_a_new_day_has_a_new_budget_and_a_session_keeps_its_own() -> None:
     assert budgets.charge("a", 50, TOMORROW) == {"a"}
 
 
-def test_a_clock_that_is_set_back_does_not_bring_yesterday_back() -> None:
+def test_a_clock_that_is_set_back_does_not_begin_the_day_before_again() -> None:
     budgets = Budgets(TOMORROW, {KIOSK: 100})
 
     with pytest.raises(BudgetExhausted):
@@ -118,14 +122,14 @@ def test_a_clock_that_is_set_back_does_not_bring_yesterday_back() -> None:
     st.lists(st.tuples(st.integers(0, 4), st.integers(1, 50)), max_size=60),
     st.integers(1, 400),
 )
-def test_no_race_passes_a_budget_by_more_than_what_was_under_way(
+def test_concurrent_sessions_exceed_a_budget_at_most_by_the_responses_in_progress(
     responses: list[tuple[int, int]], limit: int
 ) -> None:
-    """Whoever is told to end may deliver the one response that it is in, and no other."""
+    """A session that is to end may deliver its response in progress, and no other."""
     sessions = [str(number) for number in range(5)]
     budgets = admitted(allowance(kiosk=limit), *sessions)
     ending: set[str] = set()
-    under_way = 0
+    in_progress = 0
 
     for number, micros in responses:
         session = sessions[number]
@@ -135,25 +139,35 @@ def test_no_race_passes_a_budget_by_more_than_what_was_under_way(
         if crossed:
             assert crossed == set(sessions)
             ending |= crossed
-            under_way = micros
+            in_progress = micros
 
-    assert budgets.spent(KIOSK, TODAY) < limit + max(under_way, 1)
+    assert budgets.spent(KIOSK, TODAY) < limit + max(in_progress, 1)
 
 
-def test_what_is_learnt_late_counts_and_what_was_charged_meanwhile_does_not_count_twice() -> None:
-    """The ledger could not be read at the start; what it tells may hold what was charged since."""
+def test_late_spending_from_the_ledger_counts_and_charges_do_not_count_twice() -> None:
+    """The ledger failed at the start; its spending may include the charges since then."""
     budgets = admitted(allowance(), "s")
     budgets.charge("s", 5, TODAY)
 
-    budgets.learn({KIOSK: 30, CLERK: 5}, TODAY)
+    budgets.merge({KIOSK: 30, CLERK: 5}, TODAY)
 
     assert (budgets.spent(KIOSK, TODAY), budgets.spent(CLERK, TODAY)) == (30, 5)
 
 
-def test_what_is_learnt_of_yesterday_does_not_count_today() -> None:
+def test_late_spending_from_the_ledger_replaces_no_higher_charge() -> None:
+    """Charges after the query of the ledger are not in its result, and must not get lost."""
+    budgets = admitted(allowance(), "s")
+    budgets.charge("s", 40, TODAY)
+
+    budgets.merge({KIOSK: 30}, TODAY)
+
+    assert (budgets.spent(KIOSK, TODAY), budgets.spent(CLERK, TODAY)) == (40, 40)
+
+
+def test_spending_of_yesterday_does_not_count_today() -> None:
     budgets = admitted(allowance(), "s")
     budgets.charge("s", 5, TOMORROW)
 
-    budgets.learn({KIOSK: 30}, TODAY)
+    budgets.merge({KIOSK: 30}, TODAY)
 
     assert budgets.spent(KIOSK, TOMORROW) == 5

@@ -1,4 +1,4 @@
-"""When an upstream is skipped, and when it is tried again."""
+"""Tests of the circuit: when sessions skip an upstream, and when they try it again."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from relay.core.circuit import FAILURES, FIRST_SECONDS, MAX_SECONDS, Circuit, wo
 
 
 def circuit(*, failures: int = 0, jitter: float = 1.0) -> Circuit:
-    """Return a circuit after failures in a row, at second 0."""
+    """Return a circuit after ``failures`` in a row, at second 0."""
     made = Circuit(lambda: jitter)
     for _ in range(failures):
         made.begin(0)
@@ -28,7 +28,7 @@ def test_a_circuit_opens_after_failures_in_a_row() -> None:
     assert tired.wait_seconds(0) == FIRST_SECONDS
 
 
-def test_an_answer_in_between_starts_the_count_anew() -> None:
+def test_an_answer_resets_the_count() -> None:
     tired = circuit(failures=FAILURES - 1)
 
     tired.answered()
@@ -38,7 +38,7 @@ def test_an_answer_in_between_starts_the_count_anew() -> None:
     assert tired.wait_seconds(0) == 0
 
 
-def test_when_it_is_due_one_tries_it_and_the_others_go_on_skipping_it() -> None:
+def test_after_the_wait_one_session_tries_it_and_the_others_skip_it() -> None:
     broken = circuit(failures=FAILURES)
     assert broken.wait_seconds(FIRST_SECONDS - 0.1) == pytest.approx(0.1)
     assert broken.wait_seconds(FIRST_SECONDS) == 0
@@ -48,7 +48,7 @@ def test_when_it_is_due_one_tries_it_and_the_others_go_on_skipping_it() -> None:
     assert broken.wait_seconds(FIRST_SECONDS) == 2 * FIRST_SECONDS
 
 
-def test_it_closes_when_the_one_that_tries_it_is_answered() -> None:
+def test_an_answer_closes_it() -> None:
     broken = circuit(failures=FAILURES)
     broken.begin(FIRST_SECONDS)
 
@@ -60,7 +60,7 @@ def test_it_closes_when_the_one_that_tries_it_is_answered() -> None:
     assert not broken.is_open
 
 
-def test_it_is_skipped_for_twice_as_long_each_time_up_to_a_limit() -> None:
+def test_the_wait_doubles_up_to_a_limit() -> None:
     broken, now, waits = circuit(failures=FAILURES), 0.0, []
     for _ in range(2000):
         waits.append(broken.wait_seconds(now))
@@ -72,12 +72,12 @@ def test_it_is_skipped_for_twice_as_long_each_time_up_to_a_limit() -> None:
     assert set(waits[4:]) == {MAX_SECONDS}
 
 
-def test_jitter_takes_up_to_half_of_the_time_away() -> None:
+def test_jitter_shortens_the_wait_by_up_to_half() -> None:
     assert circuit(failures=FAILURES, jitter=0.0).wait_seconds(0) == FIRST_SECONDS / 2
     assert circuit(failures=FAILURES, jitter=0.5).wait_seconds(0) == FIRST_SECONDS * 3 / 4
 
 
-def test_sessions_that_began_before_and_fail_late_do_not_make_it_longer() -> None:
+def test_late_failures_of_earlier_sessions_do_not_extend_the_wait() -> None:
     broken = circuit(failures=FAILURES)
 
     for second in range(4):
@@ -86,16 +86,16 @@ def test_sessions_that_began_before_and_fail_late_do_not_make_it_longer() -> Non
     assert broken.wait_seconds(4) == FIRST_SECONDS - 4
 
 
-def test_one_that_is_answered_while_it_is_open_closes_it() -> None:
+def test_an_answer_before_the_wait_is_over_closes_it() -> None:
     broken = circuit(failures=FAILURES)
 
-    broken.begin(1)  # tried all the same, because all are open
+    broken.begin(1)  # tried during the wait, because all circuits are open
     broken.answered()
 
     assert broken.wait_seconds(1) == 0
 
 
-def test_who_tries_it_and_leaves_need_not_be_heard_of_again() -> None:
+def test_an_attempt_without_a_result_needs_no_report() -> None:
     broken = circuit(failures=FAILURES)
 
     broken.begin(FIRST_SECONDS)
@@ -103,14 +103,14 @@ def test_who_tries_it_and_leaves_need_not_be_heard_of_again() -> None:
     assert broken.wait_seconds(FIRST_SECONDS + 2 * FIRST_SECONDS) == 0
 
 
-def test_upstreams_are_tried_in_their_order_without_those_that_are_skipped() -> None:
+def test_upstreams_with_a_closed_circuit_are_tried_in_their_order() -> None:
     circuits = {"a": circuit(failures=FAILURES), "b": circuit(), "c": circuit()}
 
     assert worth_trying(circuits, 0) == ("b", "c")
     assert worth_trying(circuits, FIRST_SECONDS) == ("a", "b", "c")
 
 
-def test_if_all_are_skipped_the_one_that_is_due_next_is_tried() -> None:
+def test_if_all_circuits_are_open_the_shortest_wait_is_tried() -> None:
     late, soon = circuit(failures=FAILURES), circuit(failures=FAILURES, jitter=0)
 
     assert worth_trying({"late": late, "soon": soon}, 0) == ("soon",)
@@ -123,7 +123,7 @@ steps = st.tuples(
 
 
 @given(st.lists(steps, max_size=60))
-def test_whatever_happens_it_is_tried_again_within_a_minute(
+def test_after_any_history_it_is_tried_again_within_a_minute(
     history: list[tuple[str, float, float]],
 ) -> None:
     now, jitters = 0.0, itertools.cycle([jitter for *_, jitter in history] or [0.5])

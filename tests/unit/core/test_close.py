@@ -14,7 +14,7 @@ def test_a_code_that_may_not_be_sent_becomes_1011(code: int) -> None:
     assert sendable(code, "") == (1011, b"")
 
 
-def test_every_other_code_of_ours_may_be_sent() -> None:
+def test_every_other_code_of_the_relay_may_be_sent() -> None:
     assert set(CloseCode) - SENDABLE == NEVER_SENT
 
 
@@ -33,7 +33,7 @@ def test_a_reason_is_cut_between_characters(reason: str, sent: bytes) -> None:
 
 
 @given(st.integers(), st.text(st.characters(exclude_categories=()), max_size=200))
-def test_whatever_is_asked_for_may_be_sent(code: int, reason: str) -> None:
+def test_any_code_and_reason_become_sendable(code: int, reason: str) -> None:
     sent, words = sendable(code, reason)
 
     assert sent in SENDABLE

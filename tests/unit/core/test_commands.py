@@ -1,4 +1,4 @@
-"""Tests of how an error ends a session."""
+"""The end of a session because of an error."""
 
 from relay.core.commands import End
 from relay.core.errors import SessionIdle, UpstreamLost
@@ -10,11 +10,11 @@ def test_an_error_closes_the_client_with_its_code_and_words() -> None:
         outcome="session_idle",
         client_code=4408,
         upstream_code=1000,
-        reason="Nobody spoke for too long.",
+        reason="The session had no activity for too long.",
     )
 
 
-def test_who_ended_it_and_the_last_words_are_told() -> None:
+def test_an_end_has_the_side_that_ended_it_and_the_farewell() -> None:
     end = End.because(
         UpstreamLost(received=1001), by="upstream", upstream_code=1012, farewell=b"{}"
     )

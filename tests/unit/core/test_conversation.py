@@ -1,4 +1,4 @@
-"""Tests of what the client may name."""
+"""The ids of items, responses and calls that the client may name."""
 
 from typing import Any
 
@@ -20,7 +20,9 @@ from relay.core.conversation import Conversation, is_hidden
         {"type": "what_is_not_known_yet", "tools": []},
     ],
 )
-def test_the_servers_own_items_are_hidden_and_never_known(item: dict[str, Any]) -> None:
+def test_the_servers_own_items_are_hidden_and_their_ids_not_remembered(
+    item: dict[str, Any],
+) -> None:
     conversation = Conversation()
 
     assert is_hidden(item)
@@ -37,7 +39,7 @@ def test_the_servers_own_items_are_hidden_and_never_known(item: dict[str, Any]) 
         {"type": "what_is_not_known_yet", "role": ["system"]},
     ],
 )
-def test_what_is_shown_is_known(item: dict[str, Any]) -> None:
+def test_the_id_of_a_shown_item_is_remembered(item: dict[str, Any]) -> None:
     conversation = Conversation()
 
     assert conversation.show({"id": "item_1"} | item)
@@ -45,7 +47,7 @@ def test_what_is_shown_is_known(item: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("item", [None, "item_1", ["mcp_call"], 7, {"id": ["item_1"]}])
-def test_what_is_no_item_is_nothing_to_know(item: Any) -> None:
+def test_a_value_that_is_no_item_has_no_id_to_remember(item: Any) -> None:
     conversation = Conversation()
 
     assert conversation.show(item)
@@ -65,7 +67,7 @@ def test_a_delegated_call_may_be_answered_once() -> None:
 
 
 def test_a_deleted_item_is_forgotten_and_its_id_is_free() -> None:
-    """Agent SDKs replace an item: they delete it and make it again at once, under its id."""
+    """Agent SDKs replace an item: they delete it and create it again at once with the same id."""
     conversation = Conversation()
     conversation.add_item("item_1")
 
@@ -74,7 +76,7 @@ def test_a_deleted_item_is_forgotten_and_its_id_is_free() -> None:
     assert conversation.items == set()
 
 
-def test_an_item_that_is_only_asked_for_is_not_known() -> None:
+def test_an_item_that_the_upstream_has_not_confirmed_is_not_remembered() -> None:
     conversation = Conversation()
 
     conversation.note_sent(
@@ -84,14 +86,14 @@ def test_an_item_that_is_only_asked_for_is_not_known() -> None:
     assert conversation.items == set()
 
 
-def test_only_ids_are_remembered() -> None:
+def test_only_strings_are_remembered_as_ids() -> None:
     conversation = Conversation()
-    things: list[Any] = [None, 1, ["x"], {}]
-    for nothing in things:
-        conversation.add_item(nothing)
-        conversation.forget(nothing)
-        conversation.add_response(nothing)
-        conversation.delegate(nothing)
+    invalid_ids: list[Any] = [None, 1, ["x"], {}]
+    for invalid_id in invalid_ids:
+        conversation.add_item(invalid_id)
+        conversation.forget(invalid_id)
+        conversation.add_response(invalid_id)
+        conversation.delegate(invalid_id)
     conversation.add_item("item_1")
     conversation.forget("item_2")
     conversation.add_response("resp_1")

@@ -1,11 +1,19 @@
-"""Tests of the tree of errors and its wire forms."""
+"""Tests of the errors and their wire forms."""
 
+import inspect
 from collections.abc import Mapping
 
 import pytest
 
 from relay.core import errors
-from relay.core.errors import InternalError, InvalidEvent, RelayError, UpstreamLost, codes
+from relay.core.errors import (
+    ERRORS,
+    InternalError,
+    InvalidEvent,
+    RelayError,
+    UpstreamLost,
+    codes,
+)
 
 WIRE_FORMS: Mapping[type[RelayError], tuple[str, int, int]] = {
     errors.InvalidApiKey: ("invalid_api_key", 401, 3000),
@@ -38,6 +46,15 @@ def test_an_error_has_its_code_status_and_close_code(error: type[RelayError]) ->
     assert (raised.code, raised.status, raised.close_code) == WIRE_FORMS[error]
 
 
+def test_the_list_has_every_error_and_each_code_once() -> None:
+    defined = {kind for _, kind in inspect.getmembers(errors, inspect.isclass)}
+    subclasses = {kind for kind in defined if issubclass(kind, RelayError)} - {RelayError}
+
+    assert {kind for kind in subclasses if kind.__base__ is RelayError} == set(ERRORS)
+    assert {kind.code for kind in subclasses} == codes()
+    assert len(codes()) == len(ERRORS)
+
+
 def test_the_codes_are_those_of_all_errors() -> None:
     assert codes() > {code for code, _, _ in WIRE_FORMS.values()}
 
@@ -47,7 +64,7 @@ def test_the_codes_are_those_of_all_errors() -> None:
     [(code, code) for code in (1000, 1001, 1011, 1012, 1013)]
     + [(code, 1011) for code in (0, 1005, 1006, 1008, 1015, 3000, 4000, 4999, 5000)],
 )
-def test_a_lost_upstream_closes_with_its_own_code_if_that_says_the_same_of_the_relay(
+def test_the_close_code_of_a_lost_upstream_passes_if_it_is_in_the_list(
     received: int, passed_on: int
 ) -> None:
     assert UpstreamLost(received=received).close_code == passed_on
@@ -65,28 +82,28 @@ def test_the_body_has_the_shape_of_the_api() -> None:
     assert error.detail == "for the log"
 
 
-def test_the_body_names_the_event_that_it_is_about() -> None:
+def test_the_body_names_the_event_of_the_client() -> None:
     body = InternalError().body(event_id="e1")
 
     assert (body["type"], body["event_id"]) == ("server_error", "e1")
     assert body["message"] == InternalError.message
 
 
-def test_who_started_too_many_sessions_is_told_how_long_to_wait() -> None:
+def test_the_error_for_too_many_starts_has_the_seconds_to_wait() -> None:
     error = errors.RateLimitExceeded(retry_after_seconds=42)
 
     assert (error.code, error.status, error.close_code) == ("rate_limit_exceeded", 429, 4429)
     assert error.retry_after_seconds == 42
 
 
-def test_only_those_who_can_read_it_are_told() -> None:
-    silent = {error for error in RelayError.__subclasses__() if error.silent}
+def test_errors_that_the_client_cannot_read_are_silent() -> None:
+    silent = {error for error in ERRORS if error.silent}
 
     assert silent == {errors.MessageTooBig, errors.SlowClient, errors.ClientLost}
 
 
-def test_who_may_come_back_is_told_when() -> None:
-    waits = {error: error.retry_after_seconds for error in RelayError.__subclasses__()}
+def test_errors_that_pass_by_themselves_have_the_seconds_to_wait() -> None:
+    waits = {error: error.retry_after_seconds for error in ERRORS}
 
     assert {error for error, seconds in waits.items() if seconds} >= {
         errors.SessionLimitReached,

@@ -1,4 +1,4 @@
-"""Tests of how messages become events."""
+"""Tests of the readers that make events of messages."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ def append(**fields: object) -> bytes:
         (b'{"type":"input_audio_buffer.append","audio":"","event_id":"\xe2\x80\xa8\x7f"}', b""),
     ],
 )
-def test_an_append_is_read_at_once(raw: bytes, audio: bytes) -> None:
+def test_the_audio_of_an_append_is_read(raw: bytes, audio: bytes) -> None:
     assert read_append(raw) == audio
 
 
@@ -78,13 +78,13 @@ def test_an_append_is_read_at_once(raw: bytes, audio: bytes) -> None:
         b"",
     ],
 )
-def test_what_could_be_read_in_another_way_is_no_append(raw: bytes) -> None:
-    """Some are appends all the same: the slow way reads them, and writes them anew."""
+def test_an_ambiguous_message_is_not_an_append(raw: bytes) -> None:
+    """Some of them are appends, but the relay must decode and encode them."""
     assert read_append(raw) is None
 
 
 @given(st.text(st.sampled_from('AZaz09+/=-_\n \\"'), max_size=12), st.sampled_from([",", ", "]))
-def test_the_audio_of_an_append_is_base64_as_the_strict_read_it(text: str, comma: str) -> None:
+def test_the_audio_of_an_append_is_strict_base64(text: str, comma: str) -> None:
     colon = comma.replace(",", ":")
     raw = f'{{"type"{colon}"input_audio_buffer.append"{comma}"audio"{colon}"{text}"}}'.encode()
 
@@ -104,48 +104,48 @@ def test_an_event_is_an_object_with_a_type() -> None:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (Binary(b'{"type":"x"}'), "The API speaks text messages, not binary ones."),
-        (b"", "The message is not one JSON document."),
-        (b"{", "The message is not one JSON document."),
-        (b'{"type":"x"} x', "The message is not one JSON document."),
-        (b'\xef\xbb\xbf{"type":"x"}', "The message is not one JSON document."),
-        (b'{"type":"\xff"}', "The message is not one JSON document."),
-        (b'{"type":"a\nb"}', "The message is not one JSON document."),
-        (b'{"type":"x",}', "The message is not one JSON document."),
-        (b'{"type":"x"/**/}', "The message is not one JSON document."),
-        ('{"type":"x"}'.encode("utf-16"), "The message is not one JSON document."),
-        (b"[]", "An event is a JSON object."),
-        (b"null", "An event is a JSON object."),
-        (b"{}", "An event has a 'type', which is a string."),
-        (b'{"Type":"x"}', "An event has a 'type', which is a string."),
-        (b'{"type":1}', "An event has a 'type', which is a string."),
-        (b'{"type":"x","type":"x"}', "A key comes twice in one object."),
-        (rb'{"type":"x","a":[{"k":1,"\u006b":1}]}', "A key comes twice in one object."),
-        (b'{"type":"x","TYPE":"x"}', "A key comes twice in one object."),
-        ('{"type":"x","k":1,"\u212a":1}'.encode(), "A key comes twice in one object."),
+        (Binary(b'{"type":"x"}'), "The message must be text, not binary."),
+        (b"", "The message must be one JSON document."),
+        (b"{", "The message must be one JSON document."),
+        (b'{"type":"x"} x', "The message must be one JSON document."),
+        (b'\xef\xbb\xbf{"type":"x"}', "The message must be one JSON document."),
+        (b'{"type":"\xff"}', "The message must be one JSON document."),
+        (b'{"type":"a\nb"}', "The message must be one JSON document."),
+        (b'{"type":"x",}', "The message must be one JSON document."),
+        (b'{"type":"x"/**/}', "The message must be one JSON document."),
+        ('{"type":"x"}'.encode("utf-16"), "The message must be one JSON document."),
+        (b"[]", "The event must be a JSON object."),
+        (b"null", "The event must be a JSON object."),
+        (b"{}", "The event must have a 'type' that is a string."),
+        (b'{"Type":"x"}', "The event must have a 'type' that is a string."),
+        (b'{"type":1}', "The event must have a 'type' that is a string."),
+        (b'{"type":"x","type":"x"}', "An object has the same key twice."),
+        (rb'{"type":"x","a":[{"k":1,"\u006b":1}]}', "An object has the same key twice."),
+        (b'{"type":"x","TYPE":"x"}', "An object has the same key twice."),
+        ('{"type":"x","k":1,"\u212a":1}'.encode(), "An object has the same key twice."),
         (b'{"type":"x","a":NaN}', "NaN is not JSON."),
         (b'{"type":"x","a":-Infinity}', "-Infinity is not JSON."),
         (b'{"type":"x","a":1e999}', "A number is too large."),
         (b'{"type":"x","a":1e16}', "A number is too large."),
         (b'{"type":"x","a":9007199254740993}', "A number is too large."),
         (b'{"type":"x","a":-' + b"9" * 5000 + b"}", "A number is too large."),
-        (rb'{"type":"x","a":"\ud800"}', "A string holds half a surrogate pair."),
-        (rb'{"type":"x","\udfff":1}', "A string holds half a surrogate pair."),
+        (rb'{"type":"x","a":"\ud800"}', "A string has half a surrogate pair."),
+        (rb'{"type":"x","\udfff":1}', "A string has half a surrogate pair."),
         (b'{"type":"x","a":' + b"[" * 32 + b"]" * 32 + b"}", "nested deeper than 32 levels."),
         (b'{"type":"x","a":' + b'{"a":' * 99 + b"0" + b"}" * 100, "nested deeper than 32 levels."),
         (b"[" * 15_000, "nested deeper than 32 levels."),
-        (b"[" + b"0," * MAX_VALUES + b"0]", "The event holds more than 20000 values."),
-        (b'{"type":"x","a":[' + b'"",' * 90_000 + b"0]}", "The event holds more than 20000 value"),
+        (b"[" + b"0," * MAX_VALUES + b"0]", "The event has more than 20000 values."),
+        (b'{"type":"x","a":[' + b'"",' * 90_000 + b"0]}", "The event has more than 20000 value"),
     ],
 )
-def test_what_could_be_read_in_two_ways_is_refused(raw: bytes, words: str) -> None:
+def test_an_ambiguous_message_is_refused(raw: bytes, words: str) -> None:
     with pytest.raises(InvalidEvent) as refused:
         decode_client(raw)
 
     assert words in str(refused.value)
 
 
-def test_depth_and_numbers_are_allowed_up_to_their_bounds() -> None:
+def test_depth_and_numbers_are_allowed_up_to_their_limits() -> None:
     levels = MAX_DEPTH - 1
     raw = b'{"type":"x","a":[9007199254740992,-9007199254740992],"b":' + b"[" * levels
     event = decode_client(raw + b"]" * levels + b"}")
@@ -153,8 +153,8 @@ def test_depth_and_numbers_are_allowed_up_to_their_bounds() -> None:
     assert event["a"] == [2**53, -(2**53)]
 
 
-def test_a_text_may_hold_as_many_commas_as_it_likes() -> None:
-    """The output of a tool is often JSON itself: a table has more commas than an event may."""
+def test_a_text_may_have_any_number_of_commas() -> None:
+    """The output of a tool is often JSON: a table has more commas than an event may have."""
     output = json.dumps([{"a": ["\\", '"', "\\\\"]}] * 10_000)
     event = {"type": "conversation.item.create", "item": {"output": output}}
 
@@ -168,21 +168,21 @@ def test_a_text_may_hold_as_many_commas_as_it_likes() -> None:
         max_leaves=10,
     )
 )
-def test_what_is_written_is_read_again(value: object) -> None:
+def test_an_encoded_event_decodes_to_the_same(value: object) -> None:
     event = {"type": "x", "a": value}
 
     assert decode_client(encode(event)) == event
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-(2**53), max_value=2**53))
-def test_what_is_written_of_a_number_is_the_number_to_any_parser(number: float) -> None:
+def test_any_parser_reads_the_same_number(number: float) -> None:
     assert json.loads(encode(decode_client(encode({"type": "x", "a": number})))) == {
         "type": "x",
         "a": number,
     }
 
 
-def test_of_a_server_event_the_type_and_the_raw_delta_are_seen() -> None:
+def test_peek_returns_the_type_and_the_raw_delta() -> None:
     seen = peek(b'{"delta" : "AA\\/A" ,"\\u0074ype":"response.output_audio.delta","x":[1]}')
 
     assert seen is not None
@@ -190,7 +190,7 @@ def test_of_a_server_event_the_type_and_the_raw_delta_are_seen() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"type":1}', b"\xff", b"[" * 100_000])
-def test_what_is_no_event_is_not_seen(raw: bytes) -> None:
+def test_peek_returns_none_for_a_message_that_is_not_an_event(raw: bytes) -> None:
     assert peek(raw) is None
     assert decode_server(raw) is None
 

@@ -1,4 +1,4 @@
-"""Properties that hold whatever a peer says, and however the upstream reads JSON."""
+"""Properties that hold for any message of a peer, and for any JSON parser of the upstream."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from relay.core.events import Binary
 from relay.core.policy import OPEN_IN, Policy
 from relay.core.server_events import ServerEvents
 from relay.dialects.beta.peers import BetaClient, BetaUpstream
-from relay.dialects.beta.vocabulary import SERVER_EVENTS
+from relay.dialects.beta.vocabulary import server_events
 from relay.dialects.translated import Dialect, Ga
 
 Pairs = list[tuple[str, Any]]
@@ -37,7 +37,7 @@ def _ascii_lower(key: str) -> str:
 def _reader(
     spell: Callable[[str], str], order: Callable[[Pairs], Iterable[tuple[str, Any]]]
 ) -> Reader:
-    """Return a parser to which keys are equal that are spelled equally; the last one counts."""
+    """Return a parser that compares keys by their spelling, and uses the last of equal keys."""
 
     def choose(pairs: Pairs) -> dict[str, Any]:
         return {spell(key): value for key, value in order(pairs)}
@@ -59,19 +59,19 @@ READERS: dict[str, Reader] = {
 
 
 def readings(raw: bytes) -> list[dict[str, Any]]:
-    """Return what each parser reads in a message."""
+    """Return the event that each parser reads in a message."""
     return [read(raw) for read in READERS.values()]
 
 
 def scanned_type(raw: bytes) -> str:
-    """Return the type as a proxy reads it that looks for the first one in the text."""
+    """Return the first type in the text, which a proxy could read."""
     found = re.search(rb'"type"\s*:\s*"([^"]*)"', raw)
     assert found
     return found[1].decode()
 
 
 def a_conversation(policy: Policy, new_client: Callable[[], Dialect]) -> Play:
-    """Return a session whose client may name an item and answer a call."""
+    """Return a session whose client knows an item and a call."""
     play = start(policy, max_blocked_events=10**6, client=new_client())
     play.upstream(type="conversation.item.added", item={"id": "item_1", "type": "message"})
     play.upstream(type="response.function_call_arguments.done", call_id="call_1")
@@ -79,7 +79,7 @@ def a_conversation(policy: Policy, new_client: Callable[[], Dialect]) -> Play:
 
 
 def is_harmless(event: dict[str, Any], policy: Policy) -> bool:
-    """Tell whether an event holds only what this policy opens; written anew, from the other end."""
+    """Return whether an event has only fields that this policy opens: a second implementation."""
     session, response = event.get("session", {}), event.get("response", {})
     item = event.get("item", {"type": "message", "role": "user", "content": []})
     opened_session = {"type"} | {path[0] for path in policy.session}
@@ -122,24 +122,24 @@ def check_sent_by(new_client: Callable[[], Dialect], raw: bytes, policy: Policy)
 
 
 @pytest.mark.parametrize("raw", hostile.CORPUS, ids=lambda raw: repr(raw[:60]))
-def test_no_known_trick_is_read_as_something_else(raw: bytes) -> None:
+def test_every_parser_reads_a_known_trick_in_the_same_way(raw: bytes) -> None:
     check_sent(raw, Policy())
     check_sent(raw, GENEROUS)
     check_sent(raw, TRANSCRIBING)
 
 
 @given(hostile.messages, st.sampled_from([Policy(), GENEROUS, TRANSCRIBING]))
-def test_every_parser_reads_an_event_that_is_open(raw: bytes, policy: Policy) -> None:
+def test_every_parser_reads_only_open_events(raw: bytes, policy: Policy) -> None:
     check_sent(raw, policy)
 
 
 @given(hostile.near_appends())
-def test_what_passes_as_it_came_is_an_append_to_every_parser(raw: bytes) -> None:
+def test_every_parser_reads_the_same_bytes_as_an_append(raw: bytes) -> None:
     check_sent(raw, Policy())
 
 
 def test_the_properties_are_not_empty() -> None:
-    """The strategies do reach the upstream, by both ways."""
+    """Messages of the strategies reach the upstream, as the same bytes and encoded again."""
     sent = {True: 0, False: 0}
 
     @given(hostile.messages)
@@ -164,7 +164,7 @@ def test_no_known_trick_breaks_the_session(raw: bytes, side: Side) -> None:
         play.session.tick(2.0)
 
 
-_KINDS = sorted({*ServerEvents._reactions, *SERVER_EVENTS})
+_KINDS = sorted({*ServerEvents._reactions, *server_events()})
 
 
 @given(
@@ -189,7 +189,7 @@ _KINDS = sorted({*ServerEvents._reactions, *SERVER_EVENTS})
     ),
     st.sampled_from(PAIRS),
 )
-def test_nothing_that_a_side_says_is_a_surprise(
+def test_no_message_of_a_side_breaks_the_session(
     lines: list[tuple[Side, bytes, bool]],
     speaking: tuple[Callable[[], Dialect], Callable[[], Dialect]],
 ) -> None:
@@ -203,7 +203,7 @@ def test_nothing_that_a_side_says_is_a_surprise(
 
 @pytest.mark.parametrize("kind", hostile.SERVER_EVENTS)
 @given(data=st.data(), speaking=st.sampled_from(PAIRS))
-def test_no_server_event_tells_of_the_persona_or_the_account(
+def test_no_server_event_reveals_the_persona_or_the_account(
     kind: str,
     data: st.DataObject,
     speaking: tuple[Callable[[], Dialect], Callable[[], Dialect]],
@@ -213,6 +213,6 @@ def test_no_server_event_tells_of_the_persona_or_the_account(
     play = start(client=client(), upstream=upstream())
 
     for command in play.session.receive(Side.UPSTREAM, raw, 1.0):
-        told = command.message if isinstance(command, Send) else b""
-        assert b"PLANTED" not in told
+        sent = command.message if isinstance(command, Send) else b""
+        assert b"PLANTED" not in sent
         assert not isinstance(command, End)

@@ -1,4 +1,4 @@
-"""Tests of how a session opens upstream."""
+"""Tests of the opening of a session at the upstream."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def opening(*, asked: bool = False) -> Opening:
     return begun
 
 
-def test_the_persona_is_the_first_thing_that_the_upstream_hears() -> None:
+def test_the_persona_is_the_first_event_for_the_upstream() -> None:
     begun = Opening(PERSONA, "relay_1_")
 
     assert [begun.receive(raw) for raw in (CREATED, CREATED, UPDATED)] == [
@@ -55,12 +55,12 @@ def test_nothing_else_opens_a_session(raw: bytes) -> None:
     assert opening().receive(raw) is None
 
 
-def test_a_confirmation_that_shows_no_session_is_one_all_the_same() -> None:
+def test_a_confirmation_without_a_session_is_valid() -> None:
     assert opening(asked=True).receive(event(type="session.updated", session=1)) == Opened({})
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"\xff", Binary(CREATED), b'{"type":"x","a":1e999}'])
-def test_what_is_no_event_is_a_failure_of_the_upstream(raw: bytes) -> None:
+def test_a_message_that_is_not_an_event_is_a_failure_of_the_upstream(raw: bytes) -> None:
     with pytest.raises(UpstreamUnavailable) as failed:
         opening().receive(raw)
 
@@ -83,7 +83,7 @@ def test_what_is_no_event_is_a_failure_of_the_upstream(raw: bytes) -> None:
         (True, "no", PersonaRejected),
     ],
 )
-def test_an_error_is_told_by_its_code_and_its_time(
+def test_the_meaning_of_an_error_depends_on_its_code_and_time(
     asked: bool,  # noqa: FBT001  # a column of the table
     error: Any,
     meaning: type[RelayError],
@@ -92,7 +92,7 @@ def test_an_error_is_told_by_its_code_and_its_time(
         opening(asked=asked).receive(event(type="error", error=error))
 
 
-def test_the_upstreams_words_are_for_the_log_only() -> None:
+def test_the_text_of_the_upstream_is_for_the_log_only() -> None:
     error = {"code": "unknown_parameter", "param": "session.x", "message": "Unknown: 'x'."}
 
     with pytest.raises(PersonaRejected) as refused:
@@ -112,7 +112,7 @@ def test_the_upstreams_words_are_for_the_log_only() -> None:
         (1011, UpstreamUnavailable),
     ],
 )
-def test_a_close_while_opening_is_told_by_its_code(code: int, meaning: type[RelayError]) -> None:
+def test_the_meaning_of_a_close_depends_on_its_code(code: int, meaning: type[RelayError]) -> None:
     lost = opening().closed(code, "a reason")
 
     assert type(lost) is meaning

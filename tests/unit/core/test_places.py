@@ -1,4 +1,4 @@
-"""Places: they are taken all together or not at all, and no race takes one too many."""
+"""Places under limits: a session takes all of its places or none, and never more than a limit."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ def places(limit: int | None, relay_limit: int = 1000) -> list[Place]:
     return [Place(RELAY, relay_limit, RelayFull), Place(KIOSK, limit, SessionLimitReached)]
 
 
-def test_there_is_room_up_to_the_limit_and_then_again_after_a_release() -> None:
+def test_places_are_free_up_to_the_limit_and_again_after_a_release() -> None:
     taken = Places()
     taken.take(places(2))
     taken.take(places(2))
@@ -28,7 +28,7 @@ def test_there_is_room_up_to_the_limit_and_then_again_after_a_release() -> None:
     assert taken.taken(KIOSK) == 2
 
 
-def test_no_limit_is_no_limit_but_is_counted() -> None:
+def test_places_without_a_limit_are_counted() -> None:
     taken = Places()
     for _ in range(50):
         taken.take(places(None))
@@ -36,7 +36,7 @@ def test_no_limit_is_no_limit_but_is_counted() -> None:
     assert taken.taken(KIOSK) == 50
 
 
-def test_who_is_refused_by_one_limit_takes_no_place_of_another() -> None:
+def test_a_refusal_by_one_limit_takes_no_place_of_another() -> None:
     taken = Places()
     taken.take(places(1))
 
@@ -46,7 +46,7 @@ def test_who_is_refused_by_one_limit_takes_no_place_of_another() -> None:
     assert taken.taken(RELAY) == 1
 
 
-def test_the_first_place_without_room_says_why() -> None:
+def test_the_first_full_place_gives_the_reason() -> None:
     taken = Places()
     taken.take(places(1, relay_limit=1))
 
@@ -61,7 +61,7 @@ def test_clients_do_not_take_each_others_places() -> None:
     taken.take([Place(("client", "phone"), 1, SessionLimitReached)])
 
 
-def test_a_limit_that_was_lowered_counts_who_is_in() -> None:
+def test_a_lowered_limit_counts_the_places_that_are_taken() -> None:
     taken = Places()
     for _ in range(3):
         taken.take(places(3))
@@ -72,8 +72,8 @@ def test_a_limit_that_was_lowered_counts_who_is_in() -> None:
         taken.take(places(2))
 
 
-async def test_a_hundred_at_once_and_exactly_ten_get_in() -> None:
-    """Each admits while others release, dial and fail: the limit is never passed by one."""
+async def test_of_a_hundred_attempts_at_once_exactly_ten_take_a_place() -> None:
+    """The limit holds however the tasks interleave."""
     taken, gate = Places(), asyncio.Event()
     most = 0
 
@@ -97,8 +97,8 @@ async def test_a_hundred_at_once_and_exactly_ten_get_in() -> None:
     assert {a.retry_after_seconds for a in answers if a} == {10}
 
 
-def test_what_is_empty_is_forgotten() -> None:
-    """Keys are end users too: as many as there are people."""
+def test_a_key_without_taken_places_is_forgotten() -> None:
+    """End users are keys too, so the number of keys has no bound."""
     taken = Places()
     for user in range(100):
         taken.take([Place(("user", user), 1, SessionLimitReached)])

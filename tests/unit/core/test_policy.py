@@ -1,4 +1,4 @@
-"""Tests of what a client may say. What it may not is in test_bypasses.py."""
+"""Tests of the events and fields that a client may send. test_bypasses.py has the others."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ def decide(policy: Policy | None = None, **event: Any) -> Decision:
     ],
     ids=lambda event: event["type"],
 )
-def test_the_safe_default_passes_whole(event: dict[str, Any]) -> None:
+def test_the_safe_default_passes_unchanged(event: dict[str, Any]) -> None:
     assert decide(**event) == Forward(event)
 
 
@@ -83,7 +83,7 @@ def test_the_safe_default_passes_whole(event: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_what_says_nothing_is_left_out(event: dict[str, Any], sent: dict[str, Any]) -> None:
+def test_an_empty_field_is_left_out(event: dict[str, Any], sent: dict[str, Any]) -> None:
     assert decide(**event) == Forward(sent)
 
 
@@ -109,7 +109,7 @@ def test_only_opened_paths_are_kept(
     assert keep(asked, frozenset(opened)) == expected
 
 
-def test_an_update_is_reduced_to_what_is_open() -> None:
+def test_an_update_is_reduced_to_its_open_fields() -> None:
     turns = {"turn_detection": {"type": "semantic_vad"}}
     asked = {"instructions": "x", "audio": {"input": turns | {"format": {}}, "output": {}}}
 
@@ -127,7 +127,7 @@ def test_an_update_is_reduced_to_what_is_open() -> None:
 
 
 @pytest.mark.parametrize("session", [{}, {"type": "realtime"}, {"instructions": "x"}])
-def test_an_update_of_which_nothing_is_open_is_answered(session: dict[str, Any]) -> None:
+def test_an_update_without_an_open_field_is_answered(session: dict[str, Any]) -> None:
     policy = Policy(session=TURN_DETECTION)
 
     assert decide(policy, type="session.update", session=session) == AnswerUpdate()
@@ -142,7 +142,7 @@ def test_the_type_of_a_session_cannot_be_opened() -> None:
     )
 
 
-def test_an_update_goes_on_with_the_type_of_the_session() -> None:
+def test_a_forwarded_update_has_the_type_of_the_session() -> None:
     policy = Policy("transcription", session=TURN_DETECTION)
     turns = {"audio": {"input": {"turn_detection": None}}}
 
@@ -152,7 +152,7 @@ def test_an_update_goes_on_with_the_type_of_the_session() -> None:
     assert decide(policy, type="session.update", session={"type": "realtime"}) == AnswerUpdate()
 
 
-def test_where_nobody_answers_nothing_is_asked_or_written() -> None:
+def test_a_transcription_session_closes_the_events_of_responses() -> None:
     item = USER | {"content": [{"type": "input_text", "text": "Hello"}]}
     closed: list[dict[str, Any]] = [
         {"type": "response.create"},
@@ -184,7 +184,7 @@ def test_fields_of_a_response_can_be_opened() -> None:
     )
 
 
-def test_one_that_decides_what_a_response_is_does_not_open_the_other() -> None:
+def test_opening_conversation_does_not_open_input() -> None:
     policy = Policy(response=frozenset({("conversation",)}))
 
     with pytest.raises(EventNotAllowed, match=r"'response\.input' is not allowed here\."):
@@ -204,63 +204,66 @@ def test_an_event_can_be_opened() -> None:
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        ({"type": "session.update"}, "'session' is an object."),
-        ({"type": "session.update", "session": []}, "'session' is an object."),
-        ({"type": "response.create", "response": "x"}, "'response' is an object."),
-        ({"type": "conversation.item.create"}, "'item' is an object."),
-        ({"type": "conversation.item.create", "item": USER}, "'item.content' is a list of parts."),
+        ({"type": "session.update"}, "'session' must be an object."),
+        ({"type": "session.update", "session": []}, "'session' must be an object."),
+        ({"type": "response.create", "response": "x"}, "'response' must be an object."),
+        ({"type": "conversation.item.create"}, "'item' must be an object."),
+        (
+            {"type": "conversation.item.create", "item": USER},
+            "'item.content' must be a list of parts.",
+        ),
         (
             {"type": "conversation.item.create", "item": USER | {"content": ["x"]}},
-            "A part of 'item.content' is an object.",
+            "A part of 'item.content' must be an object.",
         ),
         (
             {
                 "type": "conversation.item.create",
                 "item": USER | {"content": [{"type": "input_text"}]},
             },
-            "'text' is a string.",
+            "'text' must be a string.",
         ),
         (
             {
                 "type": "conversation.item.create",
                 "item": USER | {"content": [{"type": "input_audio", "audio": "?"}]},
             },
-            "'audio' is base64.",
+            "'audio' must be base64.",
         ),
         (
             {"type": "conversation.item.create", "item": USER | {"id": "", "content": []}},
-            "'id' has 1 to 512 characters.",
+            "'id' must have 1 to 512 characters.",
         ),
         (
             {"type": "conversation.item.create", "item": USER | {"id": "i" * 65, "content": []}},
-            "'item.id' has at most 64 characters.",
+            "'item.id' may have at most 64 characters.",
         ),
         (
             {
                 "type": "conversation.item.create",
                 "item": {"type": "function_call_output", "call_id": "call_1", "output": {}},
             },
-            "'output' is a string.",
+            "'output' must be a string.",
         ),
-        ({"type": "input_audio_buffer.append"}, "'audio' is a string."),
-        ({"type": "input_audio_buffer.commit", "event_id": 7}, "'event_id' is a string."),
+        ({"type": "input_audio_buffer.append"}, "'audio' must be a string."),
+        ({"type": "input_audio_buffer.commit", "event_id": 7}, "'event_id' must be a string."),
         (
             {"type": "input_audio_buffer.commit", "event_id": "e" * 513},
-            "'event_id' has 1 to 512 characters.",
+            "'event_id' must have 1 to 512 characters.",
         ),
-        ({"type": "conversation.item.delete"}, "'item_id' is a string."),
-        ({"type": "response.cancel", "response_id": ["resp_1"]}, "'response_id' is a string."),
+        ({"type": "conversation.item.delete"}, "'item_id' must be a string."),
+        ({"type": "response.cancel", "response_id": ["resp_1"]}, "'response_id' must be a string."),
     ],
 )
-def test_a_field_that_matters_is_what_the_api_says(event: dict[str, Any], words: str) -> None:
+def test_a_field_of_a_wrong_type_or_size_is_refused(event: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidEvent) as refused:
         decide(**event)
 
     assert str(refused.value) == words
 
 
-def test_every_event_that_can_be_opened_is_decided_on() -> None:
-    """An event that no table knows would be a defect, not a refusal."""
+def test_every_event_that_can_be_opened_gets_a_decision() -> None:
+    """An event that is missing in the tables would be a defect, not a refusal."""
     everything = Policy(events=CLIENT_EVENTS)
 
     for kind in CLIENT_EVENTS:

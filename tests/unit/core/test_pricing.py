@@ -1,4 +1,4 @@
-"""What a report costs, and which price counts."""
+"""The cost of a report, and the choice of its price."""
 
 from dataclasses import replace
 from datetime import date
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.metering import TOKEN_KINDS, Tokens
 from relay.core.pricing import MICRO_DOLLAR, RATES, Price, Prices, micros, usd
+from relay.core.tokens import TOKEN_KINDS, Tokens
 
 DAY = date(2026, 11, 1)
 REALTIME = Price(
@@ -41,7 +41,7 @@ def cost(model: str, tokens: Tokens, seconds: float = 0) -> Decimal | None:
 def test_each_kind_has_its_price() -> None:
     """The example of the API's reference, by hand.
 
-    132 in: 119 of text, of which 64 are cached, and 13 of audio; 121 out: 30 of text, 91 of audio.
+    132 in: 119 of text (64 of them cached) and 13 of audio; 121 out: 30 of text, 91 of audio.
 
         55 * 4 + 64 * 0.40 + 13 * 32 + 30 * 24 + 91 * 64 = 220 + 25.6 + 416 + 720 + 5824 = 7205.6
     """
@@ -80,17 +80,17 @@ def test_a_transcription_by_tokens_has_the_audio_and_text_prices_of_its_own_mode
         ("gpt-realtime-2.1", Tokens(), 1),
     ],
 )
-def test_what_has_no_price_has_no_cost(model: str, tokens: Tokens, seconds: float) -> None:
-    """It is not nothing: a cost of zero would be a guess."""
+def test_usage_without_a_price_has_no_cost(model: str, tokens: Tokens, seconds: float) -> None:
+    """The cost is not zero: that would be a guess."""
     assert cost(model, tokens, seconds) is None
 
 
-def test_nothing_used_costs_nothing_where_the_model_has_a_price() -> None:
+def test_no_usage_of_a_model_with_a_price_costs_zero() -> None:
     assert cost("gpt-realtime-2.1", Tokens()) == 0
     assert cost("gpt-unheard-of", Tokens()) is None
 
 
-def test_the_latest_row_that_is_not_in_the_future_counts() -> None:
+def test_the_latest_row_of_the_past_counts() -> None:
     rows = [replace(REALTIME, since=date(2026, month, 15)) for month in (3, 9, 6)]
 
     def since(day: date) -> date | None:
@@ -103,8 +103,8 @@ def test_the_latest_row_that_is_not_in_the_future_counts() -> None:
     assert since(date(2027, 1, 1)) == date(2026, 9, 15)
 
 
-def test_a_name_wins_over_patterns_and_a_longer_pattern_over_a_shorter() -> None:
-    """However young the others are: a list with a catch-all row keeps its exact ones."""
+def test_a_name_takes_precedence_over_patterns_and_longer_patterns_over_shorter() -> None:
+    """Also if the patterns are newer: a row for all models does not hide the exact rows."""
     models = ["*", "gpt-*", "gpt-realtime", "gpt-realtime*", "gpt-realtime-2.1[a-z]"]
     prices = Prices(
         tuple(Price(m, date(2026, 12 - at, 1), {}) for at, m in enumerate(reversed(models)))
@@ -133,7 +133,7 @@ def test_models_without_a_price_are_named_once() -> None:
 def test_a_cost_is_the_exact_sum_of_its_kinds(
     tokens: Tokens, usd_per_million: dict[str, Decimal]
 ) -> None:
-    """Checked in integers: a price with four places is so many ten-thousandths."""
+    """Checked in integers: a price with four places is a number of ten-thousandths."""
     row = Price("m", DAY, usd_per_million)
     rate_of = {"transcription_input": "input_audio", "transcription_output": "output_text"}
 
@@ -151,7 +151,7 @@ def test_a_cost_is_the_exact_sum_of_its_kinds(
 
 
 @given(usages, usages)
-def test_the_cost_of_two_reports_is_that_of_their_sum_but_for_rounding(
+def test_the_cost_of_two_reports_is_that_of_their_sum_except_for_rounding(
     one: Tokens, two: Tokens
 ) -> None:
     apart = [REALTIME.cost(tokens) for tokens in (one, two)]

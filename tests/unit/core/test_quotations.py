@@ -1,9 +1,17 @@
-"""What an upstream quotes of a persona does not reach the log."""
+"""Tests of quotations: the persona's words reach neither the log nor the client."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.quotations import MAX_DETAIL_CHARS, MAX_QUOTED_CHARS, MIN_QUOTED_CHARS, unquoted
+from relay.core.quotations import (
+    CLIENT_QUOTED_CHARS,
+    MAX_DETAIL_CHARS,
+    MAX_QUOTED_CHARS,
+    MIN_QUOTED_CHARS,
+    long_lines,
+    quotes,
+    unquoted,
+)
 
 TOOL = {"type": "function", "name": "opening_hours", "description": "When the clinic is open."}
 SESSION = {
@@ -14,19 +22,19 @@ SESSION = {
 }
 
 
-def test_instructions_tools_and_prompts_are_masked_wherever_they_stand() -> None:
-    said = "Bad: You are the receptionist of the clinic. When the clinic is open. of the guest!"
+def test_instructions_tools_and_prompts_are_masked_anywhere_in_a_text() -> None:
+    detail = "Bad: You are the receptionist of the clinic. When the clinic is open. of the guest!"
 
-    assert unquoted(said, SESSION) == f"Bad: {'*' * 39} {'*' * 24} {'*' * 12}!"
-
-
-def test_what_is_no_secret_stays() -> None:
-    said = "unknown_parameter (param session.audio.output.voice): a voice of one's own, function"
-
-    assert unquoted(said, SESSION) == said
+    assert unquoted(detail, SESSION) == f"Bad: {'*' * 39} {'*' * 24} {'*' * 12}!"
 
 
-def test_a_session_without_them_masks_nothing() -> None:
+def test_a_text_without_secrets_stays() -> None:
+    detail = "unknown_parameter (param session.audio.output.voice): a voice of one's own, function"
+
+    assert unquoted(detail, SESSION) == detail
+
+
+def test_a_session_without_secrets_masks_nothing() -> None:
     assert unquoted("The model does not exist.", {"instructions": None}) == (
         "The model does not exist."
     )
@@ -36,7 +44,7 @@ words = st.text("ab ", min_size=MIN_QUOTED_CHARS, max_size=60)
 
 
 @given(prompt=words, before=st.text("xy"), after=st.text("xy"), data=st.data())
-def test_no_piece_of_a_prompt_that_is_long_enough_is_left(
+def test_every_long_piece_of_a_prompt_is_masked(
     prompt: str, before: str, after: str, data: st.DataObject
 ) -> None:
     length = min(len(prompt), MAX_QUOTED_CHARS)
@@ -49,5 +57,25 @@ def test_no_piece_of_a_prompt_that_is_long_enough_is_left(
 
 
 @given(st.text())
-def test_it_is_never_longer_than_a_line_of_the_log_may_be(detail: str) -> None:
+def test_a_text_for_the_log_is_cut(detail: str) -> None:
     assert len(unquoted(detail * 100, SESSION)) <= MAX_DETAIL_CHARS
+
+
+def test_only_lines_that_a_client_could_recognize_are_compared() -> None:
+    line = "x" * CLIENT_QUOTED_CHARS
+
+    assert long_lines(f"short\n  {line}  \n{line[1:]}", None, line) == (line, line)
+
+
+LINES = long_lines("You are the receptionist of the clinic.")
+
+
+@given(st.text("xy"), st.text("xy"), st.integers(0, len(LINES[0]) - CLIENT_QUOTED_CHARS))
+def test_a_piece_of_a_line_is_a_quotation_from_one_length_on(
+    before: str, after: str, start: int
+) -> None:
+    piece = LINES[0][start : start + CLIENT_QUOTED_CHARS]
+
+    assert quotes(f"{before}{piece}{after}", LINES)
+    assert not quotes(f"{before}{piece[1:]}!{after}", LINES)
+    assert not quotes(f"{before}{piece}{after}", ())

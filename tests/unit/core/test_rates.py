@@ -1,4 +1,4 @@
-"""Rates: how often sessions start, and how fast a client may talk. Time is an argument."""
+"""Tests of the rates of session starts, and of a client's messages. Time is an argument."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,7 +13,7 @@ from relay.core.rates import Pace, Starts
 
 
 def starts_at(times: Iterable[float], per_minute: float) -> list[float]:
-    """Return when a client that tries at these times is let in."""
+    """Return the times at which a client starts a session, if it tries at all these times."""
     starts, admitted = Starts(), []
     for now in times:
         try:
@@ -24,7 +24,7 @@ def starts_at(times: Iterable[float], per_minute: float) -> list[float]:
     return admitted
 
 
-def test_a_minute_holds_so_many_starts_and_no_more() -> None:
+def test_a_minute_has_at_most_the_allowed_starts() -> None:
     assert starts_at([0, 1, 2, 3, 59.9, 60, 60.5, 61], per_minute=3) == [0, 1, 2, 60, 61]
 
 
@@ -32,7 +32,7 @@ def test_a_minute_holds_so_many_starts_and_no_more() -> None:
     st.lists(st.floats(0, 300), max_size=60).map(sorted),
     st.integers(1, 10),
 )
-def test_no_minute_whenever_it_begins_holds_more(times: list[float], per_minute: int) -> None:
+def test_no_minute_has_more_starts_from_any_moment_on(times: list[float], per_minute: int) -> None:
     admitted = starts_at(times, per_minute)
 
     for first, one_too_many in zip(admitted, admitted[per_minute:], strict=False):
@@ -40,7 +40,7 @@ def test_no_minute_whenever_it_begins_holds_more(times: list[float], per_minute:
 
 
 @given(st.lists(st.floats(0, 300), max_size=40).map(sorted), st.floats(0.1, 10))
-def test_who_comes_back_after_retry_after_gets_in(times: list[float], per_minute: float) -> None:
+def test_a_start_after_retry_after_is_admitted(times: list[float], per_minute: float) -> None:
     starts = Starts()
     with suppress(RateLimitExceeded):
         for now in times:
@@ -57,7 +57,7 @@ def test_who_comes_back_after_retry_after_gets_in(times: list[float], per_minute
     starts.start("kiosk", per_minute, now + wait_seconds + 1e-6)
 
 
-def test_a_refusal_says_when_to_come_back_and_does_not_count() -> None:
+def test_a_refusal_has_the_seconds_to_wait_and_does_not_count() -> None:
     starts = Starts()
     starts.start("kiosk", 1, now=0)
 
@@ -75,7 +75,7 @@ def test_a_refusal_says_when_to_come_back_and_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("per_minute", "admitted"), [(0.5, [0, 120, 240]), (2.5, [0, 1, 48, 49, 96])]
 )
-def test_a_fraction_is_whole_starts_in_a_longer_or_shorter_while(
+def test_a_fraction_changes_the_length_of_the_window(
     per_minute: float, admitted: list[float]
 ) -> None:
     tries = [0.0, 1, 2, 47, 48, 49, 50, 96, 120, 121, 240]
@@ -90,7 +90,7 @@ def test_each_client_has_a_minute_of_its_own() -> None:
     starts.start("phone", 1, now=0)
 
 
-def test_a_limit_that_was_lowered_counts_the_starts_there_were() -> None:
+def test_a_lowered_limit_counts_the_earlier_starts() -> None:
     starts = Starts()
     for now in (0, 10, 20):
         starts.start("kiosk", 3, now)
@@ -106,9 +106,9 @@ def pace() -> Pace:
 
 
 def drive(times_real: float, seconds: float) -> tuple[float, float]:
-    """Let a client push audio at so many times real time, waiting as it is told.
+    """Send audio at ``times_real`` times real time, with the pauses of the pace.
 
-    Returns when everything was read, and how long it waited.
+    Return the time when everything was read, and the sum of the pauses, in seconds.
     """
     stepped, now, waited = pace(), 0.0, 0.0
     for sent in range(int(seconds * 10)):
@@ -119,7 +119,7 @@ def drive(times_real: float, seconds: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("times_real", [1, 2])
-def test_who_speaks_within_the_rate_never_waits(times_real: float) -> None:
+def test_a_client_within_the_rate_never_waits(times_real: float) -> None:
     assert drive(times_real, seconds=3600)[1] == 0
 
 
@@ -129,17 +129,17 @@ def test_a_burst_is_read_at_once() -> None:
     assert all(stepped.wait_seconds(n / 20, audio_seconds=1) == 0 for n in range(120))
 
 
-def test_fifty_times_real_time_is_held_to_the_rate_after_the_burst() -> None:
+def test_fifty_times_real_time_is_limited_to_the_rate_after_the_burst() -> None:
     read_after, _ = drive(50, seconds=1000)
 
     assert read_after == pytest.approx((1000 - 120) / 2, abs=1)
 
 
-def test_one_message_beyond_the_burst_waits_for_what_is_beyond() -> None:
+def test_one_message_beyond_the_burst_waits_for_the_excess() -> None:
     assert pace().wait_seconds(0, audio_seconds=130) == pytest.approx(5)
 
 
-def test_the_burst_is_there_again_after_a_pause() -> None:
+def test_the_burst_is_available_again_after_a_pause() -> None:
     stepped = pace()
     stepped.wait_seconds(0, audio_seconds=120)
 
@@ -147,7 +147,7 @@ def test_the_burst_is_there_again_after_a_pause() -> None:
     assert stepped.wait_seconds(1000, audio_seconds=121) == pytest.approx(0.5)
 
 
-def test_a_flood_of_events_is_held_to_the_rate_after_a_second_s_worth() -> None:
+def test_a_flood_of_events_is_limited_to_the_rate_after_one_second_of_them() -> None:
     stepped, now = pace(), 0.0
     waits = []
     for _ in range(1000):
@@ -172,10 +172,10 @@ def test_audio_counts_as_an_event_too() -> None:
         max_size=50,
     )
 )
-def test_in_no_stretch_of_time_is_more_read_than_rate_and_burst(
+def test_no_period_has_more_audio_than_rate_and_burst(
     sent: list[tuple[float, float]],
 ) -> None:
-    """A message that is read when there is room may itself reach beyond: nothing is refused."""
+    """The last message may exceed the limit, since nothing is refused."""
     stepped, now = pace(), 0.0
     read: list[tuple[float, float]] = []
     for gap, audio_seconds in sent:

@@ -1,28 +1,22 @@
-"""Tests of what a client may see."""
+"""Tests of the redaction of events for the client."""
 
 from typing import Any
 
 import pytest
 from playbook import INSTRUCTIONS, PERSONA, SHOWN
 
-from relay.core.redaction import (
-    KNOWN_ERRORS,
-    SPEAKABLE_ERRORS,
-    UNSPOKEN,
-    redact_error,
-    redact_response,
-    redact_session,
-)
+from relay.core.api_errors import CLIENT_ERRORS, KNOWN_ERRORS
+from relay.core.redaction import REDACTED, redact_error, redact_response, redact_session
 
 NOT_ACTIVE = {"type": "invalid_request_error", "code": "response_cancel_not_active"}
 NOTHING_ELSE = {"param": None, "event_id": None}
 
 
-def test_a_session_is_shown_without_the_persona() -> None:
+def test_a_session_has_nothing_of_the_persona() -> None:
     assert redact_session(PERSONA, session_id="sess_1", expires_at=5000) == SHOWN
 
 
-def test_a_session_that_only_transcribes_gets_no_fields_that_its_type_has_not() -> None:
+def test_a_transcription_session_gets_no_fields_that_its_type_does_not_have() -> None:
     transcription = {"model": "gpt-transcribe", "prompt": "PLANTED", "keywords": ["PLANTED"]}
     session = {"type": "transcription", "audio": {"input": {"transcription": transcription}}}
 
@@ -43,7 +37,7 @@ def test_a_session_expires_at_the_earlier_of_two_times(theirs: Any, shown: int) 
     assert redact_session(session, session_id="s", expires_at=5000)["expires_at"] == shown
 
 
-def test_secret_fields_are_found_wherever_they_are() -> None:
+def test_secret_fields_are_found_at_any_depth() -> None:
     session = {"agents": [{"name": "a", "instructions": "x", "tools": [1]}], "speed": 1}
 
     shown = redact_session(session, session_id="s", expires_at=1)
@@ -72,12 +66,12 @@ RESPONSE = {
 }
 
 
-def test_a_response_stays_as_it_is_when_there_is_nothing_to_hide() -> None:
-    """What the model says is its own affair, and metadata are the client's."""
+def test_a_response_without_secrets_stays_unchanged() -> None:
+    """The relay does not redact the words of the model and the client's metadata."""
     assert redact_response(RESPONSE, (INSTRUCTIONS,)) == RESPONSE
 
 
-def test_a_response_is_shown_without_the_persona() -> None:
+def test_a_response_has_nothing_of_the_persona() -> None:
     secrets = {"instructions": "x", "tools": [], "tool_choice": "x", "prompt": {}, "tracing": "x"}
     hidden = [{"type": "mcp_list_tools"}, {"type": "message", "role": "system"}]
     echoed = RESPONSE | secrets | {"output": [*hidden, *RESPONSE["output"]]}  # type: ignore[misc]  # a list
@@ -85,7 +79,7 @@ def test_a_response_is_shown_without_the_persona() -> None:
     assert redact_response(echoed) == RESPONSE
 
 
-def test_an_output_that_is_no_list_is_no_matter() -> None:
+def test_an_output_that_is_not_a_list_stays() -> None:
     assert redact_response({"output": None}) == {"output": None}
 
 
@@ -111,20 +105,20 @@ def test_an_output_that_is_no_list_is_no_matter() -> None:
                 "error": {
                     "type": None,
                     "code": "insufficient_quota",
-                    "message": UNSPOKEN,
+                    "message": REDACTED,
                     **NOTHING_ELSE,
                 },
             },
         ),
         (
             {"error": "Pay."},
-            {"error": {"type": None, "code": None, "message": UNSPOKEN, **NOTHING_ELSE}},
+            {"error": {"type": None, "code": None, "message": REDACTED, **NOTHING_ELSE}},
         ),
         ("The response was cancelled.", "The response was cancelled."),
-        ("Key sk-1234 is wrong.", UNSPOKEN),
+        ("Key sk-1234 is wrong.", REDACTED),
     ],
 )
-def test_the_details_of_a_status_tell_nothing_of_the_account(details: Any, shown: Any) -> None:
+def test_the_details_of_a_status_have_nothing_of_the_account(details: Any, shown: Any) -> None:
     assert redact_response({"status_details": details}) == {"status_details": shown}
 
 
@@ -133,19 +127,19 @@ def test_the_details_of_a_status_tell_nothing_of_the_account(details: Any, shown
     [
         ("Cancellation failed: no active response found", None),
         ("Item item_ABC of response resp_XYZ was not found.", None),
-        ("Incorrect API key provided: sk-proj-****abcd", UNSPOKEN),
-        ("Not for ek_0123456789", UNSPOKEN),
-        ("Session sess_0123456789 is over.", UNSPOKEN),
-        ("No such Organization.", UNSPOKEN),
-        ("See https://platform.openai.com/account", UNSPOKEN),
-        (f"Invalid value: '{INSTRUCTIONS}'", UNSPOKEN),
-        (f"Invalid value: '{INSTRUCTIONS[3:27]}...", UNSPOKEN),
-        ("x" * 1001, UNSPOKEN),
-        (None, UNSPOKEN),
-        ({"x": 1}, UNSPOKEN),
+        ("Incorrect API key provided: sk-proj-****abcd", REDACTED),
+        ("Not for ek_0123456789", REDACTED),
+        ("Session sess_0123456789 is over.", REDACTED),
+        ("No such Organization.", REDACTED),
+        ("See https://platform.openai.com/account", REDACTED),
+        (f"Invalid value: '{INSTRUCTIONS}'", REDACTED),
+        (f"Invalid value: '{INSTRUCTIONS[3:27]}...", REDACTED),
+        ("x" * 1001, REDACTED),
+        (None, REDACTED),
+        ({"x": 1}, REDACTED),
     ],
 )
-def test_an_error_keeps_words_that_speak_of_the_clients_doing(
+def test_an_error_about_the_client_keeps_a_harmless_message(
     message: Any, shown: str | None
 ) -> None:
     assert redact_error(NOT_ACTIVE | {"message": message}, (INSTRUCTIONS,)) == {
@@ -158,12 +152,12 @@ def test_an_error_keeps_words_that_speak_of_the_clients_doing(
 @pytest.mark.parametrize(
     "code", ["insufficient_quota", "what_is_not_known_yet", None, ["x"], "X Y"]
 )
-def test_an_error_of_any_other_code_loses_its_words(code: Any) -> None:
-    assert redact_error({"code": code, "message": "Some words."})["message"] == UNSPOKEN
+def test_an_error_of_any_other_code_loses_its_message(code: Any) -> None:
+    assert redact_error({"code": code, "message": "Some words."})["message"] == REDACTED
 
 
 @pytest.mark.parametrize(
-    ("field", "told", "shown"),
+    ("field", "value", "shown"),
     [
         ("type", "invalid_request_error", "invalid_request_error"),
         ("type", "A sentence.", None),
@@ -176,9 +170,9 @@ def test_an_error_of_any_other_code_loses_its_words(code: Any) -> None:
         ("event_id", None, None),
     ],
 )
-def test_an_error_names_names_and_nothing_else(field: str, told: Any, shown: Any) -> None:
-    assert redact_error({field: told})[field] == shown
+def test_a_field_of_an_error_is_a_name_or_null(field: str, value: Any, shown: Any) -> None:
+    assert redact_error({field: value})[field] == shown
 
 
-def test_codes_that_are_known_hold_those_that_may_speak() -> None:
-    assert SPEAKABLE_ERRORS < KNOWN_ERRORS
+def test_the_known_codes_include_those_of_the_client() -> None:
+    assert CLIENT_ERRORS < KNOWN_ERRORS

@@ -1,4 +1,4 @@
-"""What is reported of responses and transcriptions: once, priced, and marked where guessed."""
+"""Reports of responses and transcriptions: once, with a cost, and marked if guessed."""
 
 from datetime import date
 from decimal import Decimal
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from relay.core.metering import Tokens
 from relay.core.pricing import Price, Prices
 from relay.core.reports import CUT_OFF, STATUSES, Report, Reports
+from relay.core.tokens import Tokens
 
 TODAY, TOMORROW = date(2026, 11, 1), date(2026, 11, 2)
 MODEL, TRANSCRIBER = "gpt-realtime-2.1", "gpt-transcribe"
@@ -28,7 +28,7 @@ def reports() -> Reports:
     return Reports(MODEL, PRICES)
 
 
-def test_a_response_is_reported_with_what_it_used_and_cost(reports: Reports) -> None:
+def test_the_report_of_a_response_has_its_usage_and_its_cost(reports: Reports) -> None:
     response = {"id": "resp_1", "status": "completed", "usage": SPOKEN}
 
     assert reports.response(response, TODAY) == Report(
@@ -60,7 +60,7 @@ def test_a_status_is_one_of_the_api_or_other(reports: Reports, status: Any) -> N
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], "much", {"output_tokens": 100}])
-def test_no_usage_is_unknown_and_costs_nothing_that_is_known(reports: Reports, usage: Any) -> None:
+def test_a_response_without_usage_is_unknown_and_has_no_cost(reports: Reports, usage: Any) -> None:
     report = reports.response({"id": "resp_1", "status": "failed", "usage": usage}, TODAY)
 
     assert report is not None
@@ -68,7 +68,7 @@ def test_no_usage_is_unknown_and_costs_nothing_that_is_known(reports: Reports, u
     assert report.tokens == Tokens()
 
 
-def test_a_response_that_used_nothing_is_known_to_cost_nothing(reports: Reports) -> None:
+def test_a_response_with_zero_tokens_costs_zero(reports: Reports) -> None:
     usage = {"total_tokens": 0, "input_tokens": 0, "output_tokens": 0}
 
     report = reports.response({"id": "resp_1", "status": "failed", "usage": usage}, TODAY)
@@ -77,7 +77,7 @@ def test_a_response_that_used_nothing_is_known_to_cost_nothing(reports: Reports)
     assert (report.unknown, report.cost_usd) == (False, Decimal("0.000000"))
 
 
-def test_a_guess_of_what_was_cached_is_marked(reports: Reports) -> None:
+def test_a_guess_of_the_cached_kinds_is_marked(reports: Reports) -> None:
     details = {"text_tokens": 20, "audio_tokens": 10, "cached_tokens": 5}
 
     report = reports.response({"id": "resp_1", "usage": {"input_token_details": details}}, TODAY)
@@ -87,7 +87,7 @@ def test_a_guess_of_what_was_cached_is_marked(reports: Reports) -> None:
     assert (report.estimated, report.unknown) == (True, False)
 
 
-def test_what_has_no_price_has_no_cost(reports: Reports) -> None:
+def test_usage_without_a_price_has_no_cost(reports: Reports) -> None:
     usage = {"output_token_details": {"audio_tokens": 100, "text_tokens": 1}}
 
     report = reports.response({"id": "resp_1", "usage": usage}, TODAY)
@@ -97,25 +97,25 @@ def test_what_has_no_price_has_no_cost(reports: Reports) -> None:
     assert report.tokens == Tokens(output_audio=100, output_text=1)
 
 
-def test_a_response_counts_once_and_its_first_report_is_it(reports: Reports) -> None:
+def test_a_response_counts_once_by_its_first_report(reports: Reports) -> None:
     assert reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY) is not None
     assert reports.response({"id": "resp_1", "usage": None}, TODAY) is None
     assert reports.response({"id": "resp_2", "usage": SPOKEN}, TODAY) is not None
 
 
 @pytest.mark.parametrize("name", [None, 7, {}])
-def test_responses_without_a_name_are_different_ones(reports: Reports, name: Any) -> None:
+def test_responses_without_an_id_are_different_ones(reports: Reports, name: Any) -> None:
     made = [reports.response({"id": name, "usage": SPOKEN}, TODAY) for _ in range(2)]
 
     assert len({report.report_id for report in made if report is not None}) == 2
 
 
-def heard(item_id: Any, usage: Any, **event: Any) -> dict[str, Any]:
+def transcribed(item_id: Any, usage: Any, **event: Any) -> dict[str, Any]:
     return {"item_id": item_id, "usage": usage, **event}
 
 
 def test_a_transcription_is_reported_by_duration(reports: Reports) -> None:
-    event = heard("item_1", {"type": "duration", "seconds": 10}, content_index=2)
+    event = transcribed("item_1", {"type": "duration", "seconds": 10}, content_index=2)
 
     assert reports.transcription(event, TRANSCRIBER, TODAY) == Report(
         report_id="item_1/2",
@@ -129,7 +129,7 @@ def test_a_transcription_is_reported_by_duration(reports: Reports) -> None:
 
 
 def test_a_transcription_is_reported_by_tokens(reports: Reports) -> None:
-    event = heard("item_1", {"type": "tokens", "input_tokens": 5, "output_tokens": 7})
+    event = transcribed("item_1", {"type": "tokens", "input_tokens": 5, "output_tokens": 7})
 
     report = reports.transcription(event, "of-nobody", TODAY)
 
@@ -139,7 +139,7 @@ def test_a_transcription_is_reported_by_tokens(reports: Reports) -> None:
 
 
 def test_a_transcription_without_usage_is_unknown(reports: Reports) -> None:
-    report = reports.transcription(heard("item_1", None), TRANSCRIBER, TODAY)
+    report = reports.transcription(transcribed("item_1", None), TRANSCRIBER, TODAY)
 
     assert report is not None
     assert (report.unknown, report.cost_usd) == (True, None)
@@ -147,17 +147,19 @@ def test_a_transcription_without_usage_is_unknown(reports: Reports) -> None:
 
 def test_each_part_of_an_item_is_transcribed_once(reports: Reports) -> None:
     usage = {"type": "duration", "seconds": 1}
-    parts = [heard("item_1", usage), heard("item_1", usage, content_index=1)]
+    parts = [transcribed("item_1", usage), transcribed("item_1", usage, content_index=1)]
 
     assert all(reports.transcription(part, TRANSCRIBER, TODAY) for part in parts)
     assert not any(reports.transcription(part, TRANSCRIBER, TODAY) for part in parts)
-    unnamed = [reports.transcription(heard(None, usage), TRANSCRIBER, TODAY) for _ in range(2)]
+    unnamed = [
+        reports.transcription(transcribed(None, usage), TRANSCRIBER, TODAY) for _ in range(2)
+    ]
     assert all(unnamed)
 
 
-def test_what_was_cut_off_is_estimated_from_its_audio_and_reported_once(reports: Reports) -> None:
+def test_a_cut_off_response_is_estimated_from_its_audio_and_reported_once(reports: Reports) -> None:
     reports.underway.began("resp_1", 2)
-    reports.underway.spoke(3)
+    reports.underway.sent(3)
 
     assert list(reports.cut_off(TRANSCRIBER, TODAY)) == [
         Report(
@@ -182,7 +184,7 @@ def test_what_was_cut_off_is_estimated_from_its_audio_and_reported_once(reports:
         ("of-nobody", Tokens(), 10.0, None),
     ],
 )
-def test_a_transcription_that_was_cut_off_is_estimated_as_its_model_is_billed(
+def test_a_cut_off_transcription_is_estimated_in_the_unit_of_its_price(
     reports: Reports, model: str, tokens: Tokens, seconds: float, cost_usd: Decimal | None
 ) -> None:
     reports.untranscribed.committed({"item_id": "item_1"}, 10.0)
@@ -199,25 +201,25 @@ def test_a_transcription_that_was_cut_off_is_estimated_as_its_model_is_billed(
             estimated=True,
         )
     ]
-    late = heard("item_1", {"type": "duration", "seconds": 9})
+    late = transcribed("item_1", {"type": "duration", "seconds": 9})
     assert reports.transcription(late, model, TODAY) is None
 
 
 def test_a_transcription_that_was_reported_is_not_cut_off(reports: Reports) -> None:
-    """Whichever part of the item it was, and though the turn is committed late."""
+    """Also for another part of the item, and if the turn is committed late."""
     usage = {"type": "duration", "seconds": 9}
-    event = heard("item_1", usage, content_index=1)
+    event = transcribed("item_1", usage, content_index=1)
     reports.untranscribed.committed(event, 9.0)
     reports.transcription(event, TRANSCRIBER, TODAY)
     assert list(reports.cut_off(TRANSCRIBER, TODAY)) == []
 
-    event = heard("item_2", usage)
+    event = transcribed("item_2", usage)
     reports.transcription(event, TRANSCRIBER, TODAY)
     reports.untranscribed.committed(event, 9.0)
     assert list(reports.cut_off(TRANSCRIBER, TODAY)) == []
 
 
-def test_what_was_reported_is_not_cut_off(reports: Reports) -> None:
+def test_a_reported_response_is_not_cut_off(reports: Reports) -> None:
     reports.underway.began("resp_1", 0)
     reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY)
 
@@ -225,10 +227,10 @@ def test_what_was_reported_is_not_cut_off(reports: Reports) -> None:
     assert list(reports.cut_off(TRANSCRIBER, TODAY)) == []
 
 
-def test_a_response_that_begins_anew_under_its_name_ends_with_its_next_report(
+def test_a_response_that_begins_again_with_its_id_ends_with_its_next_report(
     reports: Reports,
 ) -> None:
-    """Else it would be under way for ever, and a session out of budget never end."""
+    """Otherwise it would stay in progress, and a session without budget would never end."""
     for _ in range(2):
         reports.underway.began("resp_1", 0)
         reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY)

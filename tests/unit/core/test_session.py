@@ -1,4 +1,4 @@
-"""Tests of one relayed conversation: what goes in, what comes out."""
+"""The commands of a session for each client event, server event and deadline."""
 
 import json
 from datetime import date
@@ -18,10 +18,10 @@ from relay.core.errors import (
     UpstreamLost,
 )
 from relay.core.events import Binary
-from relay.core.metering import TOKEN_KINDS, Tokens
 from relay.core.policy import Policy
 from relay.core.pricing import Price, Prices
 from relay.core.reports import Report
+from relay.core.tokens import TOKEN_KINDS, Tokens
 
 SECOND_TO_UPSTREAM = {"type": "input_audio_buffer.append", "audio": "AAAA" * 16_000}
 SECOND_TO_CLIENT = {"type": "response.output_audio.delta", "delta": "AAAA" * 2666 + "AAA="}
@@ -35,17 +35,17 @@ PRICES = Prices(
         Price("whisper-1", date(2026, 1, 1), {}, usd_per_minute=Decimal("0.006")),
     )
 )
-"""A dollar for a million of anything, and twice that from the next day on."""
+"""One dollar per million tokens of each kind, and two dollars from the next day on."""
 
 
 def ends(commands: Any) -> list[str]:
     return [command.outcome for command in commands if isinstance(command, End)]
 
 
-# How it opens.
+# The start of a session.
 
 
-def test_the_client_is_shown_the_confirmed_session() -> None:
+def test_the_client_receives_the_confirmed_session() -> None:
     (created,) = start().session.open(0)
 
     assert isinstance(created, Send)
@@ -57,7 +57,7 @@ def test_the_client_is_shown_the_confirmed_session() -> None:
     }
 
 
-def test_a_persona_that_greets_asks_for_the_first_response() -> None:
+def test_the_relay_requests_the_first_response_of_a_persona_with_a_greeting() -> None:
     play = start(greeting={"response": {"instructions": "Say hello."}})
 
     _, asked = play.session.open(1)
@@ -73,10 +73,10 @@ def test_a_persona_that_greets_asks_for_the_first_response() -> None:
     assert play.upstream(**SECOND_TO_CLIENT)[1] == ObserveFirstAudio(0.5)
 
 
-# What passes as it came.
+# Messages that pass unchanged.
 
 
-def test_audio_passes_as_the_bytes_it_came_in() -> None:
+def test_audio_passes_as_the_same_bytes() -> None:
     play = start()
     there = b'{ "audio":"AAAA","type":"input_audio_buffer.append" }'
     back = b'{"delta":"AAAA", "type":"response.output_audio.delta"}'
@@ -97,29 +97,27 @@ def test_audio_passes_as_the_bytes_it_came_in() -> None:
         b'{"type":"response.function_call_arguments.done", "call_id":"call_1"}',
     ],
 )
-def test_server_events_without_secrets_pass_as_they_came(raw: bytes) -> None:
+def test_server_events_without_secrets_pass_unchanged(raw: bytes) -> None:
     assert start().session.receive(Side.UPSTREAM, raw, 0) == (Send(Side.CLIENT, raw),)
 
 
-def test_an_append_in_a_strange_spelling_is_written_anew() -> None:
+def test_an_append_with_an_escaped_type_is_encoded_again() -> None:
     play = start()
     raw = rb'{"type":"input_audio_buffer.\u0061ppend","audio":"AAAA","event_id":null,"x":1}'
 
-    assert play.hear(Side.CLIENT, raw) == [
+    assert play.receive(Side.CLIENT, raw) == [
         to_upstream(type="input_audio_buffer.append", audio="AAAA")
     ]
     assert play.session.counts.audio_seconds_to_upstream == 3 / 48_000
 
 
-# What is refused.
-
-
+# Refused events.
 def test_a_refused_event_is_answered_and_counted() -> None:
     play = start()
 
     assert play.client(type="session.close", event_id="e1") == [Refusal("event_not_allowed", "e1")]
     assert play.client(type="response.cancel", response_id=1) == [Refusal("invalid_event")]
-    assert play.hear(Side.CLIENT, Binary(b"{}")) == [Refusal("invalid_event")]
+    assert play.receive(Side.CLIENT, Binary(b"{}")) == [Refusal("invalid_event")]
     assert play.session.counts.blocked == {
         ("other", "event_not_allowed"): 1,
         ("response.cancel", "invalid_event"): 1,
@@ -128,11 +126,11 @@ def test_a_refused_event_is_answered_and_counted() -> None:
 
 
 @pytest.mark.parametrize("event_id", [7, None, ["e1"], "e" * 513])
-def test_an_id_that_is_none_does_not_come_back(event_id: Any) -> None:
+def test_a_refusal_does_not_repeat_an_invalid_event_id(event_id: Any) -> None:
     assert start().client(type="x", event_id=event_id) == [Refusal("event_not_allowed")]
 
 
-def test_whoever_goes_on_sending_refused_events_is_closed() -> None:
+def test_a_client_that_continues_to_send_refused_events_is_closed() -> None:
     play = start(max_blocked_events=2)
     answers = [play.client(type="x", event_id=f"e{n}") for n in range(3)]
 
@@ -152,7 +150,7 @@ def test_whoever_goes_on_sending_refused_events_is_closed() -> None:
     }
 
 
-def test_stripped_fields_close_nobody() -> None:
+def test_stripped_fields_close_no_session() -> None:
     play = start(max_blocked_events=0)
     answers = [play.client(**CREATE, response={"instructions": "x"}) for _ in range(3)]
 
@@ -160,35 +158,35 @@ def test_stripped_fields_close_nobody() -> None:
     assert play.session.counts.blocked == {("response.create", "field_stripped"): 3}
 
 
-def test_what_is_whole_is_not_counted_as_stripped() -> None:
+def test_an_event_without_stripped_fields_is_not_counted() -> None:
     play = start()
     play.client(**CREATE, event_id="e1", response={"metadata": {"a": "b"}})
-    play.hear(Side.CLIENT, json.dumps(SECOND_TO_UPSTREAM).encode())
+    play.receive(Side.CLIENT, json.dumps(SECOND_TO_UPSTREAM).encode())
 
     assert not play.session.counts.blocked
 
 
-# Whose session it is.
+# Updates of the session.
 
 
-def test_an_update_of_the_client_shows_the_session_that_it_made() -> None:
+def test_an_update_by_the_client_is_answered_with_the_updated_session() -> None:
     play = start(Policy(session=frozenset({("audio", "output", "voice")})))
     asked = {"type": "realtime", "audio": {"output": {"voice": "ash"}}}
     sent = play.client(type="session.update", event_id="e1", session=asked)
     audio = PERSONA["audio"] | {"output": {"voice": "ash"}}
-    told = play.upstream(
+    received = play.upstream(
         type="session.updated", event_id="event_1", session=PERSONA | {"audio": audio}
     )
 
     shown = SHOWN | {"audio": SHOWN["audio"] | {"output": {"voice": "ash"}}}
     assert sent == [to_upstream(type="session.update", event_id="e1", session=asked)]
-    assert told == [to_client(type="session.updated", event_id="event_1", session=shown)]
+    assert received == [to_client(type="session.updated", event_id="event_1", session=shown)]
     assert play.client(type="session.update", session={"tools": []}) == [
         to_client(type="session.updated", event_id="relay_1", session=shown)
     ]
 
 
-def test_a_message_that_is_no_event_ends_the_session() -> None:
+def test_an_upstream_message_that_is_no_event_ends_the_session() -> None:
     play = start()
 
     for raw in (b"", b"[]", b"\xff", b'{"x":1}', Binary(b'{"type":"x"}')):
@@ -197,11 +195,11 @@ def test_a_message_that_is_no_event_ends_the_session() -> None:
         assert (end.by, end.outcome, end.client_code) == ("upstream", "upstream_lost", 1011)
 
 
-# Time.
+# Deadlines.
 
 
 def idle_at(play: Any) -> float:
-    """Return when the session would end for idleness; nothing else is near."""
+    """Return the time at which the session ends as idle; check that it is its next deadline."""
     deadline: float = play.session.deadline
     assert play.session.tick(deadline - 0.001) == ()
     assert ends(play.session.tick(deadline)) == [IDLE]
@@ -233,7 +231,7 @@ def test_any_client_event_is_activity(event: dict[str, Any]) -> None:
 
 
 def test_an_append_is_no_activity() -> None:
-    """An open microphone in an empty room sends all day."""
+    """A microphone that stays open in an empty room sends all day."""
     play = start()
     play.now = 100.0
 
@@ -269,7 +267,7 @@ def test_a_refused_event_is_no_activity() -> None:
         ("what.is.not.known.yet", 300.0),
     ],
 )
-def test_of_server_events_speech_and_responses_are_activity(kind: str, until: float) -> None:
+def test_server_events_of_speech_and_responses_are_activity(kind: str, until: float) -> None:
     play = start()
     play.now = 100.0
 
@@ -279,7 +277,7 @@ def test_of_server_events_speech_and_responses_are_activity(kind: str, until: fl
 
 
 def test_audio_that_is_still_playing_is_activity() -> None:
-    """It comes faster than it plays: three seconds at second 10 play until 13."""
+    """Audio arrives faster than it plays: 3 seconds that arrive at second 10 play until 13."""
     play = start()
     play.now = 10.0
     for _ in range(3):
@@ -288,7 +286,7 @@ def test_audio_that_is_still_playing_is_activity() -> None:
     assert idle_at(play) == pytest.approx(313.0, abs=0.01)
 
 
-def test_audio_after_a_silence_plays_from_then_on() -> None:
+def test_audio_after_a_silence_plays_from_its_arrival() -> None:
     play = start()
     play.upstream(**SECOND_TO_CLIENT)
     play.now = 100.0
@@ -313,19 +311,19 @@ def test_audio_after_a_silence_plays_from_then_on() -> None:
         ),
     ],
 )
-def test_who_interrupts_stops_the_playing(side: Side, event: dict[str, Any]) -> None:
+def test_an_interruption_ends_the_playback(side: Side, event: dict[str, Any]) -> None:
     play = start()
     play.upstream(type="conversation.item.added", item={"id": "item_1", "type": "message"})
     for _ in range(60):
         play.upstream(**SECOND_TO_CLIENT)
     play.now = 1.0
 
-    play.hear(side, json.dumps(event).encode())
+    play.receive(side, json.dumps(event).encode())
 
     assert idle_at(play) == 301.0
 
 
-def test_a_session_expires_whatever_happens() -> None:
+def test_an_active_session_expires_too() -> None:
     play = start(max_session_seconds=200)
     play.now = 199.0
     play.client(**CREATE)
@@ -343,16 +341,17 @@ def test_an_idle_session_ends() -> None:
 
     assert isinstance(end, End)
     assert (end.by, end.outcome, end.client_code) == ("relay", IDLE, 4408)
-    assert end.reason == "Nobody spoke for too long."
+    assert end.reason == "The session had no activity for too long."
 
 
 @pytest.mark.parametrize(
-    "asks", [(Side.CLIENT, CREATE), (Side.UPSTREAM, {"type": "input_audio_buffer.speech_stopped"})]
+    "trigger",
+    [(Side.CLIENT, CREATE), (Side.UPSTREAM, {"type": "input_audio_buffer.speech_stopped"})],
 )
-def test_the_first_audio_of_an_answer_is_timed(asks: tuple[Side, dict[str, Any]]) -> None:
+def test_the_first_audio_of_an_answer_is_timed(trigger: tuple[Side, dict[str, Any]]) -> None:
     play = start()
-    side, event = asks
-    play.hear(side, json.dumps(event).encode())
+    side, event = trigger
+    play.receive(side, json.dumps(event).encode())
     play.now = 0.75
 
     first, second = play.upstream(**SECOND_TO_CLIENT), play.upstream(**SECOND_TO_CLIENT)
@@ -363,7 +362,7 @@ def test_the_first_audio_of_an_answer_is_timed(asks: tuple[Side, dict[str, Any]]
 
 
 @pytest.mark.parametrize("ends_first", [True, False], ids=["silent", "speaking"])
-def test_what_is_asked_during_an_answer_is_not_answered_by_it(*, ends_first: bool) -> None:
+def test_a_running_response_does_not_answer_speech_that_ends_during_it(*, ends_first: bool) -> None:
     play = start()
     play.upstream(type="response.created", response={"id": "r1"})
     play.upstream(type="input_audio_buffer.speech_stopped", item_id="i")
@@ -377,7 +376,7 @@ def test_what_is_asked_during_an_answer_is_not_answered_by_it(*, ends_first: boo
     assert play.upstream(**SECOND_TO_CLIENT)[1:] == [ObserveFirstAudio(2)]
 
 
-def test_an_answer_without_audio_is_not_timed_by_the_next() -> None:
+def test_a_response_without_audio_is_not_timed_by_the_audio_of_the_next() -> None:
     play = start()
     play.client(**CREATE)
     play.upstream(type="response.done", response={})
@@ -389,7 +388,7 @@ def test_an_answer_without_audio_is_not_timed_by_the_next() -> None:
 # Metering.
 
 
-def test_seconds_of_audio_are_counted_by_the_formats_of_the_session() -> None:
+def test_audio_seconds_are_counted_with_the_formats_of_the_session() -> None:
     play = start()
     play.client(**SECOND_TO_UPSTREAM)
     play.upstream(**SECOND_TO_CLIENT)
@@ -414,7 +413,7 @@ USAGE = {
 USED = Tokens(input_text=6, input_audio=20, cached_text=4, output_text=3, output_audio=9)
 
 
-def test_tokens_are_those_that_the_responses_and_transcriptions_report() -> None:
+def test_the_tokens_of_responses_and_transcriptions_are_added() -> None:
     play = start()
     transcribed = "conversation.item.input_audio_transcription.completed"
     for status in ("completed", "cancelled", "completed", "invented", ["x"], None):
@@ -432,7 +431,7 @@ def test_tokens_are_those_that_the_responses_and_transcriptions_report() -> None
     assert play.session.counts.responses == {"completed": 2, "cancelled": 1, "other": 4}
 
 
-def test_a_client_that_wants_to_know_is_told_what_was_used() -> None:
+def test_a_client_of_the_relays_own_events_receives_its_usage() -> None:
     play = start(announces=True, prices=PRICES)
     play.upstream(type="response.done", response={"id": "resp_1", "usage": USAGE})
 
@@ -459,7 +458,7 @@ def test_usage_is_recorded_before_the_event_that_reports_it_is_sent() -> None:
     assert sent == Send(Side.CLIENT, done)
 
 
-def test_a_report_that_comes_again_is_passed_on_and_not_counted_again() -> None:
+def test_a_repeated_report_is_passed_on_and_not_counted_again() -> None:
     play = start(announces=True)
     done = {"type": "response.done", "response": {"id": "resp_1", "usage": USAGE}}
     play.upstream(**done)
@@ -469,7 +468,7 @@ def test_a_report_that_comes_again_is_passed_on_and_not_counted_again() -> None:
     assert play.session.counts.tokens == USED
 
 
-def test_a_transcription_is_recorded_once_as_the_model_that_transcribes() -> None:
+def test_a_transcription_is_recorded_once_under_the_transcription_model() -> None:
     play = start(prices=PRICES)
     kind = "conversation.item.input_audio_transcription.completed"
     for _ in range(2):
@@ -488,7 +487,7 @@ def test_a_transcription_is_recorded_once_as_the_model_that_transcribes() -> Non
     ]
 
 
-def test_a_response_that_is_cut_off_is_estimated_from_its_audio() -> None:
+def test_a_response_that_was_cut_off_is_estimated_from_its_audio() -> None:
     play = start()
     play.client(**SECOND_TO_UPSTREAM)
     play.client(**SECOND_TO_UPSTREAM)
@@ -513,7 +512,7 @@ TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
 def transcribing(**transcription: Any) -> dict[str, Any]:
-    """Return a session in which this is how the user is transcribed."""
+    """Return a session with this audio input."""
     return PERSONA | {"audio": {"input": transcription}}
 
 
@@ -525,7 +524,7 @@ def transcribing(**transcription: Any) -> dict[str, Any]:
         (transcribing(transcription={}), "gpt-of-the-persona"),
     ],
 )
-def test_a_transcription_that_is_cut_off_is_estimated(session: dict[str, Any], model: str) -> None:
+def test_a_transcription_that_was_cut_off_is_estimated(session: dict[str, Any], model: str) -> None:
     play = start(session=session, transcriber="gpt-of-the-persona")
     for _ in range(3):
         play.client(**SECOND_TO_UPSTREAM)
@@ -543,7 +542,7 @@ def test_a_transcription_that_is_cut_off_is_estimated(session: dict[str, Any], m
 
 
 @pytest.mark.parametrize("kind", [f"{TRANSCRIPTION}.completed", f"{TRANSCRIPTION}.failed"])
-def test_a_transcription_that_is_over_is_not_estimated(kind: str) -> None:
+def test_a_transcription_that_has_ended_is_not_estimated(kind: str) -> None:
     play = start()
     for event in (*TURN, {"type": kind, "item_id": "item_1"}):
         play.upstream(**event)
@@ -551,7 +550,7 @@ def test_a_transcription_that_is_over_is_not_estimated(kind: str) -> None:
     assert play.session.record_cut_off(play.now) == ()
 
 
-def test_where_nothing_is_transcribed_nothing_is_estimated() -> None:
+def test_a_session_without_transcription_has_no_estimate() -> None:
     play = start(session=transcribing(transcription=None), transcriber="gpt-of-the-persona")
     for event in TURN:
         play.upstream(**event)
@@ -559,7 +558,7 @@ def test_where_nothing_is_transcribed_nothing_is_estimated() -> None:
     assert play.session.record_cut_off(play.now) == ()
 
 
-def test_what_was_cleared_is_in_no_turn() -> None:
+def test_cleared_audio_belongs_to_no_turn() -> None:
     play = start()
     play.client(**SECOND_TO_UPSTREAM)
     cleared = {"type": "input_audio_buffer.cleared", "event_id": "e"}
@@ -581,8 +580,8 @@ def test_a_transcription_without_a_model_is_billed_as_unknown() -> None:
     assert [report.model for report in play.recorded] == ["unknown"]
 
 
-def test_prices_are_those_of_the_day_on_which_it_is_reported() -> None:
-    """The session begins a minute before midnight, and prices change then."""
+def test_a_report_has_the_prices_of_its_own_day() -> None:
+    """The session begins a minute before midnight, and prices change at midnight."""
     play = start(prices=PRICES)
     play.upstream(type="response.done", response={"id": "resp_1", "usage": USAGE})
     play.now = 61
@@ -594,7 +593,7 @@ def test_prices_are_those_of_the_day_on_which_it_is_reported() -> None:
     assert second == 2 * first
 
 
-def test_a_session_without_budget_ends_when_what_is_under_way_was_delivered() -> None:
+def test_a_session_without_budget_ends_after_its_running_response() -> None:
     play = start()
     play.upstream(type="response.created", response={"id": "resp_1"})
 
@@ -606,14 +605,14 @@ def test_a_session_without_budget_ends_when_what_is_under_way_was_delivered() ->
     assert (end.outcome, end.client_code) == ("budget_exhausted", 4429)
 
 
-def test_a_session_without_budget_in_which_nothing_is_under_way_ends_at_once() -> None:
+def test_a_session_without_budget_and_without_a_response_ends_at_once() -> None:
     (end,) = start().session.exhaust_budget()
 
     assert isinstance(end, End)
     assert end.outcome == "budget_exhausted"
 
 
-def test_any_other_client_is_not() -> None:
+def test_any_other_client_receives_no_usage() -> None:
     done = {"type": "response.done", "response": {"id": "resp_1", "usage": USAGE}}
 
     assert start().upstream(**done) == [to_client(**done)]
@@ -639,7 +638,7 @@ def test_errors_of_the_upstream_are_counted_by_code() -> None:
     }
 
 
-def test_the_error_for_an_event_of_the_relay_is_the_relays() -> None:
+def test_an_error_about_an_event_of_the_relay_is_not_sent_to_the_client() -> None:
     play = start()
     error = {"code": "invalid_value", "event_id": "relay_unguessable_greeting"}
 
@@ -647,7 +646,7 @@ def test_the_error_for_an_event_of_the_relay_is_the_relays() -> None:
     assert play.session.counts.upstream_errors == {"invalid_value": 1}
 
 
-def test_a_failed_transcription_is_told_without_words_of_the_account() -> None:
+def test_a_failed_transcription_is_reported_without_words_of_the_account() -> None:
     kind = "conversation.item.input_audio_transcription.failed"
     error = {"code": "quota", "message": "Pay."}
 
@@ -666,9 +665,7 @@ def test_a_failed_transcription_is_told_without_words_of_the_account() -> None:
     ]
 
 
-# What the client may name.
-
-
+# Items that the client may name.
 @pytest.mark.parametrize(
     "event",
     [
@@ -683,7 +680,7 @@ def test_a_failed_transcription_is_told_without_words_of_the_account() -> None:
     ],
     ids=lambda event: event["type"],
 )
-def test_what_the_client_heard_of_it_may_name(event: dict[str, Any]) -> None:
+def test_the_client_may_name_an_item_of_an_event_that_it_received(event: dict[str, Any]) -> None:
     play = start()
     retrieve = {"type": "conversation.item.retrieve", "item_id": "item_1"}
     before = play.client(**retrieve)
@@ -693,7 +690,7 @@ def test_what_the_client_heard_of_it_may_name(event: dict[str, Any]) -> None:
     assert play.client(**retrieve) == [to_upstream(**retrieve)]
 
 
-def test_a_deleted_item_is_gone() -> None:
+def test_the_client_may_not_name_a_deleted_item() -> None:
     play = start()
     play.upstream(type="conversation.item.added", item={"id": "item_1"})
     play.upstream(type="conversation.item.deleted", item_id="item_1")
@@ -710,17 +707,15 @@ def test_an_item_can_be_replaced_under_its_id() -> None:
     item = {"id": "item_1", "type": "message", "role": "user", "content": []}
     create = {"type": "conversation.item.create", "item": item}
 
-    said = [*play.client(**delete), *play.client(**create)]
+    sent = [*play.client(**delete), *play.client(**create)]
     play.upstream(type="conversation.item.deleted", item_id="item_1")
     play.upstream(type="conversation.item.added", item=item)
 
-    assert said == [to_upstream(**delete), to_upstream(**create)]
+    assert sent == [to_upstream(**delete), to_upstream(**create)]
     assert play.client(**delete) == [to_upstream(**delete)]
 
 
-# How it ends.
-
-
+# The end of a session.
 @pytest.mark.parametrize(
     ("code", "answer"),
     [
@@ -745,7 +740,7 @@ def test_when_the_client_closes_both_sides_get_a_code_that_may_be_sent(
     ("code", "error"),
     [(1009, MessageTooBig), (1002, InvalidEvent), (1007, InvalidEvent)],
 )
-def test_a_client_that_broke_the_rules_is_told_by_its_close(
+def test_a_client_that_broke_a_rule_reads_the_error_in_its_close(
     code: int, error: type[MessageTooBig] | type[InvalidEvent]
 ) -> None:
     (end,) = start().session.closed(Side.CLIENT, code)
@@ -753,7 +748,7 @@ def test_a_client_that_broke_the_rules_is_told_by_its_close(
     assert end == End("client", error.code, code, 1000, error.message)
 
 
-def test_a_client_that_vanishes_is_lost() -> None:
+def test_a_client_that_leaves_without_a_close_is_lost() -> None:
     (end,) = start().session.closed(Side.CLIENT, 1006)
 
     assert isinstance(end, End)
@@ -761,7 +756,7 @@ def test_a_client_that_vanishes_is_lost() -> None:
 
 
 @pytest.mark.parametrize(("code", "passed_on"), [(1001, 1001), (1005, 1011), (4000, 1011)])
-def test_when_the_upstream_closes_the_client_is_told(code: int, passed_on: int) -> None:
+def test_when_the_upstream_closes_the_client_receives_an_error(code: int, passed_on: int) -> None:
     (end,) = start().session.closed(Side.UPSTREAM, code)
 
     assert isinstance(end, End)
@@ -773,7 +768,7 @@ def test_when_the_upstream_closes_the_client_is_told(code: int, passed_on: int) 
     }
 
 
-def test_who_cannot_hear_it_gets_no_last_words() -> None:
+def test_a_slow_client_receives_no_farewell() -> None:
     (slow,) = start().session.end(SlowClient())
     (draining,) = start().session.end(RelayDraining(), upstream_code=1012)
 
@@ -791,12 +786,12 @@ def test_who_cannot_hear_it_gets_no_last_words() -> None:
         b'{"type":"response.function_call_arguments.delta", "call_id":"call_1","delta":"{"}',
     ],
 )
-def test_what_only_the_calls_listen_to_passes_as_it_came(raw: bytes) -> None:
+def test_an_event_that_only_the_calls_read_passes_unchanged(raw: bytes) -> None:
     assert start().session.receive(Side.UPSTREAM, raw, 0) == (Send(Side.CLIENT, raw),)
 
 
-def test_after_the_end_only_usage_is_taken_from_what_the_upstream_says() -> None:
-    """What nobody hears is not counted as carried."""
+def test_after_the_end_only_usage_is_read_from_messages_of_the_upstream() -> None:
+    """Audio that reaches no client is not counted as sent to the client."""
     session = start().session
     delta = json.dumps(SECOND_TO_CLIENT).encode()
     done = json.dumps({"type": "response.done", "response": {"id": "resp_1", "usage": USAGE}})

@@ -1,6 +1,7 @@
-"""Events of the beta interface and of GA, from the one into the other."""
+"""Events, translated between the beta interface and GA."""
 
 import json
+import runpy
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ from beta import (
     GA_SERVER_EVENTS,
     JSON,
     SERVER_EVENTS,
-    check_asked,
-    check_told,
+    check_client_events,
+    check_server_events,
     objects,
 )
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from paths import ROOT
 from simulated import clip, knowing, simulated
 
 from relay.dialects.beta import vocabulary
@@ -29,39 +31,53 @@ TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
 def up(*events: Json) -> list[Json]:
-    """Return what one upstream says, in GA."""
-    heard = ServerUp()
-    return [said for event in events for said in heard.say(event)]
+    """Return the events of one beta upstream in GA."""
+    server = ServerUp()
+    return [translated for event in events for translated in server.translate(event)]
 
 
 def down(*events: Json) -> list[Json]:
-    """Return what a client is told."""
-    return [told for event in events if (told := server_down(event)) is not None]
+    """Return the events that a beta client receives."""
+    return [sent for event in events if (sent := server_down(event)) is not None]
 
 
 # The tables, against the types.
 
 
+def test_the_vocabulary_is_that_of_the_package() -> None:
+    """Run ``python docs/generate_beta.py`` when this fails."""
+    generated = runpy.run_path(str(ROOT / "docs" / "generate_beta.py"))["vocabulary"]()
+    file = ROOT / "relay" / "dialects" / "beta" / "vocabulary.json"
+
+    assert generated == file.read_text(encoding="utf-8")
+
+
+def test_the_differences_from_the_types_name_their_fields() -> None:
+    models = vocabulary._file()["$defs"]
+    typed = {(name, "type") for name in vocabulary._TYPED}
+
+    for name, field in {*typed, *vocabulary._NEVER_SENT, *vocabulary._OTHER_SHAPES}:
+        assert field in models[name]["properties"], (name, field)
+
+
 def test_the_vocabulary_has_every_event_that_the_types_have() -> None:
-    assert set(vocabulary.SERVER_EVENTS) == set(SERVER_EVENTS)
+    assert set(vocabulary.server_events()) == set(SERVER_EVENTS)
 
 
 @pytest.mark.parametrize("kind", sorted(SERVER_EVENTS))
 @EACH_KIND
 @given(data=st.data())
-def test_all_that_the_types_know_is_said(kind: str, data: st.DataObject) -> None:
+def test_an_event_of_the_types_loses_nothing(kind: str, data: st.DataObject) -> None:
     event = data.draw(objects(SERVER_EVENTS[kind]))
 
-    assert vocabulary.SERVER_EVENTS[kind](event) == event
+    assert vocabulary.server_events()[kind](event) == event
 
 
 @pytest.mark.parametrize("kind", sorted(GA_SERVER_EVENTS))
 @EACH_KIND
 @given(data=st.data())
-def test_what_a_client_is_told_of_any_event_passes_its_types(
-    kind: str, data: st.DataObject
-) -> None:
-    check_told(down(data.draw(objects(GA_SERVER_EVENTS[kind]))))
+def test_an_event_for_a_beta_client_passes_its_types(kind: str, data: st.DataObject) -> None:
+    check_server_events(down(data.draw(objects(GA_SERVER_EVENTS[kind]))))
 
 
 GA_ONLY = {
@@ -76,77 +92,75 @@ GA_ONLY = {
 @pytest.mark.parametrize("kind", sorted(GA_SERVER_EVENTS))
 @EACH_KIND
 @given(data=st.data())
-def test_of_an_event_that_the_beta_interface_has_a_client_is_told(
+def test_a_beta_client_receives_every_event_that_its_types_have(
     kind: str, data: st.DataObject
 ) -> None:
     event = data.draw(objects(GA_SERVER_EVENTS[kind]))
-    can_be_said = kind not in GA_ONLY and not _is_of_ga(event.get("item"))
+    is_in_the_types = kind not in GA_ONLY and not _is_of_ga(event.get("item"))
 
-    assert len(down(event)) == can_be_said
+    assert len(down(event)) == is_in_the_types
 
 
 def _is_of_ga(item: Any) -> bool:
     return item is not None and item["type"].startswith("mcp_")
 
 
-# Both ways.
+# In both directions.
 
 
 @pytest.mark.parametrize("kind", sorted(SERVER_EVENTS))
 @EACH_KIND
 @given(data=st.data())
-def test_an_event_of_ga_that_the_beta_interface_can_express_survives_both_ways(
+def test_a_server_event_that_both_interfaces_have_survives_both_directions(
     kind: str, data: st.DataObject
 ) -> None:
-    expressible = up(data.draw(objects(SERVER_EVENTS[kind])))
+    events = up(data.draw(objects(SERVER_EVENTS[kind])))
 
-    assert up(*down(*expressible)) == expressible
+    assert up(*down(*events)) == events
 
 
 @pytest.mark.parametrize("kind", sorted(CLIENT_EVENTS))
 @EACH_KIND
 @given(data=st.data())
-def test_a_client_event_that_the_beta_interface_can_express_survives_both_ways(
-    kind: str, data: st.DataObject
-) -> None:
-    if kind not in vocabulary.CLIENT_EVENTS:
+def test_a_client_event_survives_both_directions(kind: str, data: st.DataObject) -> None:
+    if kind not in vocabulary.client_events():
         event = data.draw(objects(CLIENT_EVENTS[kind]))
         assert client_up(event) == event
         return
-    asked = client_down(client_up(data.draw(objects(CLIENT_EVENTS[kind]))))
-    assert asked is not None
+    sent = client_down(client_up(data.draw(objects(CLIENT_EVENTS[kind]))))
+    assert sent is not None
 
-    check_asked([asked])
-    assert client_down(client_up(asked)) == asked
+    check_client_events([sent])
+    assert client_down(client_up(sent)) == sent
 
 
 @pytest.mark.parametrize("kind", sorted(GA_SERVER_EVENTS))
 @EACH_KIND
 @given(data=st.data())
-def test_what_is_left_of_an_event_of_ga_is_as_it_was(kind: str, data: st.DataObject) -> None:
+def test_the_remaining_fields_of_a_ga_event_are_unchanged(kind: str, data: st.DataObject) -> None:
     event = data.draw(objects(GA_SERVER_EVENTS[kind]))
-    # The types have no name for the beginning of one that transcribes.
+    # The types have no name for the start of a transcription session.
     assume(kind != "session.created" or event["session"]["type"] == "realtime")
-    for said in up(*down(event)):
-        if said["type"] == kind:
-            assert _is_left_of(said, event), said
+    for translated in up(*down(event)):
+        if translated["type"] == kind:
+            assert _is_part_of(translated, event), translated
 
 
-def _is_left_of(left: Any, whole: Any) -> bool:
-    """Tell whether one value is the other with parts of it left out."""
-    if isinstance(left, dict):
+def _is_part_of(part: Any, whole: Any) -> bool:
+    """Return whether one value is the other without some of its parts."""
+    if isinstance(part, dict):
         return all(
-            name in whole and (name in SETTLED or _is_left_of(value, whole[name]))
-            for name, value in left.items()
+            name in whole and (name in NORMALIZED or _is_part_of(value, whole[name]))
+            for name, value in part.items()
         )
-    if isinstance(left, list):
+    if isinstance(part, list):
         rest = iter(whole)
-        return all(any(_is_left_of(item, other) for other in rest) for item in left)
-    return bool(left == whole)
+        return all(any(_is_part_of(item, other) for other in rest) for item in part)
+    return bool(part == whole)
 
 
-SETTLED = {"output_modalities", "format"}
-"""Fields whose values are settled on the way: no both of text and audio, and one PCM rate."""
+NORMALIZED = {"output_modalities", "format"}
+"""Fields whose values change: text and audio are never both, and PCM has one rate."""
 
 
 HOSTILE = st.sampled_from(sorted({*SERVER_EVENTS, *GA_SERVER_EVENTS, *CLIENT_EVENTS, "", "x"}))
@@ -166,22 +180,22 @@ ANY_EVENT = st.builds(
 
 
 @given(ANY_EVENT)
-def test_nothing_that_can_be_said_in_json_fails_to_translate(event: Json) -> None:
+def test_any_json_object_is_translated_without_an_error(event: Json) -> None:
     before = json.dumps(event)
 
     assert isinstance(client_up(event)["type"], str)
     assert isinstance(unflattened(event)["type"], str)
-    assert all(isinstance(said["type"], str) for said in up(event, event))
-    check_told(down(event))
-    if (asked := client_down(event)) is not None:
-        check_asked([asked])
-    assert json.dumps(event) == before, "what is translated is not changed"
+    assert all(isinstance(translated["type"], str) for translated in up(event, event))
+    check_server_events(down(event))
+    if (sent := client_down(event)) is not None:
+        check_client_events([sent])
+    assert json.dumps(event) == before, "the event itself does not change"
 
 
-# What the simulator says.
+# The events of the simulator.
 
 
-async def test_a_real_conversation_survives_both_ways() -> None:
+async def test_a_real_conversation_survives_both_directions() -> None:
     async with simulated(engines=knowing("ten of clubs")) as upstream, upstream.connect() as client:
         await client.update(
             tools=[TOOL], audio={"input": {"transcription": {"model": "whisper-1"}}}
@@ -194,10 +208,10 @@ async def test_a_real_conversation_survives_both_ways() -> None:
         (call,) = client.all("response.function_call_arguments.done")
         await client.send("conversation.item.delete", item_id=call["item_id"])
         await client.until("conversation.item.deleted")
-    told = down(*client.received)
+    sent = down(*client.received)
 
-    check_told(told)
-    assert {event["type"] for event in told} >= {
+    check_server_events(sent)
+    assert {event["type"] for event in sent} >= {
         "conversation.item.created",
         "conversation.item.deleted",
         f"{TRANSCRIPTION}.completed",
@@ -211,25 +225,25 @@ async def test_a_real_conversation_survives_both_ways() -> None:
         "session.created",
         "session.updated",
     }
-    assert done_last(up(*told)) == done_last(list(map(without_ga, client.received)))
+    assert done_last(up(*sent)) == done_last(list(map(without_ga, client.received)))
 
 
 def done_last(events: list[Json]) -> list[Json]:
-    """Put aside when an item is told to be done, and under which id: the translation decides."""
+    """Ignore place and id of the events for completed items: the translation chooses them."""
     done = [event for event in events if event["type"] == "conversation.item.done"]
     rest = [event for event in events if event["type"] != "conversation.item.done"]
     return rest + [{**event, "event_id": ""} for event in done]
 
 
-OF_A_SESSION = {"object", "model", "expires_at", "include", "prompt", "truncation"}
+SESSION_ONLY = {"object", "model", "expires_at", "include", "prompt", "truncation"}
 ANYWHERE = {"obfuscation", "idle_timeout_ms", "cached_tokens_details", "image_tokens"}
 
 
 def without_ga(event: Json) -> Json:
-    """Leave away what of this conversation the beta interface cannot express."""
-    session = {k: v for k, v in event.get("session", {}).items() if k not in OF_A_SESSION}
-    told: Json = _without(event | {"session": session} if session else event)
-    return told
+    """Return an event without the fields that the beta interface does not have."""
+    session = {k: v for k, v in event.get("session", {}).items() if k not in SESSION_ONLY}
+    rest: Json = _without(event | {"session": session} if session else event)
+    return rest
 
 
 def _without(value: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Each field of the beta interface, and where GA has it: written out, so that it can be read."""
+"""Each field of the beta interface and its place in GA, written out for the reader."""
 
 from typing import Any
 
 import pytest
-from beta import check_asked, check_told
+from beta import check_client_events, check_server_events
 
 from relay.dialects.beta.events import ServerUp, client_down, client_up, server_down, unflattened
 
@@ -83,19 +83,19 @@ SESSION: list[tuple[Json, Json]] = [
 @pytest.mark.parametrize(("flat", "nested"), SESSION)
 def test_a_field_of_a_session_has_its_place_in_ga(flat: Json, nested: Json) -> None:
     update, event_id = {"type": "session.update", "event_id": "e"}, {"event_id": "e"}
-    asked, asked_up = (
+    sent, sent_up = (
         update | {"session": flat},
         update | {"session": {"type": "realtime"} | nested},
     )
-    told = {"type": "session.updated", **event_id, "session": flat}
-    told_up = {"type": "session.updated", **event_id, "session": {"type": "realtime"} | nested}
+    answer = {"type": "session.updated", **event_id, "session": flat}
+    answer_up = {"type": "session.updated", **event_id, "session": {"type": "realtime"} | nested}
 
-    assert client_up(asked) == asked_up
-    assert client_down(asked_up) == asked
-    assert ServerUp().say(told) == (told_up,)
-    assert server_down(told_up) == told | {"session": flat | {"temperature": 0.8}}
-    check_asked([asked])
-    check_told([told])
+    assert client_up(sent) == sent_up
+    assert client_down(sent_up) == sent
+    assert ServerUp().translate(answer) == (answer_up,)
+    assert server_down(answer_up) == answer | {"session": flat | {"temperature": 0.8}}
+    check_client_events([sent])
+    check_server_events([answer])
 
 
 UP_ONLY: list[tuple[Json, Json]] = [
@@ -121,7 +121,7 @@ UP_ONLY: list[tuple[Json, Json]] = [
     ),
     ({"turn_detection": None, "audio": 1}, {"audio": {"input": {"turn_detection": None}}}),
 ]
-"""What comes back from GA in another way, or not at all."""
+"""Fields that do not come back from GA unchanged."""
 
 REFUSED_LATER: list[tuple[Json, Json]] = [
     ({"modalities": "audio"}, {"output_modalities": "audio"}),
@@ -131,14 +131,14 @@ REFUSED_LATER: list[tuple[Json, Json]] = [
     ({"turn_detection": {"type": 1}}, {"audio": {"input": {"turn_detection": {"type": 1}}}}),
     ({"tool_choice": 1, "what": "ever"}, {"tool_choice": 1, "what": "ever"}),
 ]
-"""What makes no sense: it stays what it is, for the policy or the upstream to refuse."""
+"""Values without a meaning: they stay, so that the policy or the upstream refuses them."""
 
 
 @pytest.mark.parametrize(("flat", "nested"), UP_ONLY + REFUSED_LATER)
-def test_what_a_client_asks_of_a_session_goes_up(flat: Json, nested: Json) -> None:
-    asked = {"type": "session.update", "session": flat}
+def test_a_field_of_a_client_goes_up(flat: Json, nested: Json) -> None:
+    sent = {"type": "session.update", "session": flat}
 
-    assert client_up(asked) == {"type": "session.update", "session": {"type": "realtime"} | nested}
+    assert client_up(sent) == {"type": "session.update", "session": {"type": "realtime"} | nested}
 
 
 DOWN_ONLY: list[tuple[Json, Json]] = [
@@ -169,38 +169,38 @@ DOWN_ONLY: list[tuple[Json, Json]] = [
     ({"parallel_tool_calls": True, "include": ["item.input_audio_transcription.logprobs"]}, {}),
     ({"object": "realtime.session", "expires_at": 1, "model": "gpt-realtime-2.1"}, {}),
 ]
-"""What the beta interface cannot say, or not so."""
+"""Fields that the beta interface does not have, or has in another form."""
 
 
 @pytest.mark.parametrize(("nested", "flat"), DOWN_ONLY)
-def test_what_ga_has_of_a_session_goes_down(nested: Json, flat: Json) -> None:
+def test_a_field_of_ga_goes_down(nested: Json, flat: Json) -> None:
     session = {"type": "realtime"} | nested
-    asked = {"type": "session.update", "session": session}
-    told = {"type": "session.created", "event_id": "e", "session": session}
+    sent = {"type": "session.update", "session": session}
+    created = {"type": "session.created", "event_id": "e", "session": session}
 
-    assert client_down(asked) == {"type": "session.update", "session": flat}
-    assert server_down(told) == told | {"session": flat | {"temperature": 0.8}}
+    assert client_down(sent) == {"type": "session.update", "session": flat}
+    assert server_down(created) == created | {"session": flat | {"temperature": 0.8}}
 
 
 def test_a_chosen_tool_is_nested_for_an_upstream_and_unknown_to_a_client() -> None:
     session = {"type": "realtime", "tool_choice": {"type": "function", "name": "hours"}}
     nested = {"tool_choice": {"type": "function", "function": {"name": "hours"}}}
 
-    asked = client_down({"type": "session.update", "session": session})
-    told = server_down({"type": "session.updated", "event_id": "e", "session": session})
+    sent = client_down({"type": "session.update", "session": session})
+    updated = server_down({"type": "session.updated", "event_id": "e", "session": session})
 
-    assert asked == {"type": "session.update", "session": nested}
-    assert told == {"type": "session.updated", "event_id": "e", "session": {"temperature": 0.8}}
+    assert sent == {"type": "session.update", "session": nested}
+    assert updated == {"type": "session.updated", "event_id": "e", "session": {"temperature": 0.8}}
 
 
-def test_fields_that_only_this_upstream_knows_pass_as_they_are() -> None:
+def test_fields_that_only_this_upstream_knows_pass_unchanged() -> None:
     session = {"type": "realtime", "smooth_output": True, "turn_detection": {"type": "none"}}
 
-    asked = client_down(
+    sent = client_down(
         {"type": "session.update", "session": session}, ("smooth_output", "turn_detection", "seed")
     )
 
-    assert asked == {
+    assert sent == {
         "type": "session.update",
         "session": {"smooth_output": True, "turn_detection": {"type": "none"}},
     }
@@ -244,16 +244,16 @@ RESPONSE_CREATE: list[tuple[Json, Json]] = [
 
 @pytest.mark.parametrize(("beta", "ga"), RESPONSE_CREATE)
 def test_a_field_of_response_create_has_its_place_in_ga(beta: Json, ga: Json) -> None:
-    asked, asked_up = (
+    sent, sent_up = (
         {"type": "response.create", "response": beta},
         {"type": "response.create", "response": ga},
     )
 
-    assert client_up(asked) == asked_up
-    assert client_down(asked_up) == asked
+    assert client_up(sent) == sent_up
+    assert client_down(sent_up) == sent
 
 
-def test_a_request_for_a_response_loses_what_the_other_side_does_not_have() -> None:
+def test_a_request_for_a_response_loses_the_fields_that_the_other_interface_lacks() -> None:
     beta = {"temperature": 0.7, "modalities": ["audio", "text"]}
     ga = {"reasoning": {"effort": "low"}, "prompt": {"id": "x"}, "output_modalities": ["audio"]}
 
@@ -288,10 +288,10 @@ def test_parts_of_an_item_have_other_types() -> None:
     assert client_up(create) == create | {"item": ASSISTANT_GA}
     assert client_down(create | {"item": ASSISTANT_GA}) == create
     assert server_down(retrieved) == retrieved | {"item": ASSISTANT_BETA}
-    assert ServerUp().say(retrieved | {"item": ASSISTANT_BETA}) == (retrieved,)
+    assert ServerUp().translate(retrieved | {"item": ASSISTANT_BETA}) == (retrieved,)
 
 
-def test_what_the_beta_interface_has_no_item_for_is_left_out() -> None:
+def test_an_item_that_the_beta_interface_does_not_have_is_left_out() -> None:
     image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
     text = {"type": "input_text", "text": "What is this?"}
     user = {"type": "message", "role": "user", "content": [image, text]}
@@ -341,24 +341,26 @@ RESPONSE_GA = {
 }
 
 
-def test_a_response_is_translated_to_the_bottom() -> None:
+def test_all_levels_of_a_response_are_translated() -> None:
     done = {"type": "response.done", "event_id": "e"}
 
     assert server_down(done | {"response": RESPONSE_GA}) == done | {"response": RESPONSE_BETA}
-    assert ServerUp().say(done | {"response": RESPONSE_BETA}) == (done | {"response": RESPONSE_GA},)
-    check_told([done | {"response": RESPONSE_BETA}])
+    assert ServerUp().translate(done | {"response": RESPONSE_BETA}) == (
+        done | {"response": RESPONSE_GA},
+    )
+    check_server_events([done | {"response": RESPONSE_BETA}])
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"), [({"a": "b", "c": 1}, {"metadata": {"a": "b"}}), (["a"], {}), ("a", {})]
+    ("metadata", "kept"), [({"a": "b", "c": 1}, {"metadata": {"a": "b"}}), (["a"], {}), ("a", {})]
 )
-def test_metadata_is_text_by_name(metadata: Any, told: Json) -> None:
+def test_metadata_is_text_by_name(metadata: Any, kept: Json) -> None:
     done = {"type": "response.done", "event_id": "e"}
 
-    assert server_down(done | {"response": {"metadata": metadata}}) == done | {"response": told}
+    assert server_down(done | {"response": {"metadata": metadata}}) == done | {"response": kept}
 
 
-def test_usage_loses_what_the_types_do_not_count() -> None:
+def test_usage_loses_counts_that_the_types_do_not_have() -> None:
     details = {"text_tokens": 1, "image_tokens": 2, "cached_tokens_details": {"text_tokens": 1}}
     response = {"id": "resp_1", "usage": {"input_tokens": 3, "input_token_details": details}}
     done = {"type": "response.done", "event_id": "e"}
@@ -395,19 +397,19 @@ def test_an_error_names_the_field_by_its_name(beta: str | None, ga: str | None) 
     assert server_down(event | {"error": error | {"param": ga}}) == event | {
         "error": error | {"param": beta}
     }
-    assert ServerUp().say(event | {"error": error | {"param": beta}}) == (
+    assert ServerUp().translate(event | {"error": error | {"param": beta}}) == (
         event | {"error": error | {"param": ga}},
     )
 
 
-def test_what_the_types_require_and_a_server_left_out_is_filled_in() -> None:
+def test_a_required_field_that_a_server_left_out_gets_a_default() -> None:
     completed = "conversation.item.input_audio_transcription.completed"
-    told = [
+    sent = [
         server_down({"type": "error", "error": {}}),
         server_down({"type": completed, "item_id": "item_1", "transcript": "x"}),
     ]
 
-    assert told == [
+    assert sent == [
         {"type": "error", "event_id": "relay_0", "error": {"type": "server_error", "message": ""}},
         {
             "type": completed,
@@ -418,7 +420,7 @@ def test_what_the_types_require_and_a_server_left_out_is_filled_in() -> None:
             "usage": {"type": "duration", "seconds": 0},
         },
     ]
-    check_told(event for event in told if event)
+    check_server_events(event for event in sent if event)
 
 
 OF_ANOTHER_TYPE: list[tuple[str, str, Any]] = [
@@ -433,9 +435,7 @@ OF_ANOTHER_TYPE: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "kind", "value"), OF_ANOTHER_TYPE)
-def test_an_event_that_lacks_what_the_types_require_is_not_told(
-    name: str, kind: str, value: Any
-) -> None:
+def test_an_event_without_a_required_field_is_not_sent(name: str, kind: str, value: Any) -> None:
     event = {"type": kind, "event_id": "e", "item_id": "item_1"}
 
     assert server_down(event | {name: value}) is None
@@ -453,22 +453,22 @@ def test_an_event_that_lacks_what_the_types_require_is_not_told(
     ],
 )
 def test_a_value_that_the_types_do_not_have_is_left_out(name: str, value: Any) -> None:
-    hearing = {"audio": {"input": {"turn_detection": {name: value, "eagerness": "low"}}}}
-    told = server_down({"type": "session.updated", "event_id": "e", "session": hearing})
+    session = {"audio": {"input": {"turn_detection": {name: value, "eagerness": "low"}}}}
+    sent = server_down({"type": "session.updated", "event_id": "e", "session": session})
 
-    assert told is not None
-    assert told["session"]["turn_detection"] == {"eagerness": "low"}
-    check_told([told])
+    assert sent is not None
+    assert sent["session"]["turn_detection"] == {"eagerness": "low"}
+    check_server_events([sent])
 
 
 # Transcription.
 
-HEARING = {
+TRANSCRIBING = {
     "input_audio_format": "g711_ulaw",
     "input_audio_transcription": {"model": "whisper-1", "language": "de"},
     "turn_detection": {"type": "server_vad", "threshold": 0.5},
 }
-HEARING_GA = {
+TRANSCRIBING_GA = {
     "type": "transcription",
     "audio": {
         "input": {
@@ -480,46 +480,50 @@ HEARING_GA = {
 }
 
 
-def test_a_session_that_transcribes_has_events_of_its_own() -> None:
+def test_a_transcription_session_has_events_of_its_own() -> None:
     include = {"include": ["item.input_audio_transcription.logprobs"]}
-    asked = {"type": "transcription_session.update", "session": HEARING | include}
-    told = {"type": "transcription_session.updated", "event_id": "e"}
+    sent = {"type": "transcription_session.update", "session": TRANSCRIBING | include}
+    updated = {"type": "transcription_session.updated", "event_id": "e"}
 
-    assert client_up(asked) == {"type": "session.update", "session": HEARING_GA | include}
-    assert client_down(client_up(asked)) == asked
-    assert ServerUp().say(told | {"session": HEARING}) == (
-        {"type": "session.updated", "event_id": "e", "session": HEARING_GA},
+    assert client_up(sent) == {"type": "session.update", "session": TRANSCRIBING_GA | include}
+    assert client_down(client_up(sent)) == sent
+    assert ServerUp().translate(updated | {"session": TRANSCRIBING}) == (
+        {"type": "session.updated", "event_id": "e", "session": TRANSCRIBING_GA},
     )
-    check_asked([asked])
+    check_client_events([sent])
 
 
-def test_its_client_is_told_no_more_of_it_than_the_types_know() -> None:
-    """They want a secret there, which only a minted session has."""
-    session = HEARING_GA | {"id": "sess_1", "object": "realtime.transcription_session"}
+def test_its_client_receives_only_fields_that_the_types_have() -> None:
+    """The types require a secret, which only a minted session has."""
+    session = TRANSCRIBING_GA | {"id": "sess_1", "object": "realtime.transcription_session"}
 
-    told = server_down({"type": "session.updated", "event_id": "e", "session": session})
+    sent = server_down({"type": "session.updated", "event_id": "e", "session": session})
 
-    assert told == {
+    assert sent == {
         "type": "transcription_session.updated",
         "event_id": "e",
-        "session": HEARING | {"client_secret": {"value": "", "expires_at": 0}},
+        "session": TRANSCRIBING | {"client_secret": {"value": "", "expires_at": 0}},
     }
-    check_told([told])
+    check_server_events([sent])
 
 
-def test_the_beginning_of_one_has_no_name_of_its_own_in_the_types() -> None:
-    created = {"type": "session.created", "event_id": "e", "session": HEARING_GA | {"id": "sess_1"}}
+def test_its_start_has_no_name_of_its_own_in_the_types() -> None:
+    created = {
+        "type": "session.created",
+        "event_id": "e",
+        "session": TRANSCRIBING_GA | {"id": "sess_1"},
+    }
 
-    told = server_down(created)
+    sent = server_down(created)
 
-    assert told == created | {"session": HEARING | {"id": "sess_1", "temperature": 0.8}}
-    check_told([told])
-    assert ServerUp().say({"type": "transcription_session.created", "session": HEARING}) == (
-        {"type": "session.created", "session": HEARING_GA},
-    )
+    assert sent == created | {"session": TRANSCRIBING | {"id": "sess_1", "temperature": 0.8}}
+    check_server_events([sent])
+    assert ServerUp().translate(
+        {"type": "transcription_session.created", "session": TRANSCRIBING}
+    ) == ({"type": "session.created", "session": TRANSCRIBING_GA},)
 
 
-# A flat session of a client that speaks GA.
+# A flat session of a GA client.
 
 FLAT = [
     ({"voice": "ash"}, {"type": "realtime", "audio": {"output": {"voice": "ash"}}}),
@@ -537,7 +541,7 @@ FLAT = [
 
 
 @pytest.mark.parametrize(("session", "read"), FLAT)
-def test_a_flat_session_is_known_by_its_names(session: Any, read: Any) -> None:
+def test_a_flat_session_is_recognized_by_its_names(session: Any, read: Any) -> None:
     event = {"type": "session.update", "event_id": "e"}
 
     assert unflattened(event | {"session": session}) == event | {"session": read}
@@ -549,7 +553,7 @@ def test_only_an_update_has_a_session() -> None:
     assert unflattened(event) is event
 
 
-# What GA has more of.
+# Parts that only GA has.
 
 CALL = {
     "id": "item_1",
@@ -569,10 +573,10 @@ ARGUMENTS = {
 }
 
 
-def test_the_arguments_of_a_call_regain_its_name() -> None:
-    heard = ServerUp()
-    heard.say({"type": "response.output_item.added", **IN_RESPONSE, "item": CALL})
-    heard.say(
+def test_the_arguments_of_a_call_get_its_name() -> None:
+    server = ServerUp()
+    server.translate({"type": "response.output_item.added", **IN_RESPONSE, "item": CALL})
+    server.translate(
         {
             "type": "response.output_item.added",
             **IN_RESPONSE,
@@ -580,18 +584,18 @@ def test_the_arguments_of_a_call_regain_its_name() -> None:
         }
     )
 
-    assert heard.say(ARGUMENTS) == (ARGUMENTS | {"name": "hours"},)
-    assert heard.say(ARGUMENTS | {"item_id": "item_2"}) == (
+    assert server.translate(ARGUMENTS) == (ARGUMENTS | {"name": "hours"},)
+    assert server.translate(ARGUMENTS | {"item_id": "item_2"}) == (
         ARGUMENTS | {"item_id": "item_2", "name": "bill"},
     )
     assert server_down(ARGUMENTS | {"name": "hours"}) == ARGUMENTS
 
 
 def test_the_name_of_a_call_that_was_never_added_is_unknown() -> None:
-    assert ServerUp().say(ARGUMENTS) == (ARGUMENTS,)
+    assert ServerUp().translate(ARGUMENTS) == (ARGUMENTS,)
 
 
-def test_an_item_that_is_complete_is_added_and_done() -> None:
+def test_a_complete_item_is_added_and_done() -> None:
     item = {"id": "item_1", "type": "message", "role": "user", "status": "completed"}
     created = {
         "type": "conversation.item.created",
@@ -600,14 +604,14 @@ def test_an_item_that_is_complete_is_added_and_done() -> None:
         "item": item,
     }
 
-    assert ServerUp().say(created) == (
+    assert ServerUp().translate(created) == (
         created | {"type": "conversation.item.added"},
         created | {"type": "conversation.item.done", "event_id": "e_done"},
     )
 
 
-def test_an_item_in_progress_is_done_when_the_output_is() -> None:
-    heard = ServerUp()
+def test_an_item_in_progress_is_done_with_the_output() -> None:
+    server = ServerUp()
     begun = {
         "id": "item_1",
         "type": "message",
@@ -628,8 +632,8 @@ def test_an_item_in_progress_is_done_when_the_output_is() -> None:
         "item": ASSISTANT_BETA,
     }
 
-    assert heard.say(created) == (created | {"type": "conversation.item.added"},)
-    assert heard.say(done) == (
+    assert server.translate(created) == (created | {"type": "conversation.item.added"},)
+    assert server.translate(done) == (
         {
             "type": "conversation.item.done",
             "event_id": "e_done",
@@ -638,4 +642,4 @@ def test_an_item_in_progress_is_done_when_the_output_is() -> None:
         },
         done | {"item": ASSISTANT_GA},
     )
-    assert heard.say(done) == (done | {"item": ASSISTANT_GA},)
+    assert server.translate(done) == (done | {"item": ASSISTANT_GA},)

@@ -1,4 +1,4 @@
-"""Sessions between peers of which at least one speaks the beta interface."""
+"""Sessions in which at least one peer uses the beta interface."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from beta import check_asked, check_told
+from beta import check_client_events, check_server_events
 from playbook import Refusal, start, to_client, to_upstream
 
 from relay.core.commands import CallTool, End, Record, Send, Side
@@ -30,12 +30,12 @@ FLAT: Json = {
     "voice": "marin",
     "temperature": 0.8,
 }
-"""The session of the playbook, as a client of the beta interface may see it."""
+"""The session of the playbook, in the form that a beta client receives."""
 
 ITEM: Json = {"id": "item_1", "type": "message", "role": "user", "status": "completed"}
 
 
-def test_a_session_between_two_that_speak_ga_is_not_wrapped() -> None:
+def test_a_session_between_two_ga_peers_is_not_wrapped() -> None:
     assert type(start().session) is Session
     assert isinstance(start(client=BetaClient()).session, Translated)
     assert isinstance(start(upstream=BetaUpstream()).session, Translated)
@@ -44,13 +44,13 @@ def test_a_session_between_two_that_speak_ga_is_not_wrapped() -> None:
 # A client of the beta interface.
 
 
-def test_a_beta_client_is_shown_its_session_flat() -> None:
+def test_a_beta_client_receives_a_flat_session() -> None:
     (created,) = start(client=BetaClient()).session.open(0.0)
 
     assert isinstance(created, Send)
     event = json.loads(created.message)
     assert event == {"type": "session.created", "event_id": "relay_1", "session": FLAT}
-    check_told([event])
+    check_server_events([event])
 
 
 def test_its_update_is_answered_and_the_persona_stands() -> None:
@@ -72,7 +72,7 @@ def test_its_update_passes_the_policy_by_the_names_of_ga() -> None:
     assert answer == [to_upstream(type="session.update", session=update)]
 
 
-def test_what_it_asks_of_a_response_is_stripped_and_not_refused() -> None:
+def test_its_fields_of_a_response_are_stripped_and_not_refused() -> None:
     play = start(Policy(response=frozenset({("output_modalities",)})), client=BetaClient())
     asked = {"modalities": ["audio", "text"], "instructions": "mine", "temperature": 0.6}
 
@@ -90,13 +90,13 @@ REFUSED: list[Json] = [
 
 
 @pytest.mark.parametrize("event", REFUSED)
-def test_it_is_refused_what_any_client_is(event: Json) -> None:
+def test_it_gets_the_same_refusals_as_any_client(event: Json) -> None:
     answer = start(client=BetaClient()).client(event_id="e1", **event)
 
     assert answer == [Refusal("event_not_allowed", "e1")]
 
 
-def test_it_is_told_in_its_own_words_and_only_what_they_can_say() -> None:
+def test_it_receives_only_events_and_fields_of_the_beta_interface() -> None:
     play = start(client=BetaClient())
     part = {"type": "output_audio", "transcript": "Hi."}
     item = {"id": "item_1", "type": "message", "role": "assistant", "content": [part]}
@@ -117,7 +117,7 @@ def test_it_is_told_in_its_own_words_and_only_what_they_can_say() -> None:
     ]
 
 
-def test_it_sees_no_more_of_the_tools_of_the_server_than_others_do() -> None:
+def test_calls_of_the_servers_tools_are_hidden_from_it() -> None:
     play = start(client=BetaClient(), served=frozenset({"hours"}))
     call = {"id": "item_1", "type": "function_call", "call_id": "call_1", "name": "hours"}
     event: Json = {"event_id": "e", "response_id": "resp_1", "output_index": 0, "item": call}
@@ -125,7 +125,7 @@ def test_it_sees_no_more_of_the_tools_of_the_server_than_others_do() -> None:
     assert play.upstream(type="response.output_item.added", **event) == []
 
 
-def test_its_audio_passes_as_the_bytes_it_came_in() -> None:
+def test_its_audio_passes_as_the_same_bytes() -> None:
     raw = b'{"audio": "AAAA", "type": "input_audio_buffer.append"}'
     play = start(client=BetaClient(), upstream=BetaUpstream())
 
@@ -144,15 +144,15 @@ def test_it_can_read_why_its_session_ends() -> None:
         play.session.exhaust_budget(),
     ]
 
-    told = [json.loads(end.farewell or b"") for (end,) in ends if isinstance(end, End)]
+    sent = [json.loads(end.farewell or b"") for (end,) in ends if isinstance(end, End)]
 
-    check_told(told)
-    assert [event["error"]["code"] for event in told] == [
+    check_server_events(sent)
+    assert [event["error"]["code"] for event in sent] == [
         *("relay_draining", "session_expired", "upstream_lost", "budget_exhausted")
     ]
 
 
-def test_a_farewell_that_there_is_not_is_not_translated() -> None:
+def test_an_end_without_a_farewell_is_not_translated() -> None:
     (end,) = start(client=BetaClient()).session.closed(Side.CLIENT, 1000)
 
     assert isinstance(end, End)
@@ -178,7 +178,7 @@ BETA_RESPONSE: Json = {
 
 
 @pytest.mark.parametrize("client", [Ga, BetaClient])
-def test_what_a_beta_upstream_reports_is_counted(client: Callable[[], Dialect]) -> None:
+def test_the_usage_of_a_beta_upstream_is_counted(client: Callable[[], Dialect]) -> None:
     play = start(client=client(), upstream=BetaUpstream())
     delta = {"response_id": "resp_1", "item_id": "item_1", "output_index": 0, "content_index": 0}
 
@@ -190,7 +190,7 @@ def test_what_a_beta_upstream_reports_is_counted(client: Callable[[], Dialect]) 
     assert play.session.counts.audio_seconds_to_client == 3.0
 
 
-def test_a_beta_upstream_is_heard_after_the_end_and_what_it_cut_off_is_settled() -> None:
+def test_usage_of_a_beta_upstream_counts_after_the_end_and_the_rest_is_settled() -> None:
     play = start(upstream=BetaUpstream())
     for response_id in ("resp_1", "resp_2"):
         response = BETA_RESPONSE | {"id": response_id}
@@ -225,35 +225,35 @@ def test_a_tool_of_the_server_answers_a_beta_upstream() -> None:
     play.upstream(type="response.done", event_id="e", response=response)
     sent = play.session.tool_finished(run, "8 to 18")
 
-    told = [json.loads(command.message) for command in sent if isinstance(command, Send)]
-    check_asked(told)
-    assert [event["type"] for event in told] == ["conversation.item.create", "response.create"]
-    assert told[1]["response"] == {"modalities": ["text"]}
+    events = [json.loads(command.message) for command in sent if isinstance(command, Send)]
+    check_client_events(events)
+    assert [event["type"] for event in events] == ["conversation.item.create", "response.create"]
+    assert events[1]["response"] == {"modalities": ["text"]}
 
 
-# How often.
+# The number of translations.
 
 
 @dataclass
 class Counting:
-    """A dialect, and how many messages it translated."""
+    """A dialect that counts its translated messages."""
 
     dialect: Dialect
     translated: int = 0
 
     def inward(self, raw: bytes) -> tuple[bytes, ...]:
-        heard = self.dialect.inward(raw)
-        self.translated += heard[0] is not raw
-        return heard
+        messages = self.dialect.inward(raw)
+        self.translated += messages[0] is not raw
+        return messages
 
     def outward(self, raw: bytes) -> bytes | None:
-        told = self.dialect.outward(raw)
-        self.translated += told is not raw
-        return told
+        message = self.dialect.outward(raw)
+        self.translated += message is not raw
+        return message
 
 
 PLACE = {"response_id": "resp_1", "item_id": "item_1", "output_index": 0, "content_index": 0}
-SAID: list[tuple[Side, Json, int]] = [
+MESSAGES: list[tuple[Side, Json, int]] = [
     (Side.CLIENT, {"type": "input_audio_buffer.append", "audio": "AAAA"}, 0),
     (Side.CLIENT, {"type": "response.cancel"}, 0),
     (Side.CLIENT, {"type": "response.create", "response": {"metadata": {"a": "b"}}}, 2),
@@ -263,14 +263,14 @@ SAID: list[tuple[Side, Json, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("side", "event", "translations"), SAID)
-def test_between_beta_and_beta_nothing_is_translated_more_than_twice(
+@pytest.mark.parametrize(("side", "event", "translations"), MESSAGES)
+def test_a_message_between_two_beta_peers_has_at_most_two_translations(
     side: Side, event: Json, translations: int
 ) -> None:
     client, upstream = Counting(BetaClient()), Counting(BetaUpstream())
     play = start(client=client, upstream=upstream)
 
-    passed = play.hear(side, json.dumps(event).encode())
+    passed = play.receive(side, json.dumps(event).encode())
 
     goes_to = {Side.CLIENT: to_upstream, Side.UPSTREAM: to_client}[side]
     assert [answer for answer in passed if isinstance(answer, tuple)] == [goes_to(**event)]

@@ -1,4 +1,4 @@
-"""The playground's files, as they are served."""
+"""The files of the playground over HTTP."""
 
 import re
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ async def client() -> AsyncIterator[Client]:
         yield client
 
 
-async def test_the_page_keeps_to_itself(client: Client) -> None:
+async def test_the_headers_restrict_the_page_to_its_own_relay(client: Client) -> None:
     answer = await client.get("/")
     headers = answer.headers
     policy = headers["Content-Security-Policy"]
@@ -58,23 +58,18 @@ async def test_only_the_files_of_the_page_are_served(client: Client) -> None:
         assert (await client.get(path)).status == 404
 
 
-def test_nothing_is_written_into_the_page_itself() -> None:
-    """The policy forbids scripts and styles in the page, so one there would be dead."""
+def test_the_page_contains_no_script_and_no_style() -> None:
+    """The policy forbids scripts and styles in the page, so the browser would ignore them."""
     page = (pages.FOLDER / pages.INDEX).read_text()
 
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page)
 
 
-def test_every_error_that_ends_a_session_has_words_on_the_page() -> None:
-    told_by_its_message = {"internal_error", "invalid_request"}
-    ends_nothing_alone = {"invalid_event", "event_not_allowed"}
+def test_the_page_explains_every_error_that_ends_a_session() -> None:
+    shown_by_its_message = {"internal_error", "invalid_request"}
+    ends_no_session = {"invalid_event", "event_not_allowed"}
     never_read = {"client_lost", "message_too_big", "slow_client"}
-    tree = [errors.RelayError]
-    for error in tree:
-        tree += error.__subclasses__()
-    codes = (
-        {error.code for error in tree[1:]} - told_by_its_message - ends_nothing_alone - never_read
-    )
-    words = (pages.FOLDER / "problems.js").read_text()
+    codes = errors.codes() - shown_by_its_message - ends_no_session - never_read
+    problems = (pages.FOLDER / "problems.js").read_text()
 
-    assert codes <= set(re.findall(r"^  (\w+): \[", words, re.MULTILINE))
+    assert codes <= set(re.findall(r"^  (\w+): \[", problems, re.MULTILINE))

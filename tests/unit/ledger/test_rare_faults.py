@@ -1,22 +1,22 @@
-"""Rare states of the ledger: an old SQLite, withdrawn questions, and a file that is not whole."""
+"""Rare states of the ledger: an old SQLite, and withdrawn questions."""
 
 import asyncio
 import sqlite3
 from pathlib import Path
 
 import pytest
-from ledgers import NOON, Lines, end, locked, opened, report, session
+from ledgers import NOON, Lines, locked, opened, report, session
 
-from relay.ledger import usage
-from relay.ledger.writer import Ledger, LedgerUnusable
+from relay.ledger.ledger import Ledger
+from relay.ledger.tables import LedgerUnusable
 
 
 async def test_the_spending_of_an_end_user_is_known(tmp_path: Path) -> None:
     async with opened(tmp_path / "usage.db") as ledger:
         await ledger.session_started(session("one", user_hash="abc"))
-        await ledger.used(report("one", "a", cost_usd_micros=5))
+        await ledger.used(*report("one", "a", cost_usd_micros=5))
         await ledger.session_started(session("two"))
-        await ledger.used(report("two", "b", cost_usd_micros=7))
+        await ledger.used(*report("two", "b", cost_usd_micros=7))
         spent = await ledger.spent(NOON)
 
         assert sorted(spent.values()) == [5, 12, 12]
@@ -35,23 +35,8 @@ async def test_a_question_that_is_withdrawn_delays_no_other(tmp_path: Path) -> N
     async with opened(file, patience_seconds=0.1) as ledger:
         await ledger.session_started(session("one"))
         with locked(file):
-            await ledger.used(report("one", "a", cost_usd_micros=5))  # it waits for the disk
+            await ledger.used(*report("one", "a", cost_usd_micros=5))  # it waits for the disk
             ledger.spent(NOON).cancel()
             answer = ledger.spent(NOON)
         async with asyncio.timeout(10):
             assert (await answer)["client", "kiosk"] == 5
-
-
-async def test_the_check_reports_a_damaged_file(tmp_path: Path) -> None:
-    file = tmp_path / "usage.db"
-    async with opened(file) as ledger:
-        await ledger.session_started(session("one"))
-        await ledger.used(report("one", "a"))
-        await ledger.session_ended(end("one"))
-    assert usage.check(file).problems == ()
-    with file.open("r+b") as damaged:
-        damaged.seek(36)  # the number of free pages: https://sqlite.org/fileformat.html
-        damaged.write((5).to_bytes(4))
-
-    (problem,) = usage.check(file).problems
-    assert problem.startswith("file: ")

@@ -1,4 +1,4 @@
-"""What is logged, and above all what is not."""
+"""The content of the log, and the content that must never be in it."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def test_without_a_terminal_the_form_is_json(stream: io.StringIO) -> None:
     assert json.loads(stream.getvalue())["event"] == "relay.started"
 
 
-def test_the_form_for_people_is_no_json(stream: io.StringIO) -> None:
+def test_the_console_form_is_not_json(stream: io.StringIO) -> None:
     log.create(stream, "console").info("relay.started", url="http://h")
     assert "relay.started" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
@@ -52,7 +52,7 @@ def test_the_form_for_people_is_no_json(stream: io.StringIO) -> None:
         "['realtime', 'openai-insecure-api-key.PLANTED']",
     ],
 )
-def test_what_looks_like_a_key_is_masked_wherever_it_stands(
+def test_text_that_looks_like_a_key_is_masked_in_each_place(
     stream: io.StringIO, secret: str
 ) -> None:
     logger = log.create(stream, "json")
@@ -62,7 +62,7 @@ def test_what_looks_like_a_key_is_masked_wherever_it_stands(
     assert "***" in stream.getvalue()
 
 
-def test_one_event_is_one_line_however_long_or_odd_its_fields_are(stream: io.StringIO) -> None:
+def test_one_event_is_one_line_with_any_fields(stream: io.StringIO) -> None:
     log.create(stream, "json").info("x", detail="a\n2026 INFO admin\x1b[2J" + "y" * 100_000)
     assert stream.getvalue().count("\n") == 1
     assert "\x1b" not in stream.getvalue()
@@ -70,7 +70,7 @@ def test_one_event_is_one_line_however_long_or_odd_its_fields_are(stream: io.Str
 
 
 @pytest.mark.usefixtures("own_logging")
-def test_what_libraries_warn_of_comes_masked_and_in_the_same_form(stream: io.StringIO) -> None:
+def test_warnings_of_libraries_are_masked_and_in_the_same_form(stream: io.StringIO) -> None:
     log.adopt_libraries(log.create(stream, "json"))
     logging.getLogger("some.library").warning("refused %s", "sk-PLANTED")
     logging.getLogger("some.library").debug("not this")
@@ -83,10 +83,8 @@ def test_what_libraries_warn_of_comes_masked_and_in_the_same_form(stream: io.Str
 
 
 @pytest.mark.usefixtures("own_logging", "nothing_is_left")
-async def test_a_header_that_cannot_be_read_is_not_quoted(
-    tmp_path: Path, stream: io.StringIO
-) -> None:
-    """Aiohttp logs it with a traceback, and the header may be the one with the key."""
+async def test_a_malformed_header_is_not_quoted(tmp_path: Path, stream: io.StringIO) -> None:
+    """Aiohttp logs it with a traceback, and the header may contain the key."""
     log.adopt_libraries(log.create(stream, "json"))
     async with running_relay(write_config(tmp_path, "http://127.0.0.1:1/v1")) as relay:
         wire = await Wire.dial(relay.port)
@@ -99,8 +97,8 @@ async def test_a_header_that_cannot_be_read_is_not_quoted(
 
 
 @pytest.mark.usefixtures("own_logging")
-def test_a_logger_of_structlog_itself_is_not_needed(stream: io.StringIO) -> None:
-    """Nothing global of structlog is configured: the logger is handed on."""
+def test_structlog_is_not_configured_globally(stream: io.StringIO) -> None:
+    """The logger is passed to all parts of the relay."""
     log.adopt_libraries(log.create(stream, "json"))
     assert not structlog.is_configured()
 
@@ -118,8 +116,8 @@ MARKERS = {
 }
 
 
-async def says_it_all(call: Call) -> None:
-    """Open the session, hear the client, and say each marker that an upstream may."""
+async def sends_all_markers(call: Call) -> None:
+    """Open the session, receive from the client, and send each marker of an upstream."""
     await call.open()
     for _ in range(4):
         await call.receive()
@@ -139,7 +137,7 @@ async def says_it_all(call: Call) -> None:
 
 
 def client_events() -> list[str]:
-    """Return messages with each marker that a client may say; four of them go through."""
+    """Return messages with each marker of a client; the relay passes on four of them."""
     text = {"type": "input_text", "text": MARKERS["text"]}
     item = {"type": "message", "role": "user", "content": [text]}
     events = [
@@ -153,7 +151,7 @@ def client_events() -> list[str]:
 
 
 async def errors_of_a_session(relay: RunningRelay, offered: str) -> list[str]:
-    """Have a session with this subprotocol; return the errors that the client saw."""
+    """Open a session with this subprotocol; return the errors that the client received."""
     client = await Wire.dial(relay.port)
     await client.ask(Sec_WebSocket_Protocol=offered)
     for message in client_events():
@@ -165,7 +163,7 @@ async def errors_of_a_session(relay: RunningRelay, offered: str) -> list[str]:
 
 
 async def body_of_a_refusal(relay: RunningRelay, query: str, headers: dict[str, str]) -> str:
-    """Ask for a session that is refused; return what the client is told."""
+    """Request a session that is refused; return the body of the answer."""
     client = await Wire.dial(relay.port)
     assert await client.ask(f"/v1/realtime{query}", **headers) >= 400
     body = await client.reader.read(10_000)
@@ -174,7 +172,7 @@ async def body_of_a_refusal(relay: RunningRelay, query: str, headers: dict[str, 
 
 
 @pytest.mark.usefixtures("nothing_is_left")
-async def test_no_marker_reaches_a_log_a_metric_or_an_error_even_with_everything_at_debug(
+async def test_no_marker_is_in_a_log_a_metric_or_an_error_even_at_debug(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("", "aiohttp.websocket", "aiohttp.client", "aiohttp.server", "asyncio"):
@@ -182,8 +180,8 @@ async def test_no_marker_reaches_a_log_a_metric_or_an_error_even_with_everything
     key = MARKERS["key of the client"]
     protocol = f"openai-insecure-api-key.{key}"
     settings = f"clients: {{kiosk: {{key: {key}}}}}"
-    async with relaying(tmp_path, says_it_all, settings) as (relay, _):
-        told = [
+    async with relaying(tmp_path, sends_all_markers, settings) as (relay, _):
+        answers = [
             *await errors_of_a_session(relay, f"realtime, {protocol}"),
             *await errors_of_a_session(relay, protocol),
             await body_of_a_refusal(relay, f"?api_key={MARKERS['query']}", {}),
@@ -194,9 +192,9 @@ async def test_no_marker_reaches_a_log_a_metric_or_an_error_even_with_everything
         logged = relay.logged.getvalue()
 
     out, err = capfd.readouterr()
-    assert "event_not_allowed" in "".join(told)
-    assert "invalid_value" in "".join(told)
+    assert "event_not_allowed" in "".join(answers)
+    assert "invalid_value" in "".join(answers)
     assert '"client": "kiosk"' in logged
-    for what, marker in MARKERS.items():
-        for where in (logged, caplog.text, metrics, out, err, "".join(told)):
-            assert marker not in where, what
+    for kind, marker in MARKERS.items():
+        for where in (logged, caplog.text, metrics, out, err, "".join(answers)):
+            assert marker not in where, kind

@@ -1,4 +1,4 @@
-"""What a model writes as arguments is one JSON object that fits the schema, or is explained."""
+"""Arguments of a model are one JSON object that fits the schema, or the model gets the reason."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.tools.arguments import MAX_WORDS_CHARS, Arguments, schema_faults
+from relay.tools.arguments import MAX_REASON_CHARS, ArgumentsReader, schema_faults
 from relay.tools.outcome import InvalidArguments
 
 SCHEMA = {
@@ -19,15 +19,18 @@ SCHEMA = {
 
 
 def test_arguments_that_fit_are_read() -> None:
-    assert Arguments(SCHEMA).read('{"day":"sunday","hours":5}') == {"day": "sunday", "hours": 5}
+    assert ArgumentsReader(SCHEMA).read('{"day":"sunday","hours":5}') == {
+        "day": "sunday",
+        "hours": 5,
+    }
 
 
-def test_nothing_stands_for_no_arguments() -> None:
-    assert Arguments({"type": "object"}).read("") == {}
+def test_an_empty_text_means_no_arguments() -> None:
+    assert ArgumentsReader({"type": "object"}).read("") == {}
 
 
 @pytest.mark.parametrize(
-    ("text", "cause", "words"),
+    ("text", "cause", "message"),
     [
         ('{"hours":5}', "they break required", "$: 'day' is a required property"),
         ('{"day":"PLANTED"}', "they break properties/day/enum", "$.day: 'PLANTED' is not one of"),
@@ -41,28 +44,28 @@ def test_nothing_stands_for_no_arguments() -> None:
         ("[" * 100_000, "no JSON", "not valid JSON"),
     ],
 )
-def test_what_does_not_fit_is_explained_to_the_model_and_not_to_the_log(
-    text: str, cause: str, words: str
+def test_the_model_gets_the_reason_why_arguments_do_not_fit_and_the_log_does_not(
+    text: str, cause: str, message: str
 ) -> None:
     with pytest.raises(InvalidArguments) as refused:
-        Arguments(SCHEMA).read(text)
+        ArgumentsReader(SCHEMA).read(text)
 
     assert refused.value.cause == cause
-    assert words in refused.value.words
-    assert json.loads(refused.value.output) == {"error": refused.value.words}
+    assert message in refused.value.message
+    assert json.loads(refused.value.output) == {"error": refused.value.message}
 
 
-def test_an_explanation_is_short() -> None:
+def test_the_reason_is_short() -> None:
     with pytest.raises(InvalidArguments) as refused:
-        Arguments(SCHEMA).read(json.dumps({"day": "x" * 100_000}))
+        ArgumentsReader(SCHEMA).read(json.dumps({"day": "x" * 100_000}))
 
-    assert len(refused.value.words) < MAX_WORDS_CHARS + 100
+    assert len(refused.value.message) < MAX_REASON_CHARS + 100
 
 
 @given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
-def test_whatever_the_model_writes_is_read_or_refused(text: str) -> None:
+def test_any_text_of_the_model_is_read_or_refused(text: str) -> None:
     try:
-        arguments = Arguments(SCHEMA).read(text)
+        arguments = ArgumentsReader(SCHEMA).read(text)
     except InvalidArguments as refused:
         assert json.loads(refused.output)["error"]  # noqa: PT017  # either may happen
     else:
@@ -84,7 +87,7 @@ def test_whatever_the_model_writes_is_read_or_refused(text: str) -> None:
         ({"type": "object", "allOf": [{"$ref": "other.json"}]}, ("allOf", 0, "$ref")),
     ],
 )
-def test_a_schema_that_is_of_no_use_is_a_fault(schema: Any, path: tuple[str | int, ...]) -> None:
+def test_a_schema_that_cannot_be_used_is_a_fault(schema: Any, path: tuple[str | int, ...]) -> None:
     assert [where for where, _ in schema_faults(schema)] == [path]
 
 
@@ -97,4 +100,4 @@ def test_a_schema_may_refer_to_its_own_parts() -> None:
 
     assert list(schema_faults(schema)) == []
     with pytest.raises(InvalidArguments, match="type"):
-        Arguments(schema).read('{"a":"x"}')
+        ArgumentsReader(schema).read('{"a":"x"}')

@@ -1,4 +1,4 @@
-"""What may be written about who runs a tool, and what is said of the rest."""
+"""The `run` of a tool: the valid forms, and the problems of the others."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def function(run: Any, **fields: Any) -> dict[str, Any]:
 
 def problems(*tools: Any) -> list[tuple[str, str]]:
     found = tool_problems({"tools": list(tools)})
-    return [(".".join(map(str, path[2:])), said) for path, said in found]
+    return [(".".join(map(str, path[2:])), reason) for path, reason in found]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def problems(*tools: Any) -> list[tuple[str, str]]:
         {"mcp": {"command": "clinic-mcp --fast"}},
     ],
 )
-def test_what_the_design_shows_can_be_written(run: dict[str, Any]) -> None:
+def test_every_documented_form_is_valid(run: dict[str, Any]) -> None:
     assert problems(function(run)) == []
     assert run_of(function(run)) == Run.model_validate(run)
 
@@ -42,7 +42,7 @@ def test_tools_of_the_client_and_of_the_upstream_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "path", "said"),
+    ("run", "path", "reason"),
     [
         (5, "run", "must be a mapping"),
         ({}, "run", "needs exactly one of http, python and mcp"),
@@ -79,22 +79,22 @@ def test_tools_of_the_client_and_of_the_upstream_are_left_alone() -> None:
             "must be printable ASCII",
         ),
         ({"python": "opening_hours"}, "run.python", "must be package.module:function"),
-        ({"python": "clinic_tools:missing"}, "run.python", "names nothing in its module"),
+        ({"python": "clinic_tools:missing"}, "run.python", "is not in its module"),
         ({"mcp": {}}, "run.mcp", "needs either a url or a command"),
         ({"mcp": {"url": "http://x", "command": "y"}}, "run.mcp", "needs either"),
         ({"mcp": {"command": []}}, "run.mcp.command", "must not be empty"),
         ({"mcp": {"command": "'"}}, "run.mcp.command", "a quotation mark is missing"),
     ],
 )
-def test_anything_else_is_a_problem_with_its_key(run: Any, path: str, said: str) -> None:
+def test_anything_else_is_a_problem_with_its_key(run: Any, path: str, reason: str) -> None:
     [(where, message)] = problems(function(run))
 
     assert where == path
-    assert said in message
+    assert reason in message
     assert "PLANTED" not in message
 
 
-def test_only_functions_are_run_by_the_relay() -> None:
+def test_the_relay_runs_only_functions() -> None:
     tool = {"type": "mcp", "server_label": "shop", "run": {"python": "a:b"}}
 
     assert problems(tool) == [
@@ -102,13 +102,13 @@ def test_only_functions_are_run_by_the_relay() -> None:
     ]
 
 
-def test_two_tools_do_not_have_one_name() -> None:
+def test_two_tools_with_one_name_are_a_problem() -> None:
     run = {"http": {"url": "http://x"}}
 
     assert problems(function(run), function(run)) == [("name", "is the name of another tool")]
 
 
-def test_parameters_are_checked_for_their_schema_and_for_the_function() -> None:
+def test_parameters_are_checked_as_a_schema_and_against_the_function() -> None:
     http, python = {"http": {"url": "http://x"}}, {"python": "clinic_tools:opening_hours"}
 
     assert problems(function(http, parameters={"type": "object", "required": 5})) == [
@@ -127,13 +127,13 @@ def test_without_the_package_an_mcp_tool_is_a_problem(monkeypatch: pytest.Monkey
     ]
 
 
-def test_secrets_are_not_shown() -> None:
+def test_a_representation_shows_no_secret() -> None:
     run = Run.model_validate({"http": {"url": "http://x", "headers": {"Authorization": "PLANTED"}}})
 
     assert "PLANTED" not in repr(run)
 
 
-def test_one_server_is_known_by_its_address_and_credentials() -> None:
+def test_a_server_is_identified_by_its_address_and_credentials() -> None:
     def server(**headers: str) -> object:
         return Mcp.model_validate({"url": "http://x", "headers": headers, "tool": "a"}).server
 
@@ -152,4 +152,4 @@ def test_a_tool_that_the_relay_runs_has_a_name() -> None:
 
     (problem,) = tool_problems(session)
 
-    assert problem == (("tools", 0, "name"), "is required: what the model calls it by")
+    assert problem == (("tools", 0, "name"), "is required: the model calls the tool by its name")

@@ -1,4 +1,4 @@
-"""A Python function becomes a tool: described, checked, called."""
+"""A Python function as a tool: its description, its arguments, its call."""
 
 import asyncio
 import json
@@ -12,14 +12,14 @@ import clinic_tools
 import pytest
 
 from relay.tools import Context
-from relay.tools.function import Function, Unusable
+from relay.tools.function import Function, ToolUnusable
 from relay.tools.outcome import InvalidArguments, ToolFailed, TooManyCalls
 from relay.wire.threads import Threads
 
 
 @pytest.fixture(autouse=True)
 def _release() -> Iterator[None]:
-    """Let no thread of a test hang for longer than the test."""
+    """End the hanging threads of a test with the test."""
     clinic_tools.released.clear()
     yield
     clinic_tools.released.set()
@@ -36,7 +36,7 @@ async def run(name: str, threads: Threads | None = None, **arguments: Any) -> st
     return await load(name).run(arguments, CONTEXT, threads or Threads("tool", 2))
 
 
-def test_the_docstring_and_the_signature_describe_it() -> None:
+def test_the_docstring_and_the_signature_describe_the_function() -> None:
     assert load("opening_hours").declaration == {
         "description": "The hours at which the clinic is open.\n\nOn holidays it is closed.",
         "parameters": {
@@ -59,7 +59,7 @@ def test_a_function_without_parameters_takes_an_empty_object() -> None:
     }
 
 
-def test_models_are_described_where_they_are_used() -> None:
+def test_the_schema_of_a_model_stands_where_the_model_is_used() -> None:
     assert load("admit").declaration["parameters"]["properties"]["patient"] == {
         "type": "object",
         "properties": {"name": {"type": "string"}, "age": {"type": "integer", "default": 0}},
@@ -77,18 +77,20 @@ async def test_a_plain_function_runs_in_a_thread_and_answers_with_json() -> None
     assert answer == {"day": "2026-11-23", "free": True}
 
 
-async def test_models_go_in_and_out() -> None:
+async def test_models_are_converted_in_arguments_and_in_the_result() -> None:
     answer = json.loads(await run("admit", patient={"name": "Ana"}, room=5))
 
     assert answer == {"patient": {"name": "Ana", "age": 0}, "room": 5, "young": True}
 
 
 @pytest.mark.parametrize(("name", "output"), [("text", "plain"), ("nothing", "null")])
-async def test_text_is_put_out_as_it_is_and_anything_else_as_json(name: str, output: str) -> None:
+async def test_a_text_is_returned_unchanged_and_anything_else_as_json(
+    name: str, output: str
+) -> None:
     assert await run(name) == output
 
 
-async def test_a_method_can_be_named() -> None:
+async def test_a_method_can_be_a_tool() -> None:
     assert await run("Desk.ring", times=2) == "dingding"
 
 
@@ -102,12 +104,12 @@ async def test_arguments_that_the_annotations_refuse_are_explained(
     with pytest.raises(InvalidArguments) as refused:
         await run("opening_hours", **arguments)
 
-    assert f"Correct them: {path}: " in refused.value.words
+    assert f"Correct them: {path}: " in refused.value.message
     assert "someday" not in refused.value.cause
 
 
 @pytest.mark.parametrize("name", ["raises", "leaves"])
-async def test_what_it_raises_is_told_by_name_and_place_only(name: str) -> None:
+async def test_the_cause_of_an_exception_is_its_type_and_place_only(name: str) -> None:
     with pytest.raises(ToolFailed) as failed:
         await run(name, secret="PLANTED-SECRET")
 
@@ -125,7 +127,7 @@ async def test_an_output_that_is_no_json_is_a_failure(name: str) -> None:
     ("target", "message"),
     [
         ("no_such_package.tools:f", "there is no module no_such_package"),
-        ("clinic_tools:missing", "names nothing in its module"),
+        ("clinic_tools:missing", "is not in its module"),
         ("clinic_tools:NOT_A_FUNCTION", "cannot be called"),
         ("clinic_tools:takes_anything", "must take its arguments by name"),
         ("clinic_tools:unknown_type", "annotations that cannot be read"),
@@ -134,19 +136,19 @@ async def test_an_output_that_is_no_json_is_a_failure(name: str) -> None:
         ("broken_tools:f", "cannot be imported: RuntimeError"),
     ],
 )
-def test_what_cannot_be_a_tool_is_explained(
+def test_a_target_that_cannot_be_a_tool_is_a_problem_with_its_reason(
     target: str, message: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_tools.py").write_text("raise RuntimeError('PLANTED')")
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(Unusable, match=message) as unusable:
+    with pytest.raises(ToolUnusable, match=message) as unusable:
         Function.load(target)
 
     assert "PLANTED" not in str(unusable.value)
 
 
-def test_parameters_that_are_written_must_be_those_of_the_function() -> None:
+def test_written_parameters_must_fit_the_function() -> None:
     written = {"properties": {"day": {}, "hour": {}}, "required": ["hour"]}
 
     assert list(load("opening_hours").faults(written)) == [
@@ -159,7 +161,7 @@ def test_parameters_that_are_written_must_be_those_of_the_function() -> None:
     assert list(load("nothing").faults({"properties": 5, "required": 5})) == []
 
 
-def test_a_thread_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+def test_a_hanging_thread_does_not_delay_the_end_of_the_process() -> None:
     program = (
         "import threading; from relay.wire.threads import Threads;"
         "Threads('tool', 1).submit(threading.Event().wait)"
@@ -168,7 +170,7 @@ def test_a_thread_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
-async def test_a_thread_that_hangs_delays_no_other_and_is_counted_until_it_ends() -> None:
+async def test_a_hanging_thread_delays_no_other_and_counts_until_it_ends() -> None:
     threads = Threads("tool", 2)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):

@@ -33,19 +33,19 @@ class Paged:
 
 
 async def test_all_pages_are_read() -> None:
-    from relay.tools.mcp_server import listing
+    from relay.tools.mcp_server import list_tools
 
     server = Paged(3)
-    tools: Any = await listing(server)
+    tools: Any = await list_tools(server)
 
     assert list(tools) == ["tool_0", "tool_1", "tool_2"]
     assert server.requested == [None, "1", "2"]
 
 
 async def test_a_list_without_end_is_cut() -> None:
-    from relay.tools.mcp_server import MAX_PAGES, listing
+    from relay.tools.mcp_server import MAX_PAGES, list_tools
 
     server = Paged(1, endless=True)
-    tools: Any = await listing(server)
+    tools: Any = await list_tools(server)
 
     assert len(tools) == len(server.requested) == MAX_PAGES

@@ -1,4 +1,4 @@
-"""Tools of MCP servers: real ones, of the official package, over stdio and over HTTP."""
+"""Tools of real MCP servers, from the official package, over stdio and over HTTP."""
 
 import asyncio
 import json
@@ -18,10 +18,10 @@ from paths import ROOT
 from relay.core.commands import CallTool
 from relay.tools import Context
 from relay.tools.config import has_mcp
+from relay.tools.runtime import PersonaTools, ToolRuntime, ToolsUnusable, open_runtime
 from relay.tools.toolbox import Toolbox
-from relay.tools.workshop import Order, ToolsUnusable, Workshop, opened
 
-# To import it here would cost a second wherever tests are collected.
+# An import here would cost a second in every collection of tests.
 if not has_mcp():
     pytest.skip('needs the extra "mcp"', allow_module_level=True)
 
@@ -29,21 +29,21 @@ PROGRAM = str(ROOT / "tests/support/mcp_clinic.py")
 STDIO: dict[str, Any] = {"command": [sys.executable, PROGRAM], "env": {"CLINIC_KEY": "k1"}}
 
 
-def order(server: dict[str, Any], *names: str, **fields: Any) -> Order:
+def persona(server: dict[str, Any], *names: str, **fields: Any) -> PersonaTools:
     tools = [{"type": "function", "name": name, "run": {"mcp": server}, **fields} for name in names]
-    return Order({"tools": tools}, max_tool_seconds=10)
+    return PersonaTools({"tools": tools}, max_tool_seconds=10)
 
 
 @asynccontextmanager
-async def workshop() -> AsyncIterator[Workshop]:
+async def tool_runtime() -> AsyncIterator[ToolRuntime]:
     log = structlog.testing.CapturingLogger()
-    async with asyncio.timeout(30), opened(lambda *_: None, log) as open_workshop:
-        yield open_workshop
+    async with asyncio.timeout(30), open_runtime(lambda *_: None, log) as runtime:
+        yield runtime
 
 
 @asynccontextmanager
 async def http_server(port: int) -> AsyncIterator[dict[str, Any]]:
-    """Run the server over HTTP until it is no longer needed."""
+    """Run the server over HTTP."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, PROGRAM, "--port", str(port), stderr=asyncio.subprocess.PIPE
     )
@@ -76,8 +76,8 @@ async def call(toolbox: Toolbox, name: str, **arguments: Any) -> str:
 @pytest.mark.parametrize("kind", ["stdio", "http"])
 async def test_a_tool_is_described_by_its_server_and_called_there(kind: str) -> None:
     names = ("opening_hours", "slots", "silent", "floor_plan", "refuses", "large")
-    async with either(kind) as server, workshop() as open_workshop:
-        toolbox = (await open_workshop.equip({"p": order(server, *names)}))["p"]
+    async with either(kind) as server, tool_runtime() as runtime:
+        toolbox = (await runtime.toolboxes({"p": persona(server, *names)}))["p"]
 
         assert toolbox.session_tools is not None
         [declared, *_] = toolbox.session_tools
@@ -103,10 +103,10 @@ async def test_a_tool_is_described_by_its_server_and_called_there(kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["stdio", "http"])
-async def test_a_call_that_hangs_delays_no_other_and_can_be_cancelled(kind: str) -> None:
-    async with either(kind) as server, workshop() as open_workshop:
-        wanted = order(server, "hangs", "opening_hours")
-        toolbox = (await open_workshop.equip({"p": wanted}))["p"]
+async def test_a_hanging_call_delays_no_other_and_can_be_cancelled(kind: str) -> None:
+    async with either(kind) as server, tool_runtime() as runtime:
+        wanted = persona(server, "hangs", "opening_hours")
+        toolbox = (await runtime.toolboxes({"p": wanted}))["p"]
         async with asyncio.TaskGroup() as tasks:
             hanging = tasks.create_task(call(toolbox, "hangs"))
             assert await call(toolbox, "opening_hours", day="monday") == "monday False 9-17"
@@ -115,15 +115,15 @@ async def test_a_call_that_hangs_delays_no_other_and_can_be_cancelled(kind: str)
 
 
 async def process_of(toolbox: Toolbox) -> int:
-    """Return which process answers."""
+    """Return the id of the process that answers."""
     return int((await call(toolbox, "process")).split()[0])
 
 
-async def test_a_process_that_has_died_is_started_by_the_next_call(
+async def test_the_next_call_starts_a_dead_process_again(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    async with workshop() as open_workshop:
-        toolbox = (await open_workshop.equip({"p": order(STDIO, "dies", "process")}))["p"]
+    async with tool_runtime() as runtime:
+        toolbox = (await runtime.toolboxes({"p": persona(STDIO, "dies", "process")}))["p"]
         before = await process_of(toolbox)
         died = await call(toolbox, "dies")
         after = await process_of(toolbox)
@@ -134,25 +134,25 @@ async def test_a_process_that_has_died_is_started_by_the_next_call(
     assert not logging.getLogger("mcp.client.stdio").isEnabledFor(logging.CRITICAL)
 
 
-async def test_a_process_that_dies_while_nobody_calls_is_noticed() -> None:
-    async with workshop() as open_workshop:
-        toolbox = (await open_workshop.equip({"p": order(STDIO, "process")}))["p"]
+async def test_the_relay_notices_the_death_of_a_process_between_calls() -> None:
+    async with tool_runtime() as runtime:
+        toolbox = (await runtime.toolboxes({"p": persona(STDIO, "process")}))["p"]
         before = await process_of(toolbox)
-        assert open_workshop._servers is not None
-        [task] = open_workshop._servers._running
+        assert runtime._servers is not None
+        [task] = runtime._servers._running
         os.kill(before, signal.SIGKILL)
         await asyncio.wait([task])
         assert await process_of(toolbox) != before
 
 
-async def test_one_process_serves_all_and_ends_with_the_workshop(
+async def test_one_process_serves_all_personas_and_ends_with_the_runtime(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PLANTED", "a secret of the relay's")
-    async with workshop() as open_workshop:
-        personas = {"a": order(STDIO, "process"), "b": order(STDIO, "process")}
-        first = await open_workshop.equip(personas)
-        second = await open_workshop.equip(personas)
+    async with tool_runtime() as runtime:
+        personas = {"a": persona(STDIO, "process"), "b": persona(STDIO, "process")}
+        first = await runtime.toolboxes(personas)
+        second = await runtime.toolboxes(personas)
         seen = {await call(toolbox, "process") for toolbox in (*first.values(), *second.values())}
 
     [(process, key, planted)] = [answer.split() for answer in seen]
@@ -162,11 +162,11 @@ async def test_one_process_serves_all_and_ends_with_the_workshop(
         os.kill(int(process), 0)
 
 
-async def test_a_server_that_is_back_is_reached_again() -> None:
+async def test_a_call_reaches_a_server_that_is_back() -> None:
     port = unused_port()
-    async with workshop() as open_workshop:
+    async with tool_runtime() as runtime:
         async with http_server(port) as server:
-            toolbox = (await open_workshop.equip({"p": order(server, "process")}))["p"]
+            toolbox = (await runtime.toolboxes({"p": persona(server, "process")}))["p"]
             before = await process_of(toolbox)
         down = await call(toolbox, "process")
         async with http_server(port):
@@ -177,8 +177,8 @@ async def test_a_server_that_is_back_is_reached_again() -> None:
 
 
 @asynccontextmanager
-async def cut(port: int, word: bytes) -> AsyncIterator[dict[str, Any]]:
-    """Carry what goes to a server, but for the first call with this word: drop its connection."""
+async def cutting_proxy(port: int, word: bytes) -> AsyncIterator[dict[str, Any]]:
+    """Proxy the server, but close the connection at the first call with this word."""
     uncut = [word]
 
     async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -200,13 +200,13 @@ async def cut(port: int, word: bytes) -> AsyncIterator[dict[str, Any]]:
         yield {"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"}
 
 
-async def test_a_call_that_fails_takes_no_other_down_with_it() -> None:
-    """A reply that never comes ends a whole client of the package, with all that it waits for."""
+async def test_a_failing_call_fails_no_other_call() -> None:
+    """A client of the package fails all its calls when one of their replies is lost."""
     port = unused_port()
-    async with http_server(port), cut(port, b'"slots"') as server:
-        async with workshop() as open_workshop, asyncio.TaskGroup() as tasks:
-            wanted = order(server, "hangs", "slots")
-            toolbox = (await open_workshop.equip({"p": wanted}))["p"]
+    async with http_server(port), cutting_proxy(port, b'"slots"') as server:
+        async with tool_runtime() as runtime, asyncio.TaskGroup() as tasks:
+            wanted = persona(server, "hangs", "slots")
+            toolbox = (await runtime.toolboxes({"p": wanted}))["p"]
             hanging = tasks.create_task(call(toolbox, "hangs"))
             assert "failed" in json.loads(await call(toolbox, "slots"))["error"]
             assert json.loads(await call(toolbox, "slots")) == {"monday": 2}
@@ -215,7 +215,7 @@ async def test_a_call_that_fails_takes_no_other_down_with_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "name", "said"),
+    ("server", "name", "reason"),
     [
         (STDIO, "opening_hour", "has no tool of this name: did you mean opening_hours?"),
         ({"command": ["no-such-program"]}, "x", "cannot be asked for its tools: "),
@@ -223,22 +223,22 @@ async def test_a_call_that_fails_takes_no_other_down_with_it() -> None:
         ({"url": "http://127.0.0.1:1/mcp"}, "x", "cannot be asked for its tools: "),
     ],
 )
-async def test_what_a_server_does_not_offer_is_a_problem_at_the_start(
-    server: dict[str, Any], name: str, said: str
+async def test_a_tool_that_its_server_does_not_list_is_a_problem_at_the_start(
+    server: dict[str, Any], name: str, reason: str
 ) -> None:
-    async with workshop() as open_workshop:
+    async with tool_runtime() as runtime:
         with pytest.raises(ToolsUnusable, match=r"p: session\.tools\[0\]\.run: ") as unusable:
-            await open_workshop.equip({"p": order(server, name)})
+            await runtime.toolboxes({"p": persona(server, name)})
 
-    [(persona, path, message)] = unusable.value.problems
-    assert (persona, path) == ("p", ("session", "tools", 0, "run"))
-    assert message.startswith(said)
+    [(name_of_persona, path, message)] = unusable.value.problems
+    assert (name_of_persona, path) == ("p", ("session", "tools", 0, "run"))
+    assert message.startswith(reason)
 
 
-async def test_a_tool_may_have_another_name_and_description_here() -> None:
-    async with workshop() as open_workshop:
-        wanted = order(STDIO | {"tool": "opening_hours"}, "hours", description="When it is open.")
-        toolbox = (await open_workshop.equip({"p": wanted}))["p"]
+async def test_the_persona_may_rename_and_describe_a_tool() -> None:
+    async with tool_runtime() as runtime:
+        wanted = persona(STDIO | {"tool": "opening_hours"}, "hours", description="When it is open.")
+        toolbox = (await runtime.toolboxes({"p": wanted}))["p"]
         assert toolbox.session_tools is not None
         [declared] = toolbox.session_tools
         assert await call(toolbox, "hours", day="monday") == "monday False 9-17"

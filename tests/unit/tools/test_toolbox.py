@@ -1,4 +1,4 @@
-"""Every call gets an output, whatever its tool does, and nobody waits for another's."""
+"""Every call gets an output, whatever its tool does, and no call waits for another."""
 
 import asyncio
 import json
@@ -17,24 +17,24 @@ from aiohttp.test_utils import TestServer
 from relay.core.commands import CallTool
 from relay.tools import Context
 from relay.tools.outcome import MAX_OUTPUT_BYTES, Outcome
+from relay.tools.runtime import PersonaTools, ToolRuntime, ToolsUnusable, open_runtime
 from relay.tools.toolbox import MAX_RUNNING_PER_SESSION, Toolbox
-from relay.tools.workshop import Order, ToolsUnusable, Workshop, opened
 
 
 @pytest.fixture(autouse=True)
 def _release() -> Iterator[None]:
-    """Let no thread of a test hang for longer than the test."""
+    """End the hanging threads of a test with the test."""
     clinic_tools.released.clear()
     yield
     clinic_tools.released.set()
 
 
 @dataclass
-class Bench:
-    """A persona's tools at work, and what was said of it."""
+class RunningTools:
+    """The tools of a persona, with their log lines and observed calls."""
 
     toolbox: Toolbox
-    workshop: Workshop
+    runtime: ToolRuntime
     log: list[structlog.testing.CapturedCall]
     observed: list[tuple[str, Outcome, float]]
 
@@ -54,26 +54,26 @@ def python(*names: str, **fields: Any) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def bench(
+async def running_tools(
     tools: list[dict[str, Any]],
     max_tool_seconds: float = 5,
     session: dict[str, Any] | None = None,
     **settings: Any,
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[RunningTools]:
     observed: list[tuple[str, Outcome, float]] = []
     log = structlog.testing.CapturingLogger()
-    async with opened(lambda *call: observed.append(call), log) as workshop:
-        order = Order({"tools": tools, **(session or {})}, max_tool_seconds)
-        toolboxes = await workshop.equip({"receptionist": order}, **settings)
-        yield Bench(toolboxes["receptionist"], workshop, log.calls, observed)
+    async with open_runtime(lambda *call: observed.append(call), log) as runtime:
+        persona = PersonaTools({"tools": tools, **(session or {})}, max_tool_seconds)
+        toolboxes = await runtime.toolboxes({"receptionist": persona}, **settings)
+        yield RunningTools(toolboxes["receptionist"], runtime, log.calls, observed)
 
 
 def error_of(output: str) -> str:
     return str(json.loads(output)["error"])
 
 
-async def test_an_output_is_what_the_tool_puts_out() -> None:
-    async with bench(python("token")) as here:
+async def test_the_output_of_the_tool_is_returned() -> None:
+    async with running_tools(python("token")) as here:
         output = await here.call("token", token="t-1")
 
     assert output == "t-1 sess_1 call_sess_1"
@@ -83,7 +83,7 @@ async def test_an_output_is_what_the_tool_puts_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "outcome", "words"),
+    ("tool", "arguments", "outcome", "message"),
     [
         ("raises", '{"secret":"PLANTED"}', "failed", "The tool failed."),
         ("leaves", '{"secret":"PLANTED"}', "failed", "The tool failed."),
@@ -99,29 +99,29 @@ async def test_an_output_is_what_the_tool_puts_out() -> None:
         ("PLANTED", "{}", "unknown_tool", "no tool of this name"),
     ],
 )
-async def test_a_fault_is_an_output_in_words_and_a_cause_without_any_content(
-    tool: str, arguments: str, outcome: str, words: str
+async def test_a_fault_is_an_output_with_a_message_and_a_cause_without_any_content(
+    tool: str, arguments: str, outcome: str, message: str
 ) -> None:
     names = ("raises", "leaves", "cancels_itself", "gives_up", "half_a_pair", "large", "token")
     others = ("unprintable", "hangs", "hangs_in_a_thread")
-    async with bench(python(*names, *others), 0.05) as here:
+    async with running_tools(python(*names, *others), 0.05) as here:
         output = await here.write(tool, arguments)
 
     [line] = [entry.kwargs for entry in here.log]
-    assert words in error_of(output)
+    assert message in error_of(output)
     assert line["outcome"] == outcome == here.observed[0][1]
     assert line["cause"]
     assert line["tool"] == here.observed[0][0] == ("other" if tool == "PLANTED" else tool)
     assert "PLANTED" not in json.dumps(line)
 
 
-async def test_an_output_may_be_as_large_as_it_may_be() -> None:
-    async with bench(python("large")) as here:
+async def test_an_output_may_have_the_largest_allowed_size() -> None:
+    async with running_tools(python("large")) as here:
         assert len(await here.call("large", size=MAX_OUTPUT_BYTES)) == MAX_OUTPUT_BYTES
 
 
-async def test_a_call_that_is_cancelled_is_counted_and_frees_its_place() -> None:
-    async with bench(python("hangs", "token"), max_running=1) as here:
+async def test_a_cancelled_call_is_counted_and_frees_its_place() -> None:
+    async with running_tools(python("hangs", "token"), max_running=1) as here:
         async with asyncio.TaskGroup() as tasks:
             hanging = tasks.create_task(here.call("hangs"))
             await asyncio.sleep(0)
@@ -133,8 +133,8 @@ async def test_a_call_that_is_cancelled_is_counted_and_frees_its_place() -> None
     assert outcomes == ["too_many", "cancelled", "completed"]
 
 
-async def test_a_session_that_runs_too_many_leaves_room_for_others() -> None:
-    async with bench(python("hangs", "token")) as here, asyncio.TaskGroup() as tasks:
+async def test_a_session_with_too_many_calls_leaves_room_for_other_sessions() -> None:
+    async with running_tools(python("hangs", "token")) as here, asyncio.TaskGroup() as tasks:
         hanging = [
             tasks.create_task(here.call("hangs", "sess_1")) for _ in range(MAX_RUNNING_PER_SESSION)
         ]
@@ -144,12 +144,12 @@ async def test_a_session_that_runs_too_many_leaves_room_for_others() -> None:
         for task in hanging:
             task.cancel()
 
-    assert not here.workshop._running._of
+    assert not here.runtime._running._by_session
 
 
-async def test_a_tool_that_hangs_delays_nobody() -> None:
+async def test_a_hanging_tool_delays_no_other_call() -> None:
     names = ("hangs", "hangs_in_a_thread")
-    async with bench(python(*names, "token", "text")) as here, asyncio.TaskGroup() as tasks:
+    async with running_tools(python(*names, "token", "text")) as here, asyncio.TaskGroup() as tasks:
         hanging = [tasks.create_task(here.call(name)) for name in names]
         await asyncio.sleep(0)
         started = time.monotonic()
@@ -161,7 +161,10 @@ async def test_a_tool_that_hangs_delays_nobody() -> None:
 
 
 async def test_an_output_never_reaches_another_session() -> None:
-    async with bench(python("token"), max_running=200) as here, asyncio.TaskGroup() as tasks:
+    async with (
+        running_tools(python("token"), max_running=200) as here,
+        asyncio.TaskGroup() as tasks,
+    ):
         sessions = [f"sess_{number}" for number in range(200)]
         called = {
             session_id: tasks.create_task(here.call("token", session_id, token=f"for {session_id}"))
@@ -190,7 +193,7 @@ async def test_a_tool_over_http_has_its_own_time_limit_if_that_is_shorter() -> N
 
     async with http_tool(handle) as http:
         run = {"http": {**http, "timeout_seconds": 0.05}}
-        async with bench([{"type": "function", "name": "hours", "run": run}], 20) as here:
+        async with running_tools([{"type": "function", "name": "hours", "run": run}], 20) as here:
             output = await here.call("hours")
 
     assert "in time" in error_of(output)
@@ -206,20 +209,20 @@ async def test_tools_over_http_are_signed_with_the_key_of_the_relay() -> None:
 
     async with http_tool(handle) as http:
         tools = [{"type": "function", "name": "hours", "run": {"http": http}}]
-        async with bench(tools, signing_key="a key") as here:
+        async with running_tools(tools, signing_key="a key") as here:
             assert await here.call("hours", anything=1) == "ok"
 
     assert headers["webhook-signature"].startswith("v1,")
 
 
-async def test_the_upstream_is_told_of_all_tools_and_not_who_runs_them() -> None:
+async def test_the_upstream_receives_all_tools_without_their_run() -> None:
     parameters = {"type": "object", "properties": {}}
     client = {"type": "function", "name": "show_map"}
     theirs = {"type": "mcp", "server_label": "shop", "server_url": "https://shop.example"}
     run = {"http": {"url": "http://127.0.0.1:1/"}, "announce": True}
     ours = {"type": "function", "name": "hours", "parameters": parameters, "run": run}
 
-    async with bench([client, theirs, ours, *python("text", description="D")]) as here:
+    async with running_tools([client, theirs, ours, *python("text", description="D")]) as here:
         toolbox = here.toolbox
 
     assert toolbox.session_tools == [
@@ -238,9 +241,9 @@ async def test_the_upstream_is_told_of_all_tools_and_not_who_runs_them() -> None
     assert toolbox.announced == {"hours"}
 
 
-async def test_a_persona_without_tools_has_an_empty_box() -> None:
-    async with opened(lambda *_: None, structlog.testing.CapturingLogger()) as workshop:
-        toolbox = (await workshop.equip({"p": Order({}, 5)}))["p"]
+async def test_a_persona_without_tools_has_an_empty_toolbox() -> None:
+    async with open_runtime(lambda *_: None, structlog.testing.CapturingLogger()) as runtime:
+        toolbox = (await runtime.toolboxes({"p": PersonaTools({}, 5)}))["p"]
 
     assert toolbox.session_tools is None
     assert not toolbox.served
@@ -256,23 +259,25 @@ async def test_a_persona_without_tools_has_an_empty_box() -> None:
         ({"tool_choice": {"type": "function", "name": "text"}}, {"tool_choice": "auto"}),
     ],
 )
-async def test_a_model_that_must_call_a_tool_need_not_do_so_again_and_again(
+async def test_a_forced_tool_call_is_not_forced_again_in_the_follow_up(
     choice: dict[str, Any], follow_up: dict[str, Any]
 ) -> None:
-    async with bench(python("text"), session=choice) as here:
+    async with running_tools(python("text"), session=choice) as here:
         assert here.toolbox.follow_up == follow_up
 
 
-async def test_a_schema_that_arguments_cannot_be_checked_against_is_a_problem() -> None:
+async def test_a_schema_that_cannot_check_arguments_is_a_problem() -> None:
     run = {"http": {"url": "http://127.0.0.1:1/"}}
     tool = {"type": "function", "name": "hours", "parameters": {"type": "array"}, "run": run}
 
-    with pytest.raises(ToolsUnusable, match="has a schema that is of no use: type must be object"):
-        async with bench([tool]):
+    with pytest.raises(
+        ToolsUnusable, match="has a schema that cannot be used: type must be object"
+    ):
+        async with running_tools([tool]):
             pass
 
 
-async def test_what_is_raised_in_a_workshop_comes_out_of_it_as_it_is() -> None:
+async def test_the_runtime_passes_on_an_exception_of_the_block_unchanged() -> None:
     with pytest.raises(KeyError, match="mine"):
-        async with opened(lambda *_: None, structlog.testing.CapturingLogger()):
+        async with open_runtime(lambda *_: None, structlog.testing.CapturingLogger()):
             raise KeyError("mine")

@@ -1,6 +1,6 @@
-"""The local upstream calls a tool, the tool is run, the answer is given; the client sees nothing.
+"""The local upstream calls a tool, the tool runs, the model answers; the client sees no call.
 
-It is the whole chain but for the relay's sockets: what the core decides on is done here by hand.
+This is the whole chain without the relay's sockets: the test performs the commands of the core.
 """
 
 import json
@@ -9,12 +9,12 @@ from typing import Any
 import structlog
 from simulated import Client, simulated
 
-from relay.core.calls import CallCommands, Calls
 from relay.core.commands import CallTool, Send
 from relay.core.events import Event
+from relay.core.tool_calls import CallCommands, Calls
 from relay.tools import Context
+from relay.tools.runtime import PersonaTools, open_runtime
 from relay.tools.toolbox import Toolbox
-from relay.tools.workshop import Order, opened
 
 HOURS = {
     "type": "function",
@@ -35,7 +35,7 @@ async def perform(commands: CallCommands, upstream: Client, calls: Calls, box: T
 
 
 async def relay_until_quiet(upstream: Client, calls: Calls, box: Toolbox) -> list[Event]:
-    """Relay until two responses are done; return what the client is shown."""
+    """Relay until two responses are done; return the events that the client sees."""
     shown: list[Event] = []
     while [event["type"] for event in shown].count("response.done") < 2:
         event = await upstream.receive()
@@ -48,8 +48,9 @@ async def relay_until_quiet(upstream: Client, calls: Calls, box: Toolbox) -> lis
 
 async def test_a_question_is_answered_with_a_tool_that_the_client_never_sees() -> None:
     log = structlog.testing.CapturingLogger()
-    async with opened(lambda *_: None, log) as workshop, simulated() as local:
-        box = (await workshop.equip({"receptionist": Order({"tools": [HOURS]}, 5)}))["receptionist"]
+    async with open_runtime(lambda *_: None, log) as runtime, simulated() as local:
+        persona = PersonaTools({"tools": [HOURS]}, 5)
+        box = (await runtime.toolboxes({"receptionist": persona}))["receptionist"]
         calls = Calls(relay_ids="relay_x_", served=box.served, delegated=box.delegated)
         async with local.connect() as upstream:
             await upstream.update(output_modalities=["text"], tools=box.session_tools)
@@ -59,13 +60,13 @@ async def test_a_question_is_answered_with_a_tool_that_the_client_never_sees() -
             await upstream.send("conversation.item.create", item=item)
             await upstream.send("response.create")
             shown = await relay_until_quiet(upstream, calls, box)
-            heard = upstream.received
+            sent = upstream.received
 
     types = [event["type"] for event in shown]
     hidden, answer = (event["response"] for event in shown if event["type"] == "response.done")
     known = {event["item"]["id"] for event in shown if "item" in event}
     assert [call.kwargs["outcome"] for call in log.calls] == ["completed"]
-    assert "function_call" in json.dumps(heard)
+    assert "function_call" in json.dumps(sent)
     assert "function_call" not in json.dumps(shown)
     assert "opening_hours" not in json.dumps(shown)
     assert hidden["output"] == []

@@ -25,7 +25,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class Receiver:
-    """What a tool's server has received, and where it is."""
+    """The address of a tool's server, and the requests that it received."""
 
     url: str
     requests: list[web.Request] = field(default_factory=list)
@@ -88,7 +88,7 @@ async def test_the_arguments_go_out_as_json_and_the_body_comes_back() -> None:
     assert request.headers["content-type"] == "application/json"
 
 
-async def test_the_headers_say_whose_call_it_is_and_cannot_be_broken_out_of() -> None:
+async def test_the_headers_name_session_and_user_and_cannot_be_injected_into() -> None:
     async with receiver(answering(text="ok")) as here:
         await here.call()
 
@@ -116,7 +116,7 @@ async def test_the_signature_is_over_id_time_and_body() -> None:
 
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:
-    """The expected value is what the reference library makes of it (standardwebhooks 1.1.0)."""
+    """The expected value comes from the reference library (standardwebhooks 1.1.0)."""
     key = signing_bytes("whsec_plJ3nmyCDGBKInavdOK15jsl")
     body = b'{"event_type":"ping","data":{"success":true}}'
 
@@ -125,7 +125,7 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
     assert signature == "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="
 
 
-def test_a_key_that_is_not_encoded_stands_for_its_letters() -> None:
+def test_a_key_without_the_prefix_is_used_literally() -> None:
     assert signing_bytes("a plain key") == b"a plain key"
     with pytest.raises(ValueError, match="base64"):
         signing_bytes("whsec_!")
@@ -151,12 +151,12 @@ async def test_any_other_reply_is_a_failure_and_not_tried_again(status: int) -> 
     failed, here = await failure(answering(status=status, text="PLANTED", headers=elsewhere))
 
     assert failed.cause == f"HTTP {status}"
-    assert str(status) in failed.words
+    assert str(status) in failed.message
     assert "PLANTED" not in failed.output
     assert [request.path for request in here.requests] == ["/hours"]
 
 
-async def test_a_socket_that_closes_before_the_reply_is_tried_once_more() -> None:
+async def test_a_call_is_tried_once_more_when_the_socket_closes_before_the_reply() -> None:
     failed, here = await failure(drops)
 
     assert failed.cause.startswith("no reply: ")
@@ -172,12 +172,12 @@ async def test_the_second_attempt_may_succeed() -> None:
         assert await here.call() == "ok"
 
 
-async def test_nobody_there_is_a_failure() -> None:
+async def test_an_unreachable_address_is_a_failure() -> None:
     with pytest.raises(ToolFailed, match="no reply: ClientConnectorError"):
         await Receiver(f"http://127.0.0.1:{unused_port()}/").call()
 
 
-async def test_a_reply_that_breaks_off_is_not_tried_again() -> None:
+async def test_a_broken_reply_is_not_tried_again() -> None:
     async def handle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -192,7 +192,7 @@ async def test_a_reply_that_breaks_off_is_not_tried_again() -> None:
     assert len(here.requests) == 1
 
 
-async def test_a_reply_is_read_no_further_than_it_may_be_long() -> None:
+async def test_a_reply_is_read_only_up_to_the_limit() -> None:
     written = 0
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -207,11 +207,11 @@ async def test_a_reply_is_read_no_further_than_it_may_be_long() -> None:
     failed, _ = await failure(handle)
 
     assert "larger than" in failed.cause
-    assert "too large" in failed.words
+    assert "too large" in failed.message
     assert written < 160 * MAX_OUTPUT_BYTES
 
 
-async def test_a_reply_may_be_as_long_as_it_may_be() -> None:
+async def test_a_reply_may_have_the_largest_allowed_size() -> None:
     async with receiver(answering(body=b"x" * MAX_OUTPUT_BYTES)) as here:
         assert len(await here.call()) == MAX_OUTPUT_BYTES
 
@@ -220,13 +220,13 @@ async def test_a_reply_may_be_as_long_as_it_may_be() -> None:
     "reply",
     [{"body": b"\xff\xfe"}, {"body": b"\x1f\x8b", "headers": {"Content-Encoding": "gzip"}}],
 )
-async def test_a_reply_that_is_no_text_is_a_failure(reply: dict[str, Any]) -> None:
+async def test_a_reply_that_is_not_text_is_a_failure(reply: dict[str, Any]) -> None:
     failed, _ = await failure(answering(**reply))
 
-    assert "not readable text" in failed.words
+    assert "not readable text" in failed.message
 
 
-async def test_a_reply_that_is_no_http_is_a_failure() -> None:
+async def test_a_reply_that_is_not_http_is_a_failure() -> None:
     async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 smtp.example ready\r\n")
         await writer.drain()

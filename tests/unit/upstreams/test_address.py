@@ -1,8 +1,8 @@
-"""Where the WebSocket of a session is, by provider and dialect."""
+"""The WebSocket address of a session, by provider and dialect."""
 
 import pytest
 
-from relay.config.models import Upstream
+from relay.config.upstream import Upstream
 from relay.upstreams.address import realtime_url
 
 MODEL = "gpt-realtime-2.1"
@@ -19,7 +19,7 @@ MODEL = "gpt-realtime-2.1"
     ],
 )
 @pytest.mark.parametrize("provider", ["openai", "compatible"])
-def test_it_is_below_the_url(provider: str, url: str, address: str) -> None:
+def test_the_address_is_below_the_url(provider: str, url: str, address: str) -> None:
     upstream = Upstream.model_validate({"provider": provider, "url": url, "api_key": "k"})
 
     assert str(realtime_url(upstream, {"model": MODEL})) == f"{address}?model={MODEL}"
@@ -27,11 +27,11 @@ def test_it_is_below_the_url(provider: str, url: str, address: str) -> None:
 
 RESOURCE = "https://clinic.openai.azure.com"
 WRITTEN = ["", "/", "/openai", "/openai/", "/openai/v1", "/openai/v1/", "/openai/v1/realtime"]
-"""What people write behind the host, and find in the portal."""
+"""The paths that people write after the host, or copy from the portal."""
 
 
 @pytest.mark.parametrize("written", WRITTEN)
-def test_azure_is_found_whatever_stands_behind_the_resource(written: str) -> None:
+def test_azure_is_found_with_any_path_after_the_resource(written: str) -> None:
     upstream = azure(RESOURCE + written)
 
     assert str(realtime_url(upstream, {"model": "reception"})) == (
@@ -40,7 +40,7 @@ def test_azure_is_found_whatever_stands_behind_the_resource(written: str) -> Non
 
 
 @pytest.mark.parametrize("written", WRITTEN)
-def test_the_preview_of_azure_wants_a_version_and_a_deployment(written: str) -> None:
+def test_the_preview_of_azure_requires_a_version_and_a_deployment(written: str) -> None:
     upstream = azure(RESOURCE + written, dialect="beta")
 
     assert str(realtime_url(upstream, {"model": "reception"})) == (
@@ -68,7 +68,7 @@ def test_a_gateway_before_azure_keeps_its_own_path() -> None:
     )
 
 
-def test_a_transcription_is_asked_for_by_intent() -> None:
+def test_a_transcription_is_requested_by_intent() -> None:
     intent = {"intent": "transcription"}
 
     assert dict(realtime_url(azure(RESOURCE), intent).query) == intent

@@ -1,4 +1,4 @@
-"""Names that nobody answers for hold up no other."""
+"""A name that no server answers for delays no other name."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fakes import FakeUpstream
 
-from relay.upstreams.dialler import connections
+from relay.upstreams.connections import connections
 from relay.upstreams.resolver import Resolver
 
 look_up = socket.getaddrinfo
@@ -20,7 +20,7 @@ DEAD = 40
 
 @pytest.fixture
 def answered(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Let names that start with "dead" wait until they are answered: they are unknown."""
+    """Let names that start with "dead" wait for this event, and then be unknown."""
     event = threading.Event()
     all_asked = threading.Barrier(DEAD + 1)
 
@@ -38,8 +38,8 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     all_asked.abort()
 
 
-async def test_dead_names_do_not_delay_a_living_one(answered: threading.Event) -> None:
-    """The living one is answered when all the dead ones were asked for, and none has failed."""
+async def test_unanswered_names_do_not_delay_another(answered: threading.Event) -> None:
+    """The other name is answered after all lookups of dead names began, and before one ended."""
     async with FakeUpstream().running() as upstream, connections() as http:
         url = upstream.url.replace("127.0.0.1", "localhost")
         async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
@@ -56,7 +56,7 @@ async def fails(http: Any, number: int) -> None:
         await http.ws_connect(f"http://dead-{number}.example/v1/realtime")
 
 
-async def test_an_address_is_what_the_system_says() -> None:
+async def test_an_address_comes_from_the_system() -> None:
     resolver = Resolver()
 
     (found,) = await resolver.resolve("127.0.0.1", 80)

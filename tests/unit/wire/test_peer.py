@@ -1,4 +1,4 @@
-"""One end of a session, against peers that are alive, slow, gone or rude; and what aiohttp does."""
+"""Peers that are alive, slow, lost or break the protocol; and the behaviour of aiohttp."""
 
 import asyncio
 import logging
@@ -17,7 +17,9 @@ from certificates import Pair, issue
 from fakes import BINARY, CLOSE, PING, PONG, TEXT, Wire, frame
 
 from relay.core.events import Binary
-from relay.wire.peer import MAX_UNREAD_BYTES, PING_SECONDS, SILENCE_SECONDS, Patience, Peer
+from relay.wire.inbox import MAX_UNREAD_BYTES
+from relay.wire.liveness import PING_SECONDS, SILENCE_SECONDS
+from relay.wire.peer import Patience, Peer
 from relay.wire.upgrade import Acceptance
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -32,7 +34,7 @@ QUICK = Patience(slow_seconds=0.2, max_buffered_bytes=2**20, close_seconds=0.3)
 
 @dataclass
 class Ends:
-    """A peer, and the raw client that it talks to."""
+    """A peer, and the raw client at the other end."""
 
     peer: Peer
     wire: Wire
@@ -60,7 +62,7 @@ async def connected(
 async def accepted(
     accept: Callable[[], Socket], receive_buffer_bytes: int | None = None, tls: Pair | None = None
 ) -> AsyncIterator[tuple[Socket, Wire]]:
-    """Connect a raw client to what answers its handshake."""
+    """Connect a raw client to the response that answers its handshake."""
     made: asyncio.Future[Socket] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
 
@@ -93,7 +95,7 @@ async def accepted(
 
 @dataclass
 class Slow:
-    """Notes that a peer was found slow."""
+    """Notes when a peer is found slow."""
 
     peer: Peer
     noted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -163,10 +165,10 @@ async def test_a_ping_is_answered_with_its_payload() -> None:
         (frame(b"\x03\xe8\xff\xfe", CLOSE, masked=True), 1007),
     ],
 )  # fmt: skip
-async def test_who_breaks_the_protocol_is_told_so_even_while_it_goes_on_sending(
+async def test_a_peer_that_breaks_the_protocol_receives_the_code_while_it_still_sends(
     sent: bytes, code: int
 ) -> None:
-    """Closing on what is unread would reset the connection, and the code be lost."""
+    """Closing while bytes are unread would reset the connection, and the code would be lost."""
     async with connected(max_message_bytes=1024) as ends:
         ends.wire.writer.write(sent + frame(b"y" * 1000, masked=True) * 3000)
         assert await ends.peer.receive() is None
@@ -178,8 +180,8 @@ async def test_who_breaks_the_protocol_is_told_so_even_while_it_goes_on_sending(
             await ends.wire.hang_up()
 
 
-async def test_who_broke_the_protocol_is_heard_out_before_the_connection_is_closed() -> None:
-    """A library that is still writing when the other side hangs up tells its user nonsense."""
+async def test_a_peer_that_broke_the_protocol_may_finish_sending_before_tcp_is_closed() -> None:
+    """A library that is still writing when TCP is closed reports a wrong error to its user."""
     async with connected(max_message_bytes=1024) as ends, asyncio.TaskGroup() as tasks:
         ends.wire.send(b"x" * 1025)
         assert await ends.peer.receive() is None
@@ -220,8 +222,31 @@ async def test_a_close_of_the_peer_is_noted_and_answered(
             await ends.wire.hang_up()
 
 
+@pytest.mark.parametrize("has_closed", [False, True])
+@pytest.mark.parametrize(
+    ("last", "noted"),
+    [(frame(b"\x03\xe8", CLOSE, masked=True), 1000), (frame(b"\xff", masked=True), 1007)],
+)
+async def test_the_first_end_of_a_peer_is_noted_though_it_breaks_the_protocol_behind_it(
+    last: bytes, noted: int, *, has_closed: bool
+) -> None:
+    """The bytes behind a last frame are parsed when one read brings both."""
+    async with connected() as ends, asyncio.TaskGroup() as tasks:
+        tasks.create_task(ends.peer.listen(lambda _: None))
+        if has_closed:
+            tasks.create_task(ends.peer.close(1000, ""))
+            assert (await ends.wire.closing())[0] == 1000
+        ends.peer.data_received(last + frame(b"", 3, masked=True))
+        assert ends.peer.close_code == noted
+        if not has_closed:
+            tasks.create_task(ends.peer.close(1000, ""))
+            assert (await ends.wire.closing())[0] == 1002
+        await ends.wire.lost()
+        await ends.wire.hang_up()
+
+
 @pytest.mark.parametrize("leave", ["reset", "hang_up"])
-async def test_a_peer_that_vanishes_closed_with_1006(leave: str) -> None:
+async def test_a_lost_peer_has_close_code_1006(leave: str) -> None:
     async with connected() as ends:
         ends.wire.reset() if leave == "reset" else await ends.wire.hang_up()
         assert await ends.peer.receive() is None
@@ -232,25 +257,25 @@ async def test_a_peer_that_vanishes_closed_with_1006(leave: str) -> None:
 
 
 @pytest.mark.both_loops
-async def test_behind_tls_a_peer_that_vanished_can_be_asked_anything(tmp_path: Path) -> None:
-    """Asyncio's TLS fails then, whatever it is asked."""
+async def test_behind_tls_all_methods_of_a_lost_peer_work(tmp_path: Path) -> None:
+    """Every method of asyncio's TLS transport fails then."""
     async with connected(tls=issue(tmp_path)) as ends:
         for _ in range(20):
             ends.wire.send(b"x" * 10_000)
         await ends.wire.writer.drain()
         await ends.peer.receive()
         ends.wire.reset()
-        await ends.peer._lost
+        await ends.peer._life.tcp_closed
         while await ends.peer.receive() is not None:
             pass
         assert ends.peer.close_code == 1006
-        assert ends.peer.keep_alive(ends.peer._heard_at + PING_SECONDS)
+        assert ends.peer.keep_alive(ends.peer._inbox.received_at + PING_SECONDS)
         await ends.peer.send(b"x" * 1_000_000)
         await ends.peer.close(1000, "")
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65535])
-async def test_a_code_that_may_not_be_sent_becomes_1011_and_the_reason_fits(code: int) -> None:
+async def test_an_illegal_close_code_becomes_1011_and_the_reason_fits(code: int) -> None:
     async with connected() as ends, asyncio.TaskGroup() as tasks:
         tasks.create_task(ends.peer.leave(code, "é" * 100))
         assert await ends.wire.closing() == (1011, "é" * 61)
@@ -266,14 +291,14 @@ async def test_a_farewell_comes_before_the_close() -> None:
 
 
 @pytest.mark.parametrize("answered", [False, True])
-async def test_nothing_is_sent_after_the_close_nor_counted(*, answered: bool) -> None:
+async def test_after_the_close_nothing_is_sent_or_counted(*, answered: bool) -> None:
     async with connected() as ends, asyncio.TaskGroup() as tasks:
         tasks.create_task(ends.peer.listen(lambda _: None))
         closing = tasks.create_task(ends.peer.close(1000, "bye"))
         assert await ends.wire.closing() == (1000, "bye")
         if answered:
             ends.wire.close_frame(1000)
-            assert await ends.wire.reader.read() == b""  # it has said that it says no more
+            assert await ends.wire.reader.read() == b""  # the relay has closed its direction
         await ends.peer.send(b"late")
         assert ends.peer.send_at_once(b"too late")
         ends.peer.data_received(frame(b"", PING, masked=True))
@@ -305,18 +330,18 @@ async def test_a_peer_that_neither_reads_nor_closes_is_cut_off_in_time() -> None
         assert loop.time() - started < 3
 
 
-async def test_closing_a_peer_that_was_lost_lets_go_of_who_is_told() -> None:
-    class Told:
+async def test_closing_a_lost_peer_releases_its_callbacks() -> None:
+    class Listener:
         def note(self) -> None:
             raise AssertionError
 
     async with connected() as ends:
         await ends.wire.hang_up()
         assert await ends.peer.receive() is None
-        told = Told()
-        ends.peer.on_gone = ends.peer.on_slow = told.note
-        freed = weakref.ref(told)
-        del told
+        listener = Listener()
+        ends.peer.on_gone = ends.peer.on_slow = listener.note
+        freed = weakref.ref(listener)
+        del listener
         await ends.peer.close(1000, "")
         assert freed() is None
 
@@ -332,7 +357,7 @@ async def test_closing_a_peer_that_is_cancelled_frees_the_connection() -> None:
 
 
 @pytest.mark.parametrize("size", [1000, 70_000, 500_000, 3_000_000])
-async def test_a_peer_that_stops_reading_is_slow_whatever_the_size_of_messages(size: int) -> None:
+async def test_a_peer_that_stops_reading_is_slow_for_every_size_of_messages(size: int) -> None:
     loop = asyncio.get_running_loop()
     async with connected(receive_buffer_bytes=SMALL_BUFFER) as ends:
         slow = Slow(ends.peer)
@@ -350,7 +375,7 @@ async def test_a_peer_that_reads_slowly_is_not_slow() -> None:
         slow = Slow(ends.peer)
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(ends.peer.send(b"x" * 6_000_000))
-            for _ in range(30):  # three times as long as a peer may take that does not read
+            for _ in range(30):  # three times as long as a peer may read nothing
                 tick = asyncio.Event()
                 loop.call_later(0.02, tick.set)
                 await tick.wait()
@@ -363,7 +388,7 @@ async def test_a_peer_that_reads_slowly_is_not_slow() -> None:
         assert not slow.noted.is_set()
 
 
-async def test_a_peer_behind_which_too_much_piles_up_is_slow_at_once() -> None:
+async def test_a_peer_is_slow_at_once_when_too_many_bytes_wait_for_it() -> None:
     patience = Patience(slow_seconds=60, max_buffered_bytes=200_000, close_seconds=0.3)
     async with connected(patience, receive_buffer_bytes=SMALL_BUFFER) as ends:
         slow = Slow(ends.peer)
@@ -375,7 +400,25 @@ async def test_a_peer_behind_which_too_much_piles_up_is_slow_at_once() -> None:
             await ends.peer.leave(1013, "slow")
 
 
-async def test_a_peer_that_answers_pings_lives() -> None:
+async def test_cancelling_a_send_that_waits_breaks_no_other() -> None:
+    """All sends wait for the same room; one that is cancelled must not cancel it."""
+    async with connected(Patience(), receive_buffer_bytes=SMALL_BUFFER) as ends:
+        async with asyncio.TaskGroup() as tasks:
+            cancelled = tasks.create_task(ends.peer.send(b"1" * 1_000_000))
+            other = tasks.create_task(ends.peer.send(b"2" * 1_000_000))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.wait({cancelled})
+            assert cancelled.cancelled()
+            assert not other.done()
+            assert await ends.wire.receive() == (TEXT, b"1" * 1_000_000)
+            assert await ends.wire.receive() == (TEXT, b"2" * 1_000_000)
+        assert not other.cancelled()
+        await ends.peer.send(b"3")
+        assert await ends.wire.receive() == (TEXT, b"3")
+
+
+async def test_a_peer_that_answers_pings_is_alive() -> None:
     loop = asyncio.get_running_loop()
     async with connected(Patience()) as ends, asyncio.TaskGroup() as tasks:
         receiving = tasks.create_task(ends.peer.receive())
@@ -391,7 +434,7 @@ async def test_a_peer_that_answers_pings_lives() -> None:
         receiving.cancel()
 
 
-async def test_a_peer_of_which_nothing_comes_is_dead() -> None:
+async def test_a_silent_peer_is_lost() -> None:
     loop = asyncio.get_running_loop()
     async with connected(Patience()) as ends, asyncio.TaskGroup() as tasks:
         receiving = tasks.create_task(ends.peer.receive())
@@ -401,8 +444,8 @@ async def test_a_peer_of_which_nothing_comes_is_dead() -> None:
         receiving.cancel()
 
 
-async def test_a_peer_that_is_not_being_read_is_not_taken_for_dead() -> None:
-    """Its pongs lie unread behind what we do not take: libraries kill healthy peers here."""
+async def test_a_peer_is_not_lost_while_the_relay_does_not_read_from_it() -> None:
+    """Its pongs are unread behind its messages: libraries close healthy peers here."""
     later = asyncio.get_running_loop().time() + 1000
     async with connected(Patience()) as ends:
         ends.peer.data_received(frame(b"x" * (MAX_UNREAD_BYTES + 1), masked=True))
@@ -411,7 +454,7 @@ async def test_a_peer_that_is_not_being_read_is_not_taken_for_dead() -> None:
         assert not ends.peer.keep_alive(later)
 
 
-async def test_a_close_is_seen_though_what_was_said_before_is_unread() -> None:
+async def test_a_close_is_seen_behind_a_message_that_is_not_taken() -> None:
     async with connected() as ends:
         gone = asyncio.Event()
         ends.peer.on_gone = gone.set
@@ -423,7 +466,7 @@ async def test_a_close_is_seen_though_what_was_said_before_is_unread() -> None:
         assert await ends.peer.receive() is None
 
 
-async def test_of_many_pings_that_cannot_be_answered_now_the_last_is_answered() -> None:
+async def test_without_room_only_the_last_of_several_pings_is_answered() -> None:
     async with connected(receive_buffer_bytes=SMALL_BUFFER) as ends:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(ends.peer.send(MESSAGE))
@@ -434,7 +477,7 @@ async def test_of_many_pings_that_cannot_be_answered_now_the_last_is_answered() 
             assert await ends.wire.receive() == (PONG, b"2")
 
 
-async def test_a_defect_of_the_listener_is_raised_to_who_listens() -> None:
+async def test_a_defect_of_the_handler_is_raised_in_the_listener() -> None:
     def fail(message: bytes) -> None:
         raise LookupError(message)
 
@@ -444,10 +487,10 @@ async def test_a_defect_of_the_listener_is_raised_to_who_listens() -> None:
             await ends.peer.listen(fail)
 
 
-async def test_a_defect_while_reading_is_told_and_is_no_fault_of_the_peers() -> None:
-    told: list[BaseException] = []
+async def test_a_defect_while_reading_is_reported_and_is_no_fault_of_the_peer() -> None:
+    reported: list[BaseException] = []
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    loop.set_exception_handler(lambda _loop, context: reported.append(context["exception"]))
 
     def breaks() -> None:
         raise ZeroDivisionError
@@ -455,36 +498,36 @@ async def test_a_defect_while_reading_is_told_and_is_no_fault_of_the_peers() -> 
     async with connected() as ends:
         ends.peer.on_gone = breaks
         ends.wire.send(struct.pack("!H", 1000), opcode=CLOSE)
-        await ends.peer._lost
-        assert [type(defect) for defect in told] == [ZeroDivisionError]
+        await ends.peer._life.tcp_closed
+        assert [type(defect) for defect in reported] == [ZeroDivisionError]
         assert ends.peer.close_code == 1000
 
 
-async def test_a_listener_that_takes_its_time_gets_the_next_message_after_that() -> None:
-    heard: list[bytes] = []
+async def test_the_next_message_is_handled_after_the_remainder_of_the_last() -> None:
+    handled: list[bytes] = []
     free = asyncio.Event()
 
     async def work(message: bytes) -> None:
         await free.wait()
-        heard.append(b"done with " + message)
+        handled.append(b"done with " + message)
 
-    def hear(message: bytes) -> Awaitable[None] | None:
-        heard.append(message)
+    def handle(message: bytes) -> Awaitable[None] | None:
+        handled.append(message)
         return work(message) if message == b"2" else None
 
     async with connected() as ends, asyncio.TaskGroup() as tasks:
-        tasks.create_task(ends.peer.listen(hear))
+        tasks.create_task(ends.peer.listen(handle))
         for message in (b"1", b"2", b"3"):
             ends.wire.send(message)
         ends.wire.send(b"", PING)
         assert await ends.wire.receive() == (PONG, b"")
-        assert heard == [b"1", b"2"]
+        assert handled == [b"1", b"2"]
         free.set()
         ends.wire.close_frame(1000)
-    assert heard == [b"1", b"2", b"done with 2", b"3"]
+    assert handled == [b"1", b"2", b"done with 2", b"3"]
 
 
-async def test_a_peer_is_pinged_no_more_often_than_it_should_be() -> None:
+async def test_pings_are_ping_seconds_apart() -> None:
     now = asyncio.get_running_loop().time() + 100
     async with connected(Patience(ping_seconds=20, silence_seconds=1000)) as ends:
         for seconds in (0, 1, 19.9, 20, 39.9, 40):
@@ -493,7 +536,7 @@ async def test_a_peer_is_pinged_no_more_often_than_it_should_be() -> None:
         assert [(await ends.wire.receive())[0] for _ in range(4)] == [PING, PING, PING, TEXT]
 
 
-async def test_nobody_is_pinged_behind_a_full_buffer() -> None:
+async def test_no_ping_is_sent_behind_a_full_buffer() -> None:
     silent = Patience(silence_seconds=10_000)
     async with connected(silent, receive_buffer_bytes=SMALL_BUFFER) as ends:
         async with asyncio.TaskGroup() as tasks:
@@ -506,7 +549,7 @@ async def test_nobody_is_pinged_behind_a_full_buffer() -> None:
             await ends.peer.leave(1000, "")
 
 
-async def test_a_peer_that_closes_before_it_has_read_everything_gets_the_rest() -> None:
+async def test_a_peer_that_closes_early_receives_all_that_waits_for_it() -> None:
     async with connected(receive_buffer_bytes=SMALL_BUFFER) as ends, asyncio.TaskGroup() as tasks:
         await ends.peer.send(b"x" * 60_000)
         ends.wire.close_frame(1000)
@@ -518,11 +561,11 @@ async def test_a_peer_that_closes_before_it_has_read_everything_gets_the_rest() 
         assert await ends.wire.closing() == (1000, "bye")
 
 
-# What the pinned versions do, and why Peer does not rely on them.
+# The behaviour of the pinned versions is the reason why Peer does not rely on them.
 
 
-async def test_aiohttp_a_cancelled_send_poisons_the_next_one() -> None:
-    """Of 3.14.0 to 3.14.5, which lost a shield."""
+async def test_aiohttp_a_cancelled_send_makes_the_next_one_fail() -> None:
+    """3.14.0 to 3.14.5 have lost a shield."""
 
     def draining() -> web.WebSocketResponse[bool]:
         return web.WebSocketResponse(writer_limit=0)
@@ -540,7 +583,7 @@ async def test_aiohttp_a_cancelled_send_poisons_the_next_one() -> None:
             spurious = True
         except TimeoutError:
             pass
-        assert spurious, "aiohttp is repaired: sending through it would do"
+        assert spurious, "aiohttp is repaired: the relay could send through it"
         wire.reset()
 
 
@@ -562,7 +605,7 @@ async def test_aiohttp_close_is_not_bounded_against_a_peer_that_does_not_read() 
         await asyncio.wait({sending, closing})
 
 
-async def test_aiohttp_takes_a_close_with_an_illegal_code() -> None:
+async def test_aiohttp_accepts_a_close_with_an_illegal_code() -> None:
     async with accepted(web.WebSocketResponse[bool]) as (socket, wire):
         wire.close_frame(5000)
         message = await socket.receive()
@@ -573,7 +616,7 @@ async def test_aiohttp_takes_a_close_with_an_illegal_code() -> None:
 async def test_aiohttp_logs_every_subprotocol_that_it_does_not_know(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The reason why the relay shows it a handshake without credentials."""
+    """For this reason, aiohttp receives the handshake without credentials."""
     caplog.set_level(logging.WARNING, "aiohttp.websocket")
 
     async def handle(request: web.Request) -> web.StreamResponse:

@@ -1,9 +1,10 @@
-"""What of a conversation the client does not know: the items and the calls that stay here.
+"""Hides items and calls of a conversation from the client.
 
-Hidden are the calls of tools that the server runs, their outputs, and the persona's own items. An
-event that speaks of one of them is hidden whichever of its ids it uses; an event that the client
-may see never points at one. Numbers are left as they are: behind a hidden call the
-``output_index`` of a response has a gap, since closing it would mean to rebuild every audio delta.
+The calls of tools that the server runs, their outputs, and the persona's own items are hidden. An
+event about a hidden item is hidden too, whichever of the item's ids it uses. An event that the
+client may see never points at a hidden item. Numbers stay as they are: the ``output_index`` of a
+response has a gap after a hidden call. To close the gap, every audio delta would have to be built
+again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,15 +14,15 @@ from relay.core.events import Event, Json
 
 
 class Unseen:
-    """Remembers what is hidden, and what stands before it."""
+    """Remembers the hidden items, and the visible item before each of them."""
 
     def __init__(self, *, served: frozenset[str], delegated: frozenset[str] | None) -> None:
         """Start with nothing hidden.
 
         Args:
             served: names of the tools that the server runs.
-            delegated: names of the tools that the client runs; None: it may bring tools of its
-                own, so any name that is not served is its.
+            delegated: names of the tools that the client runs. None: the client may bring its own
+                tools, so every name that is not in ``served`` belongs to the client.
         """
         self._served = served
         self._delegated = delegated
@@ -29,9 +30,9 @@ class Unseen:
         self._before: dict[str, Json] = {}
 
     def show(self, event: Event) -> Event | None:
-        """Return what the client is to see of a server event: None for nothing.
+        """Return a server event as the client may see it; None if it is hidden.
 
-        An event in which nothing is hidden is returned itself.
+        An event without hidden parts is returned itself.
         """
         item = event.get("item")
         if isinstance(item, dict):
@@ -42,10 +43,10 @@ class Unseen:
         return None if hidden else self._without_hidden(event)
 
     def serves(self, call: Mapping[str, Json]) -> bool:
-        """Tell whether a function call is the server's to run.
+        """Return whether the server runs a function call.
 
-        A call of a tool that nobody has is: every call wants an answer. So is one that comes
-        without a name, until it is known whose it is.
+        If the server has tools, it also runs a call of an unknown tool, because every call needs
+        an answer, and a call without a name, until an event decides on its ids.
         """
         name = call.get("name")
         if isinstance(name, str) and name:
@@ -62,19 +63,19 @@ class Unseen:
         return is_hidden(item) or self._is_hidden(item.get("id")) or False
 
     def _is_about_hidden(self, event: Event) -> bool:
-        """Tell whether an event that carries no item names a hidden one."""
+        """Return whether an event without an item names a hidden one."""
         if str(event.get("type")).startswith("response.function_call"):
             return next(self._verdicts(event), self.serves(event))
         return next(self._verdicts(event), False)
 
     def _verdicts(self, named: Mapping[str, Json]) -> Iterator[bool]:
-        """Yield what was decided on the ids in an event or an item."""
+        """Yield whether an id is hidden, for each known id of an event or an item."""
         for key in ("call_id", "item_id", "id"):
             if (hidden := self._is_hidden(named.get(key))) is not None:
                 yield hidden
 
     def _is_hidden(self, some_id: Json) -> bool | None:
-        """Tell what was decided on an id; None: nothing."""
+        """Return whether an id is hidden; None if it is unknown."""
         return self._hidden.get(some_id) if isinstance(some_id, str) else None
 
     def _note(self, item: Mapping[str, Json], event: Event, *, hidden: bool) -> None:
@@ -91,7 +92,7 @@ class Unseen:
             self._hidden[item_id] = hidden
 
     def _known(self, item_id: Json) -> Json:
-        """Return an item that the client knows: this one, or the nearest before it."""
+        """Return the id of an item that the client knows: this one, or the nearest before it."""
         return self._before.get(item_id) if self._is_hidden(item_id) else item_id
 
     def _without_hidden(self, event: Event) -> Event:
@@ -103,10 +104,10 @@ class Unseen:
         return self._response(event, response) if isinstance(response, dict) else event
 
     def _response(self, event: Event, response: Event) -> Event:
-        """Leave hidden items out of a response; one that is made of nothing else is shown empty.
+        """Leave hidden items out of a response; its output may become empty.
 
-        Clients follow responses by their id, from ``response.created`` to ``response.done``, and
-        read the usage there: none may come to them without its end.
+        Clients follow a response by its id, from ``response.created`` to ``response.done``, and
+        read the usage there. Therefore, the end of every response is sent.
         """
         output = response.get("output")
         if not isinstance(output, list):

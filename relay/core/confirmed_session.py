@@ -1,7 +1,7 @@
 """The session object as the upstream confirmed it last."""
 
+from relay.core.audio import bytes_per_second
 from relay.core.events import Event
-from relay.core.metering import bytes_per_second
 from relay.core.objects import object_or_empty
 from relay.core.redaction import redact_session
 from relay.core.terms import Terms
@@ -43,4 +43,4 @@ class Confirmed:
         if settings.get("transcription", {}) is None:
             return None
         model = object_or_empty(settings, "transcription").get("model")
-        return model if isinstance(model, str) else self._terms.transcriber
+        return model if isinstance(model, str) else self._terms.billing.transcriber

@@ -19,7 +19,7 @@ class ClientMessages:
 
     def __init__(self, terms: Terms) -> None:
         self._announces = terms.announces
-        self._announced = terms.announced
+        self._announced = terms.tools.announced
         self._ids = EventIds("relay_")
 
     def event(self, event_type: str, **fields: Json) -> Send:

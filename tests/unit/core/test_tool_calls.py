@@ -1,4 +1,4 @@
-"""Who runs a call, what becomes of its output, and who asks for the next response."""
+"""Calls of tools: which side runs them, their outputs, and the request of the next response."""
 
 import json
 from collections import deque
@@ -9,16 +9,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from relay.core.calls import CUT_OFF, CallCommands, Calls
 from relay.core.commands import CallTool, Send
 from relay.core.events import Event
+from relay.core.tool_calls import CUT_OFF, CallCommands, Calls
 
 OURS, THEIRS = "look_up", "show_map"
 RELAY_IDS = "relay_x_"
 
 
 def make(**options: Any) -> Calls:
-    """Return a session's calls, with one tool of each side."""
+    """Return the calls of a session with one tool on each side."""
     names = {"served": frozenset({OURS}), "delegated": frozenset({THEIRS})}
     return Calls(relay_ids=RELAY_IDS, **(names | options))
 
@@ -52,27 +52,27 @@ def arrived(call_id: str) -> Event:
 
 
 def answer(call_id: str) -> Event:
-    """Return what a client answers its call with."""
+    """Return the event with which a client answers its call."""
     item = {"type": "function_call_output", "call_id": call_id, "output": "done"}
     return {"type": "conversation.item.create", "item": item}
 
 
-def speech(what: str) -> Event:
-    return {"type": f"input_audio_buffer.{what}", "item_id": "item_u"}
+def buffer(suffix: str) -> Event:
+    return {"type": f"input_audio_buffer.{suffix}", "item_id": "item_u"}
 
 
 def active_error(event_id: str | None) -> Event:
-    """Return how a second response is refused; None: one that the end of a turn asked for."""
+    """Return the refusal of a second response; None: the end of a turn requested it."""
     code = "conversation_already_has_active_response"
     return {"type": "error", "error": {"code": code, "event_id": event_id}}
 
 
-def hear(calls: Calls, *events: Event) -> list[Any]:
-    """Receive events; return all commands that follow, decoded."""
-    followed: list[Any] = []
+def receive(calls: Calls, *events: Event) -> list[Any]:
+    """Receive server events; return all commands that follow, decoded."""
+    commands: list[Any] = []
     for event in events:
-        followed += decoded(calls.receive(event)[1])
-    return followed
+        commands += decoded(calls.receive(event)[1])
+    return commands
 
 
 def decoded(commands: CallCommands) -> list[Any]:
@@ -85,289 +85,291 @@ def output(call_id: str, text: str, number: int = 1) -> Event:
     return {"type": "conversation.item.create", "event_id": event_id, "item": item}
 
 
-def asks(number: int, **fields: Any) -> Event:
+def follow_up(number: int, **fields: Any) -> Event:
     return {"type": "response.create", "event_id": f"{RELAY_IDS}response_{number}", **fields}
 
 
-def test_a_call_is_run_once_its_arguments_are_complete() -> None:
+def test_a_call_runs_once_and_only_with_complete_arguments() -> None:
     calls = make()
 
-    assert hear(calls, created(), item_added(call("c1", arguments=""))) == []
-    assert hear(calls, item_done(call("c1", arguments='{"a":1}'))) == [
+    assert receive(calls, created(), item_added(call("c1", arguments=""))) == []
+    assert receive(calls, item_done(call("c1", arguments='{"a":1}'))) == [
         CallTool("c1", OURS, '{"a":1}')
     ]
-    assert hear(calls, item_done(call("c1"))) == []
+    assert receive(calls, item_done(call("c1"))) == []
     assert calls.running == (OURS,)
 
 
-def test_the_answer_is_asked_for_after_the_end_of_the_response_and_of_all_its_tools() -> None:
+def test_the_follow_up_waits_for_the_response_and_for_all_its_tools() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), item_done(call("c2")))
+    receive(calls, created(), item_done(call("c1")), item_done(call("c2")))
 
     assert decoded(calls.finish("c1", "one")) == [output("c1", "one")]
-    assert hear(calls, done()) == []
-    assert decoded(calls.finish("c2", "two")) == [output("c2", "two", 2), asks(3)]
+    assert receive(calls, done()) == []
+    assert decoded(calls.finish("c2", "two")) == [output("c2", "two", 2), follow_up(3)]
     assert calls.running == ()
 
 
-def test_a_tool_that_is_faster_than_its_response_waits_for_it() -> None:
+def test_after_a_fast_tool_the_follow_up_waits_for_the_response() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")))
+    receive(calls, created(), item_done(call("c1")))
 
     assert decoded(calls.finish("c1", "one")) == [output("c1", "one")]
-    assert hear(calls, done()) == [asks(2)]
+    assert receive(calls, done()) == [follow_up(2)]
 
 
-def test_the_follow_up_has_the_fields_that_it_is_given() -> None:
+def test_the_follow_up_has_its_configured_fields() -> None:
     calls = make(follow_up={"tool_choice": "auto"})
-    hear(calls, created(), item_done(call("c1")), done())
+    receive(calls, created(), item_done(call("c1")), done())
 
-    assert decoded(calls.finish("c1", "one"))[1] == asks(2, response={"tool_choice": "auto"})
+    assert decoded(calls.finish("c1", "one"))[1] == follow_up(2, response={"tool_choice": "auto"})
 
 
-def test_an_output_of_a_call_that_nobody_waits_for_is_dropped() -> None:
+def test_an_output_of_an_unknown_call_is_dropped() -> None:
     assert make().finish("c1", "late") == ()
 
 
-def test_calls_are_found_in_the_end_of_the_response_when_no_other_event_has_shown_them() -> None:
+def test_a_call_that_only_the_end_of_the_response_contains_is_run() -> None:
     calls = make()
 
-    assert hear(calls, created(), done("resp_1", call("c1"))) == [CallTool("c1", OURS, "{}")]
-    assert decoded(calls.finish("c1", "one")) == [output("c1", "one"), asks(2)]
+    assert receive(calls, created(), done("resp_1", call("c1"))) == [CallTool("c1", OURS, "{}")]
+    assert decoded(calls.finish("c1", "one")) == [output("c1", "one"), follow_up(2)]
 
 
-def test_the_clients_calls_are_left_to_the_client() -> None:
+def test_the_relay_does_not_run_a_call_of_the_clients_tool() -> None:
     calls = make()
 
-    assert hear(calls, created(), item_done(call("c1", THEIRS)), done()) == []
+    assert receive(calls, created(), item_done(call("c1", THEIRS)), done()) == []
     assert decoded(calls.forward(answer("c1"))) == [answer("c1")]
     assert decoded(calls.forward({"type": "response.create"})) == [{"type": "response.create"}]
 
 
-def test_a_tool_that_nobody_has_is_run_so_that_the_call_is_answered() -> None:
-    assert hear(make(), created(), item_done(call("c1", "made_up"))) == [
+def test_the_relay_runs_a_call_of_an_unknown_tool_so_that_it_is_answered() -> None:
+    assert receive(make(), created(), item_done(call("c1", "made_up"))) == [
         CallTool("c1", "made_up", "{}")
     ]
 
 
-def test_a_tool_that_nobody_has_is_the_clients_when_it_may_bring_tools() -> None:
-    assert hear(make(delegated=None), created(), item_done(call("c1", "made_up"))) == []
+def test_an_unknown_tool_belongs_to_a_client_that_may_bring_tools() -> None:
+    assert receive(make(delegated=None), created(), item_done(call("c1", "made_up"))) == []
 
 
-def test_without_tools_of_the_server_every_call_is_the_clients() -> None:
+def test_without_tools_of_the_server_every_call_belongs_to_the_client() -> None:
     calls = make(served=frozenset())
     nameless = item_added({"type": "function_call", "id": "item_1", "call_id": "c1"})
 
     assert calls.receive(nameless)[0] is nameless
-    assert hear(calls, created(), item_done(call("c1", "made_up")), done()) == []
+    assert receive(calls, created(), item_done(call("c1", "made_up")), done()) == []
 
 
 @pytest.mark.parametrize("status", ["cancelled", "failed"])
-def test_what_a_stopped_response_has_called_is_recorded_and_nobody_speaks_of_it(
+def test_the_output_of_a_call_of_a_stopped_response_is_sent_without_a_follow_up(
     status: str,
 ) -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")))
+    receive(calls, created(), item_done(call("c1")))
 
-    assert hear(calls, done(status=status)) == []
+    assert receive(calls, done(status=status)) == []
     assert decoded(calls.finish("c1", "booked")) == [output("c1", "booked")]
 
 
 @pytest.mark.parametrize("status", ["cancelled", "failed", "incomplete"])
-def test_a_call_that_was_cut_off_is_not_run_and_yet_answered(status: str) -> None:
+def test_a_call_that_was_cut_off_is_answered_without_a_run(status: str) -> None:
     calls = make()
     cut = call("c1", arguments='{"a', status="incomplete")
-    hear(calls, created(), item_added(call("c1", arguments="")))
+    receive(calls, created(), item_added(call("c1", arguments="")))
 
-    heard = hear(calls, item_done(cut), done("resp_1", cut, status=status))
+    commands = receive(calls, item_done(cut), done("resp_1", cut, status=status))
 
-    assert heard[0] == output("c1", CUT_OFF)
-    assert heard[1:] == ([asks(2)] if status == "incomplete" else [])
+    assert commands[0] == output("c1", CUT_OFF)
+    assert commands[1:] == ([follow_up(2)] if status == "incomplete" else [])
 
 
 def test_a_call_that_a_cancelled_response_only_lists_is_not_run() -> None:
-    heard = hear(make(), created(), done("resp_1", call("c1"), status="cancelled"))
+    commands = receive(make(), created(), done("resp_1", call("c1"), status="cancelled"))
 
-    assert heard == [output("c1", CUT_OFF)]
+    assert commands == [output("c1", CUT_OFF)]
 
 
-def test_nobody_asks_while_the_user_speaks_and_their_turn_brings_the_answer() -> None:
+def test_the_relay_requests_nothing_while_the_user_speaks_and_the_turn_brings_a_response() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), done(), speech("speech_started"))
+    receive(calls, created(), item_done(call("c1")), done(), buffer("speech_started"))
 
     assert decoded(calls.finish("c1", "one")) == [output("c1", "one")]
-    assert hear(calls, arrived("c1"), speech("speech_stopped"), speech("committed")) == []
-    assert hear(calls, created("resp_2"), done("resp_2")) == []
+    assert receive(calls, arrived("c1"), buffer("speech_stopped"), buffer("committed")) == []
+    assert receive(calls, created("resp_2"), done("resp_2")) == []
 
 
-def test_a_turn_that_is_cleared_brings_no_answer_so_the_relay_asks() -> None:
+def test_the_relay_requests_a_response_after_a_cleared_turn() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), done(), speech("speech_started"))
+    receive(calls, created(), item_done(call("c1")), done(), buffer("speech_started"))
     calls.finish("c1", "one")
 
-    assert hear(calls, speech("cleared")) == [asks(2)]
+    assert receive(calls, buffer("cleared")) == [follow_up(2)]
 
 
-def test_a_turn_that_finds_a_response_in_the_way_brings_no_answer_so_the_relay_asks() -> None:
+def test_the_relay_requests_a_response_after_a_turn_whose_own_request_was_refused() -> None:
     calls = make()
-    hear(calls, speech("speech_started"), created(), item_done(call("c1")))
-    hear(calls, speech("speech_stopped"), speech("committed"), active_error(None), done())
+    receive(calls, buffer("speech_started"), created(), item_done(call("c1")))
+    receive(calls, buffer("speech_stopped"), buffer("committed"), active_error(None), done())
 
-    assert decoded(calls.finish("c1", "one")) == [output("c1", "one"), asks(2)]
+    assert decoded(calls.finish("c1", "one")) == [output("c1", "one"), follow_up(2)]
 
 
-def test_a_turn_that_has_not_ended_is_waited_for_when_another_was_refused() -> None:
+def test_the_relay_waits_for_a_turn_that_began_before_the_refusal_of_another() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), speech("speech_started"))
-    hear(calls, active_error(None), done())
+    receive(calls, created(), item_done(call("c1")), buffer("speech_started"))
+    receive(calls, active_error(None), done())
 
     assert decoded(calls.finish("c1", "one")) == [output("c1", "one")]
-    assert hear(calls, arrived("c1"), speech("speech_stopped"), created("resp_2")) == []
+    assert receive(calls, arrived("c1"), buffer("speech_stopped"), created("resp_2")) == []
 
 
-def test_a_response_that_began_before_the_output_was_there_is_followed_by_another() -> None:
+def test_a_response_that_began_before_the_output_arrived_is_followed_by_another() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), done(), created("resp_2"))
+    receive(calls, created(), item_done(call("c1")), done(), created("resp_2"))
 
     assert decoded(calls.finish("c1", "one")) == [output("c1", "one")]
-    assert hear(calls, arrived("c1"), done("resp_2")) == [asks(2)]
+    assert receive(calls, arrived("c1"), done("resp_2")) == [follow_up(2)]
 
 
-def test_a_response_that_was_in_the_way_and_missed_the_output_is_followed_by_another() -> None:
+def test_a_competing_response_without_the_output_is_followed_by_another() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), done())
+    receive(calls, created(), item_done(call("c1")), done())
     _, asked = decoded(calls.finish("c1", "one"))
 
-    heard = hear(calls, created("resp_2"), arrived("c1"), active_error(asked["event_id"]))
+    commands = receive(calls, created("resp_2"), arrived("c1"), active_error(asked["event_id"]))
 
-    assert heard == []
-    assert hear(calls, done("resp_2")) == [asks(3)]
+    assert commands == []
+    assert receive(calls, done("resp_2")) == [follow_up(3)]
 
 
-def test_a_response_that_was_in_the_way_and_saw_the_output_is_enough() -> None:
+def test_a_competing_response_with_the_output_is_followed_by_none() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), done())
+    receive(calls, created(), item_done(call("c1")), done())
     _, asked = decoded(calls.finish("c1", "one"))
 
-    heard = hear(calls, arrived("c1"), created("resp_2"), active_error(asked["event_id"]))
+    commands = receive(calls, arrived("c1"), created("resp_2"), active_error(asked["event_id"]))
 
-    assert heard == []
-    assert hear(calls, done("resp_2")) == []
+    assert commands == []
+    assert receive(calls, done("resp_2")) == []
 
 
-def test_a_response_in_the_way_that_was_never_announced_is_waited_for() -> None:
+def test_the_follow_up_waits_for_a_competing_response_without_a_created_event() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), done())
+    receive(calls, created(), item_done(call("c1")), done())
     _, asked = decoded(calls.finish("c1", "one"))
 
-    assert hear(calls, active_error(asked["event_id"])) == []
-    assert hear(calls, done("resp_9")) == [asks(3)]
+    assert receive(calls, active_error(asked["event_id"])) == []
+    assert receive(calls, done("resp_9")) == [follow_up(3)]
 
 
-def test_a_follow_up_that_is_refused_for_another_reason_is_not_repeated() -> None:
+def test_a_follow_up_that_was_refused_for_another_reason_is_not_repeated() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), done())
+    receive(calls, created(), item_done(call("c1")), done())
     _, asked = decoded(calls.finish("c1", "one"))
 
     error = {"type": "error", "error": {"code": "server_error", "event_id": asked["event_id"]}}
 
-    assert hear(calls, error, done("resp_9")) == []
-    assert hear(calls, created("resp_2"), item_done(call("c2"), "resp_2"), done("resp_2"))
-    assert decoded(calls.finish("c2", "two"))[1] == asks(4)
+    assert receive(calls, error, done("resp_9")) == []
+    assert receive(calls, created("resp_2"), item_done(call("c2"), "resp_2"), done("resp_2"))
+    assert decoded(calls.finish("c2", "two"))[1] == follow_up(4)
 
 
-def test_an_output_that_is_refused_counts_as_one_that_has_arrived() -> None:
+def test_a_refused_output_counts_as_arrived() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), done(), speech("speech_started"))
+    receive(calls, created(), item_done(call("c1")), done(), buffer("speech_started"))
     [sent] = decoded(calls.finish("c1", "one"))
     refused = {"type": "error", "error": {"code": "x", "event_id": sent["event_id"]}}
 
-    assert hear(calls, refused, speech("speech_stopped"), created("resp_2"), done("resp_2")) == []
+    assert (
+        receive(calls, refused, buffer("speech_stopped"), created("resp_2"), done("resp_2")) == []
+    )
 
 
-def test_calls_of_both_sides_in_one_response_wait_for_both() -> None:
+def test_the_follow_up_waits_for_the_outputs_of_both_sides() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)), done())
+    receive(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)), done())
 
     assert decoded(calls.finish("c1", "one")) == [output("c1", "one")]
-    assert decoded(calls.forward(answer("c2"))) == [answer("c2"), asks(2)]
+    assert decoded(calls.forward(answer("c2"))) == [answer("c2"), follow_up(2)]
 
 
-def test_a_client_that_asks_after_the_relay_has_asked_does_not_ask_twice() -> None:
+def test_a_request_of_the_client_after_that_of_the_relay_is_not_sent() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)), done())
+    receive(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)), done())
     calls.finish("c1", "one")
     calls.forward(answer("c2"))
 
     assert calls.forward({"type": "response.create"}) == ()
-    assert hear(calls, arrived("c1"), created("resp_2"), done("resp_2")) == []
+    assert receive(calls, arrived("c1"), created("resp_2"), done("resp_2")) == []
     assert decoded(calls.forward({"type": "response.create"})) == [{"type": "response.create"}]
 
 
-def test_a_client_that_asks_before_our_tool_is_done_is_answered_when_it_is() -> None:
+def test_a_request_of_the_client_during_our_tool_is_sent_after_the_tool() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)), done())
+    receive(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)), done())
     calls.forward(answer("c2"))
 
     assert calls.forward({"type": "response.create", "response": {"metadata": {"a": "b"}}}) == ()
     assert decoded(calls.finish("c1", "one")) == [
         output("c1", "one"),
-        asks(2, response={"metadata": {"a": "b"}}),
+        follow_up(2, response={"metadata": {"a": "b"}}),
     ]
 
 
-def test_only_one_request_of_the_client_is_taken_for_the_relays() -> None:
-    """The second is a new turn, which need not wait for our tool."""
+def test_only_one_request_of_the_client_replaces_that_of_the_relay() -> None:
+    """The second request is a new turn, which does not wait for our tool."""
     calls = make()
-    hear(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)), done())
+    receive(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)), done())
     calls.forward(answer("c2"))
 
     assert calls.forward({"type": "response.create"}) == ()
     assert decoded(calls.forward({"type": "response.create"})) == [{"type": "response.create"}]
 
 
-def test_a_client_that_has_asked_is_answered_even_if_the_response_was_stopped_then() -> None:
+def test_a_request_of_the_client_is_sent_after_the_tool_of_a_stopped_response() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)))
+    receive(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)))
     calls.forward(answer("c2"))
     calls.forward({"type": "response.create"})
-    hear(calls, done(status="cancelled"))
+    receive(calls, done(status="cancelled"))
 
-    assert decoded(calls.finish("c1", "one")) == [output("c1", "one"), asks(2)]
+    assert decoded(calls.finish("c1", "one")) == [output("c1", "one"), follow_up(2)]
 
 
-def test_a_request_of_the_client_after_a_stopped_response_goes_on() -> None:
+def test_a_request_of_the_client_after_a_stopped_response_is_sent_at_once() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)))
-    hear(calls, done(status="cancelled"))
+    receive(calls, created(), item_done(call("c1")), item_done(call("c2", THEIRS)))
+    receive(calls, done(status="cancelled"))
     calls.forward(answer("c2"))
 
     assert decoded(calls.forward({"type": "response.create"})) == [{"type": "response.create"}]
 
 
 def test_calls_of_a_response_outside_of_the_conversation_are_not_run() -> None:
-    """There is nothing to give their outputs to."""
+    """Their outputs would have no conversation to go to."""
     calls = make()
     aside = {"type": "response.create", "response": {"conversation": "none"}}
     assert decoded(calls.forward(aside)) == [aside]
 
-    heard = hear(calls, created(conversation_id=None), item_done(call("c1")), done())
+    commands = receive(calls, created(conversation_id=None), item_done(call("c1")), done())
 
-    assert heard == []
-
-
-def test_a_server_that_names_no_conversation_is_not_taken_for_an_aside() -> None:
-    heard = hear(make(), created(conversation_id=None), item_done(call("c1")))
-
-    assert heard == [CallTool("c1", OURS, "{}")]
+    assert commands == []
 
 
-def test_a_call_id_that_comes_again_in_another_response_is_not_run_again() -> None:
+def test_a_response_without_a_conversation_id_counts_as_part_of_the_conversation() -> None:
+    commands = receive(make(), created(conversation_id=None), item_done(call("c1")))
+
+    assert commands == [CallTool("c1", OURS, "{}")]
+
+
+def test_a_repeated_call_id_in_another_response_is_not_run_again() -> None:
     calls = make()
-    hear(calls, created(), item_done(call("c1")), done(), created("resp_2"))
+    receive(calls, created(), item_done(call("c1")), done(), created("resp_2"))
 
-    assert hear(calls, item_done(call("c1"), "resp_2"), done("resp_2")) == []
-    assert decoded(calls.finish("c1", "one")) == [output("c1", "one"), asks(2)]
+    assert receive(calls, item_done(call("c1"), "resp_2"), done("resp_2")) == []
+    assert decoded(calls.finish("c1", "one")) == [output("c1", "one"), follow_up(2)]
 
 
 @pytest.mark.parametrize(
@@ -383,11 +385,11 @@ def test_a_call_id_that_comes_again_in_another_response_is_not_run_again() -> No
         {"type": "response.output_item.done", "item": []},
     ],
 )
-def test_an_event_that_is_not_what_the_api_says_changes_nothing(event: Event) -> None:
-    assert hear(make(), event) == []
+def test_an_event_that_does_not_conform_to_the_api_changes_nothing(event: Event) -> None:
+    assert receive(make(), event) == []
 
 
-# A whole conversation, in any order that the network allows.
+# A whole conversation, with events in any order that the network allows.
 
 
 @dataclass
@@ -403,8 +405,11 @@ class Response:
 
 
 @dataclass
-class World:
-    """An upstream, a client and the user around one session's calls; messages take their time."""
+class Peers:
+    """An upstream, a client and a user around the calls of one session.
+
+    Messages wait in ``up`` and ``down`` until a step delivers them.
+    """
 
     calls: Calls = field(default_factory=make)
     up: deque[Event] = field(default_factory=deque)
@@ -419,10 +424,10 @@ class World:
     user_turns: int = 0
     relay_sees_active: set[str] = field(default_factory=set)
 
-    # What may happen.
+    # Steps.
 
     def possible(self) -> list[str]:
-        """Return what can happen now; what should happen often comes twice."""
+        """Return the names of the steps that are possible now."""
         conditions = {
             "deliver_up": self.up,
             "deliver_down": self.down,
@@ -460,7 +465,7 @@ class World:
         shown, followed = self.calls.receive(event)
         if shown is not None:
             assert OURS not in json.dumps(shown)
-            self._client_hears(shown)
+            self._receive_as_client(shown)
         self._perform(followed)
 
     def call_ours(self) -> None:
@@ -493,20 +498,20 @@ class World:
         if not self.speaking:
             self.speaking = True
             self.user_turns += 1
-            self.down.append(speech("speech_started"))
+            self.down.append(buffer("speech_started"))
             self._end("cancelled")
 
     def fall_silent(self) -> None:
         if self.speaking:
             self.speaking = False
-            self.down += [speech("speech_stopped"), speech("committed")]
+            self.down += [buffer("speech_stopped"), buffer("committed")]
             self._create({})
 
-    # How the upstream reacts.
+    # Reactions of the upstream.
 
     @property
     def active(self) -> Response | None:
-        """The response that is being made."""
+        """The response in progress."""
         last = self.responses[-1] if self.responses else None
         return last if last and last.status is None else None
 
@@ -539,7 +544,7 @@ class World:
         calls = [call(c) for c in response.ours] + [call(c, THEIRS) for c in response.theirs]
         self.down.append(done(response.id, *calls, status=status))
 
-    def _client_hears(self, event: Event) -> None:
+    def _receive_as_client(self, event: Event) -> None:
         if event["type"] == "response.done" and event["response"]["status"] == "completed":
             self.for_client += [item["call_id"] for item in event["response"]["output"]]
 
@@ -550,11 +555,13 @@ class World:
                 continue
             event = json.loads(command.message)
             if str(event.get("event_id")).startswith(f"{RELAY_IDS}response"):
-                assert not self.relay_sees_active, "it asked while a response was being made"
+                assert not self.relay_sees_active, (
+                    "the relay requested a response during a response"
+                )
             self.up.append(event)
 
-    def calm_down(self) -> None:
-        """Let everything that has begun come to its end, and nothing new begin."""
+    def finish(self) -> None:
+        """Take all steps that finish a response, a call or a turn; begin nothing new."""
         self.may_call = False
         before = None
         while before != (before := self._state()):
@@ -572,48 +579,48 @@ class World:
 
 
 TURN_ENDS_IN_A_RESPONSE = [0, 0, 0, 141, 0, 0, 0, 1, *[0] * 12]
-"""The relay asks just as the user begins to speak, and the turn finds that response in the way."""
+"""The relay requests a response just when the user begins to speak, so the turn's is refused."""
 
 DISTURBING = frozenset({"speak", "fall_silent", "call_theirs", "fail"})
 STEPS = st.lists(st.integers(0, 1000), min_size=20, max_size=80)
 
 
-def play(steps: list[int], without: frozenset[str] = frozenset()) -> World:
-    world = World()
-    world._create({})
+def play(steps: list[int], without: frozenset[str] = frozenset()) -> Peers:
+    peers = Peers()
+    peers._create({})
     for step in steps:
-        if possible := [action for action in world.possible() if action not in without]:
-            getattr(world, possible[step % len(possible)])()
-    world.calm_down()
-    return world
+        if possible := [action for action in peers.possible() if action not in without]:
+            getattr(peers, possible[step % len(possible)])()
+    peers.finish()
+    return peers
 
 
 @given(STEPS)
 @example(TURN_ENDS_IN_A_RESPONSE)
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-def test_in_any_order_every_call_is_answered_once_and_every_answer_is_spoken_of(
+def test_in_any_order_each_call_has_one_output_and_each_output_a_response(
     steps: list[int],
 ) -> None:
-    world = play(steps)
+    peers = play(steps)
 
-    ours = [call_id for response in world.responses for call_id in response.ours]
-    assert sorted(c for c in world.outputs if OURS in c) == sorted(ours)
-    for response in world.responses:
+    ours = [call_id for response in peers.responses for call_id in response.ours]
+    assert sorted(c for c in peers.outputs if OURS in c) == sorted(ours)
+    for response in peers.responses:
         if response.status == "completed":
-            assert not response.ours or any(r.seen >= {*response.ours} for r in world.responses)
-    with_calls = [r for r in world.responses if r.ours and r.status == "completed"]
-    asked_after_a_stop = [r for r in world.responses if r.ours and r.theirs]
-    by_relay = [r for r in world.responses if r.by_relay]
+            assert not response.ours or any(r.seen >= {*response.ours} for r in peers.responses)
+    with_calls = [r for r in peers.responses if r.ours and r.status == "completed"]
+    asked_after_a_stop = [r for r in peers.responses if r.ours and r.theirs]
+    by_relay = [r for r in peers.responses if r.by_relay]
     assert len(by_relay) <= len({r.id for r in (*with_calls, *asked_after_a_stop)})
 
 
 @given(STEPS)
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
-def test_while_the_user_is_silent_each_response_with_calls_is_followed_by_exactly_one(
+def test_while_the_user_is_silent_each_response_with_calls_has_exactly_one_follow_up(
     steps: list[int],
 ) -> None:
-    world = play(steps, without=DISTURBING)
+    peers = play(steps, without=DISTURBING)
 
-    with_calls = [response for response in world.responses if response.ours]
-    assert len(with_calls) == len([r for r in world.responses if r.by_relay])
-    assert len(world.responses) == 1 + len(with_calls)
+    with_calls = [response for response in peers.responses if response.ours]
+    assert len(with_calls) == len([r for r in peers.responses if r.by_relay])
+    assert len(peers.responses) == 1 + len(with_calls)

@@ -1,17 +1,14 @@
 """Tests of tokens and seconds."""
 
-import base64
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.metering import (
+from relay.core.tokens import (
     TOKEN_KINDS,
     Tokens,
-    audio_bytes,
-    bytes_per_second,
     is_split_guessed,
     seconds_of_transcription,
     tokens_of_response,
@@ -56,7 +53,7 @@ def test_a_response_is_counted_by_modality_and_cached_tokens_only_once() -> None
         (99, Tokens(cached_text=20, cached_audio=10, cached_image=5)),
     ],
 )
-def test_of_a_mere_total_of_cached_tokens_text_is_taken_first(cached: int, counted: Tokens) -> None:
+def test_a_total_of_cached_tokens_counts_as_text_first(cached: int, counted: Tokens) -> None:
     details = {"text_tokens": 20, "audio_tokens": 10, "image_tokens": 5, "cached_tokens": cached}
 
     assert tokens_of_response({"input_token_details": details}) == counted
@@ -76,7 +73,7 @@ TWO_KINDS = {"text_tokens": 20, "audio_tokens": 10}
         ([], False),
     ],
 )
-def test_of_which_kind_the_cached_tokens_are_is_a_guess_where_it_could_be_another(
+def test_the_kinds_of_cached_tokens_are_a_guess_if_another_split_is_possible(
     details: Any, *, guessed: bool
 ) -> None:
     assert is_split_guessed({"input_token_details": details}) is guessed
@@ -106,7 +103,7 @@ def test_no_usage_is_not_zero_usage(usage: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, "3", None, [1], 10**400])
-def test_nonsense_counts_nothing(count: Any) -> None:
+def test_an_invalid_count_is_zero(count: Any) -> None:
     usage = {"input_token_details": {"text_tokens": count}, "output_token_details": [count]}
 
     assert tokens_of_response(usage) == Tokens()
@@ -130,7 +127,7 @@ def test_cached_and_other_tokens_add_up_to_the_input(counts: list[int]) -> None:
     assert all(getattr(counted, kind) >= 0 for kind in TOKEN_KINDS)
 
 
-def test_tokens_add_up_and_tell_what_was_used() -> None:
+def test_tokens_add_up_by_kind() -> None:
     one = Tokens(input_text=1, output_audio=2)
 
     assert (one + Tokens(input_text=3)).by_kind() == {"input_text": 4, "output_audio": 2}
@@ -156,36 +153,5 @@ def test_a_transcription_without_usage_used_nothing(usage: Any) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, "3", None, 10**400, float("inf"), float("nan")])
-def test_nonsensical_seconds_are_none(seconds: Any) -> None:
+def test_invalid_seconds_are_zero(seconds: Any) -> None:
     assert seconds_of_transcription({"type": "duration", "seconds": seconds}) == 0.0
-
-
-@given(st.binary(max_size=100))
-def test_the_bytes_of_base64_are_those_it_stands_for(data: bytes) -> None:
-    text = base64.b64encode(data)
-
-    assert audio_bytes(len(text), text.count(b"=")) == len(data)
-
-
-@pytest.mark.parametrize("chars", [-2, 0, 3])
-def test_no_audio_has_no_bytes(chars: int) -> None:
-    assert audio_bytes(chars, 1) == 0
-
-
-@pytest.mark.parametrize(
-    ("format_", "rate"),
-    [
-        ({"type": "audio/pcm", "rate": 24000}, 48_000),
-        ({"type": "audio/pcmu"}, 8_000),
-        ({"type": "audio/pcma"}, 8_000),
-        ({"type": "audio/flac"}, 48_000),
-        ({"type": ["audio/pcmu"]}, 48_000),
-        ({}, 48_000),
-        (None, 48_000),
-    ],
-)
-def test_the_format_tells_how_many_bytes_a_second_has(format_: Any, rate: int) -> None:
-    session = {"audio": {"input": {"format": format_}, "output": {"format": {"type": "x"}}}}
-
-    assert bytes_per_second(session, "input") == rate
-    assert bytes_per_second({}, "input") == 48_000

@@ -1,4 +1,4 @@
-"""What the client does not know of a conversation never shows, by whichever name it comes."""
+"""Hidden items and calls never reach the client, whichever of their ids an event uses."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.events import Event
-from relay.core.unseen import Unseen
+from relay.core.hidden_items import Unseen
 
 OURS, THEIRS = "look_up", "show_map"
 
@@ -52,10 +52,10 @@ def test_a_call_of_a_tool_that_the_client_runs_is_shown(kind: str) -> None:
     assert make().show(event) is event
 
 
-@pytest.mark.parametrize("what", ["delta", "done", "invented"])
+@pytest.mark.parametrize("suffix", ["delta", "done", "invented"])
 @pytest.mark.parametrize("key", [{"item_id": "item_1"}, {"call_id": "call_1"}])
-def test_arguments_are_hidden_or_shown_as_their_call_is(what: str, key: dict[str, str]) -> None:
-    event = {"type": f"response.function_call_arguments.{what}", "delta": "PLANTED", **key}
+def test_arguments_are_hidden_or_shown_like_their_call(suffix: str, key: dict[str, str]) -> None:
+    event = {"type": f"response.function_call_arguments.{suffix}", "delta": "PLANTED", **key}
     hiding, showing = make(), make()
     hiding.show(about(call()))
     showing.show(about(call(THEIRS)))
@@ -64,7 +64,7 @@ def test_arguments_are_hidden_or_shown_as_their_call_is(what: str, key: dict[str
     assert showing.show(event) is event
 
 
-def test_arguments_of_a_call_that_nobody_has_announced_are_hidden() -> None:
+def test_arguments_of_an_unknown_call_are_hidden() -> None:
     event = {"type": "response.function_call_arguments.delta", "item_id": "item_9"}
 
     assert make().show(event) is None
@@ -77,7 +77,7 @@ def test_arguments_that_name_the_clients_tool_are_shown() -> None:
 
 
 @pytest.mark.parametrize("name", [None, "", 5])
-def test_a_call_without_a_name_is_hidden_until_it_is_known_whose_it_is(name: Any) -> None:
+def test_a_call_without_a_name_is_hidden_until_an_event_names_its_tool(name: Any) -> None:
     unseen = make()
     named = about(call(THEIRS), "response.output_item.done")
     delta = {"type": "response.function_call_arguments.delta", "item_id": "item_1"}
@@ -89,7 +89,7 @@ def test_a_call_without_a_name_is_hidden_until_it_is_known_whose_it_is(name: Any
     assert unseen.show(about(call(name))) is not None
 
 
-def test_outputs_of_our_calls_are_hidden_and_those_of_the_client_are_not() -> None:
+def test_only_outputs_of_our_own_calls_are_hidden() -> None:
     unseen = make()
     unseen.show(about(call(OURS, 1)))
     unseen.show(about(call(THEIRS, 2)))
@@ -117,7 +117,7 @@ def test_an_event_never_points_at_a_hidden_item() -> None:
     assert added == about(message(5), previous_item_id="item_1")
 
 
-def test_behind_a_hidden_item_at_the_beginning_is_nothing() -> None:
+def test_an_item_after_a_hidden_first_item_has_no_previous_item() -> None:
     unseen = make()
     unseen.show(about(call(number=1), previous_item_id=None))
 
@@ -126,7 +126,7 @@ def test_behind_a_hidden_item_at_the_beginning_is_nothing() -> None:
     )
 
 
-def test_the_personas_own_items_are_hidden_and_not_pointed_at() -> None:
+def test_the_personas_own_items_are_hidden_and_no_event_points_at_them() -> None:
     unseen = make()
     system = {"type": "message", "role": "system", "id": "item_1"}
 
@@ -146,7 +146,7 @@ def test_a_response_is_shown_without_our_calls() -> None:
     }
 
 
-def test_a_response_that_consists_of_our_calls_is_shown_empty() -> None:
+def test_a_response_with_only_our_calls_is_shown_empty() -> None:
     event = {"type": "response.done", "response": {"id": "resp_1", "output": [call()]}}
 
     assert make().show(event) == {
@@ -166,7 +166,7 @@ def test_a_response_that_consists_of_our_calls_is_shown_empty() -> None:
         {},
     ],
 )
-def test_an_event_in_which_nothing_is_hidden_is_shown_itself(event: Event) -> None:
+def test_an_event_without_hidden_parts_is_returned_itself(event: Event) -> None:
     assert make().show(event) is event
 
 
@@ -178,7 +178,7 @@ ITEMS = st.fixed_dictionaries(
 
 
 @given(st.lists(st.tuples(ITEMS, IDS), max_size=12))
-def test_whatever_comes_nothing_shown_names_our_tool_or_its_items(
+def test_no_shown_event_names_our_tool_or_its_items(
     items: list[tuple[Event, Any]],
 ) -> None:
     unseen = make()
