@@ -11,7 +11,7 @@ PIP := bin/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit test-pythons clients clients-slow newest check fix bench \
+.PHONY: help demo run test test-core test-unit test-pythons clients clients-slow newest check fix bench \
 	lock clients-lock check-locks
 # Else a venv without pip, which Debian leaves behind when python3-venv is missing, would be used.
 .DELETE_ON_ERROR:
@@ -33,6 +33,12 @@ test: $(VENV)/dev.stamp ## set up and run the whole test suite
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
 		--cov --cov-report=
 	$(BIN)/coverage report --skip-covered --fail-under=100
+
+# No sockets and no files of the system: Hypothesis takes most of the time.
+CORE := tests/unit/core tests/unit/dialects tests/unit/yaml
+
+test-core: $(VENV)/dev.stamp ## set up and run the pure tests: core, dialects, YAML
+	$(BIN)/pytest --numprocesses=auto --dist=worksteal $(CORE) $(ARGS)
 
 UNIT := tests/unit
 

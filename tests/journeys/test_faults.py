@@ -34,7 +34,7 @@ from scripts import (
 from relay.core.commands import Side
 from relay.core.session import Session
 from relay.ledger.accounts import Accounts
-from relay.ledger.writer import SessionRow
+from relay.ledger.entries import SessionStart
 from relay.sessions import terms
 from relay.sessions.bridge import Bridge
 from relay.upstreams import dialler as relay_upstream
@@ -563,7 +563,7 @@ async def test_a_defect_at_the_start_of_a_session_does_not_stop_the_relay(
 ) -> None:
     started = Accounts.started
 
-    async def start_and_fail(accounts: Accounts, row: SessionRow) -> bool:
+    async def start_and_fail(accounts: Accounts, row: SessionStart) -> bool:
         await started(accounts, row)
         raise LookupError("a defect")
 

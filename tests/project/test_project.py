@@ -27,6 +27,7 @@ def git(*arguments: str) -> str:
         ("demo", ".venv/bin/relay demo --port 9000"),
         ("run", ".venv/bin/relay serve --config config/relay.yaml --port 9000"),
         ("test", ".venv/bin/pytest"),
+        ("test-core", ".venv/bin/pytest"),
         ("test-unit", ".venv/bin/pytest"),
         ("test-pythons", "/bin/pytest"),
         ("newest", ".venv/newest/bin/pytest"),
