@@ -1,6 +1,7 @@
 """Fixtures, event loops and Hypothesis profiles for all tests."""
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -51,6 +52,13 @@ def own_logging() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     aiohttp.setLevel(before)
+
+
+@pytest.fixture
+def unfrozen() -> Iterator[None]:
+    """Let the garbage collector see again the objects that ``serve`` hides from it."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

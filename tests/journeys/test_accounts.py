@@ -271,7 +271,7 @@ async def test_a_model_without_a_price_gives_tokens_without_a_cost_and_a_warning
         async with serving(path) as relay:
             async with relay.connect() as client:
                 await until(client, "response.done")
-            ended = await relay.hear("session.ended")
+            ended = await relay.until("session.ended")
             async with ClientSession() as http:
                 async with http.get(relay.url.replace("/v1", "/metrics")) as answer:
                     metrics = await answer.text()

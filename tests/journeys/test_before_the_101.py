@@ -1,4 +1,7 @@
-"""An upstream that is ready is closed if its client gets no 101: an open upstream bills."""
+"""An upstream that is ready is closed if its client gets no 101: an open upstream bills.
+
+The relay may also stop in this moment, or answer a client that is already gone.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets
 from aiohttp import web
 from fakes import FakeUpstream, Wire
-from relays import RunningRelay, relaying
+from relays import RunningRelay, receive, relaying
 
 from relay.endpoints import realtime
 from relay.wire import handshake
@@ -92,3 +96,72 @@ async def test_the_session_cannot_start_because_of_a_defect(
         await relay.sessions.emptied()
         assert head.startswith(b"HTTP/1.1 500 ")
         assert [line["code"] for line in relay.lines("session.refused")] == ["internal_error"]
+
+
+async def lose(request: web.Request) -> None:
+    """Lose the client, as aiohttp does after FIN or RST."""
+    assert request.transport is not None
+    request.transport.abort()
+    request.protocol.connection_lost(None)
+
+
+async def test_the_client_is_already_lost_when_the_relay_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = handshake.accept
+
+    async def accept_after_loss(request: web.Request, *args: Any, **limits: Any) -> Any:
+        await lose(request)
+        return await accept(request, *args, **limits)
+
+    monkeypatch.setattr(handshake, "accept", accept_after_loss)
+    async with relaying(tmp_path) as (relay, upstream):
+        async with asking_client(relay):
+            assert await close_code(upstream) == 1000
+        await relay.sessions.emptied()
+        assert not relay.lines("session.ended")
+
+
+async def test_the_relay_stops_before_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = handshake.accept
+    async with relaying(tmp_path) as (relay, upstream):
+
+        async def stop_and_accept(request: web.Request, *args: Any, **limits: Any) -> Any:
+            relay.sessions.stop()
+            return await accept(request, *args, **limits)
+
+        monkeypatch.setattr(handshake, "accept", stop_and_accept)
+        async with asyncio.timeout(CLOSE_SECONDS), relay.connect() as client:
+            events = []
+            with pytest.raises(websockets.ConnectionClosed):
+                while True:
+                    events.append(await receive(client))
+        line = await relay.ended()
+        assert await upstream.calls[0].closed == 1012
+
+    assert (events[-1]["error"]["code"], client.close_code) == ("relay_draining", 1012)
+    assert line["outcome"] == "relay_draining"
+
+
+async def test_the_client_is_already_lost_when_the_relay_refuses_it_in_band(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = handshake.accept
+
+    async def accept_after_loss(request: web.Request, *args: Any, **limits: Any) -> Any:
+        await lose(request)
+        return await accept(request, *args, **limits)
+
+    monkeypatch.setattr("relay.endpoints.refusals.accept", accept_after_loss)
+    async with relaying(tmp_path) as (relay, upstream):
+        client = await Wire.dial(relay.port)
+        client.shake("/v1/realtime?persona=nobody", Sec_WebSocket_Protocol="realtime")
+        await client.lost()
+        await client.hang_up()
+        metrics = await relay.metrics()
+
+    assert metrics['relay_refusals_total{code="persona_not_found"}'] == 1
+    assert not relay.lines("session.failed")
+    assert not upstream.calls

@@ -1,6 +1,5 @@
 """The command ``relay`` in this process, up to the point at which it would serve."""
 
-import gc
 import hashlib
 import json
 import socket
@@ -23,13 +22,6 @@ MCP = """
           headers: {X-Key: PLANTED-HEADER}
         - {type: mcp, server_label: plain, server_url: "https://mcp.example.com"}
 """
-
-
-@pytest.fixture
-def unfrozen() -> Iterator[None]:
-    """Let the garbage collector see again the objects that ``serve`` hides from it."""
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The demo in this process: the relay in front of the local upstream."""
 
 import asyncio
-import gc
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +15,6 @@ from relay.demo.tools import meaning_of
 from relay.simulator import speech
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left", "unfrozen")
-
-
-@pytest.fixture
-def unfrozen() -> Iterator[None]:
-    """Let the garbage collector see again the objects that ``serve`` hides from it."""
-    yield
-    gc.unfreeze()
 
 
 async def test_the_demo_answers_with_the_replies_and_tools_of_its_personas(

@@ -44,7 +44,7 @@ async def test_sigterm_with_50_open_sessions_closes_all_with_a_reason_and_exits_
             clients = [task.result() for task in connecting]
             relay.signal(signal.SIGTERM)
             asked = loop.time()
-            await relay.hear("drain.started")
+            await relay.until("drain.started")
 
             async with http.get(relay.url.replace("/v1", "/readyz")) as answer:
                 assert answer.status == 503
@@ -85,7 +85,7 @@ async def test_a_relay_stops_as_soon_as_the_last_session_has_ended(tmp_path: Pat
         async with relay.connect() as client:
             await receive(client)
             relay.signal(signal.SIGTERM)
-            await relay.hear("drain.started")
+            await relay.until("drain.started")
         assert await relay.ends() == 0
     assert [line["outcome"] for line in relay.ended()] == ["completed"]
 
@@ -98,7 +98,7 @@ async def test_a_second_signal_ends_the_sessions_immediately(
         async with relay.connect() as client:
             await receive(client)
             relay.signal(signal.SIGTERM)
-            await relay.hear("drain.started")
+            await relay.until("drain.started")
             relay.signal(second)
             assert (await receive(client))["error"]["code"] == "relay_draining"
             await client.wait_closed()
@@ -159,14 +159,14 @@ async def test_after_sighup_new_sessions_get_the_new_configuration(tmp_path: Pat
                 persona.write_text(persona.read_text().replace("marin", "cedar"))
                 (persona.parent / "concierge.yaml").write_text(persona.read_text())
                 relay.signal(signal.SIGHUP)
-                reloaded = await relay.hear("config.reloaded")
+                reloaded = await relay.until("config.reloaded")
                 async with relay.connect() as new, relay.connect("?persona=concierge"):
                     await receive(new)
                 await send(old, type="input_audio_buffer.append", audio="AAAA")
 
                 path.write_text(path.read_text() + "\nlimitz: {max_sessions: 0}\n")
                 relay.signal(signal.SIGHUP)
-                refused = await relay.hear("config.refused")
+                refused = await relay.until("config.refused")
                 async with relay.connect("?persona=concierge"):
                     pass
                 async with http.get(relay.url.replace("/v1", "/metrics")) as answer:

@@ -19,7 +19,7 @@ async def test_a_reload_raises_the_limit_of_open_files_for_more_sessions(tmp_pat
         for max_sessions in (200, 100):
             write_config(tmp_path, "http://127.0.0.1:1/v1", LIMITS % max_sessions)
             relay.signal(signal.SIGHUP)
-            await relay.hear("config.reloaded")
+            await relay.until("config.reloaded")
             soft_limits.append(resource.prlimit(relay.process.pid, resource.RLIMIT_NOFILE)[0])
         relay.signal(signal.SIGTERM)
         assert await relay.ends() == 0

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import openai
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from fakes import Call, Wire, frame, listens
 from handshakes import refused, refused_in_band
 from openai.types.realtime import SessionCreatedEvent
@@ -30,7 +29,6 @@ from scripts import (
 from relay import serving
 from relay.sessions import admission
 from relay.upstreams.dialler import Dialler
-from relay.wire import handshake
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -569,90 +567,3 @@ async def test_compression_is_not_offered(tmp_path: Path) -> None:
         await wire.hang_up()
     assert "permessage-deflate" not in wire.head
     assert "Sec-WebSocket-Extensions" not in upstream.calls[0].request.headers
-
-
-async def loses_its_client(request: web.Request) -> None:
-    """Lose the client, as aiohttp does after FIN or RST."""
-    assert request.transport is not None
-    request.transport.abort()
-    request.protocol.connection_lost(None)
-
-
-async def is_cancelled(request: web.Request) -> None:
-    """Lose the client while the relay waits to write the 101."""
-    await loses_its_client(request)
-    await asyncio.Event().wait()
-
-
-async def has_a_defect(_: web.Request) -> None:
-    """Raise as a defect does."""
-    raise LookupError("a defect")
-
-
-@pytest.mark.parametrize("fault", [loses_its_client, is_cancelled, has_a_defect])
-async def test_an_upstream_that_is_ready_is_closed_if_its_client_does_not_get_the_101(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: Callable[[web.Request], Awaitable[None]],
-) -> None:
-    """The upstream bills an open session."""
-    accept = handshake.accept
-
-    async def accept_after_fault(request: web.Request, *given: Any, **how: Any) -> Any:
-        await fault(request)
-        return await accept(request, *given, **how)
-
-    monkeypatch.setattr(handshake, "accept", accept_after_fault)
-    async with relaying(tmp_path) as (relay, upstream):
-        client = await Wire.dial(relay.port)
-        client.shake()
-        await upstream.called.wait()
-        async with asyncio.timeout(2):
-            assert await upstream.calls[0].closed == 1000
-            await relay.sessions.emptied()
-        await client.hang_up()
-        assert not relay.lines("session.ended")
-
-
-async def test_a_relay_that_stops_directly_before_the_101_closes_both_sides(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accept = handshake.accept
-    async with relaying(tmp_path) as (relay, upstream):
-
-        async def stop_and_accept(request: web.Request, *given: Any, **how: Any) -> Any:
-            relay.sessions.stop()
-            return await accept(request, *given, **how)
-
-        monkeypatch.setattr(handshake, "accept", stop_and_accept)
-        async with asyncio.timeout(2), relay.connect() as client:
-            events = [await receive(client) for _ in range(2)]
-            await client.wait_closed()
-        line = await relay.ended()
-        assert await upstream.calls[0].closed == 1012
-
-    assert events[0]["type"] == "session.created"
-    assert (events[1]["error"]["code"], client.close_code) == ("relay_draining", 1012)
-    assert line["outcome"] == "relay_draining"
-
-
-async def test_a_client_that_leaves_before_it_is_refused_in_band_is_only_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accept = handshake.accept
-
-    async def accept_after_loss(request: web.Request, *given: Any, **how: Any) -> Any:
-        await loses_its_client(request)
-        return await accept(request, *given, **how)
-
-    monkeypatch.setattr("relay.endpoints.refusals.accept", accept_after_loss)
-    async with relaying(tmp_path) as (relay, upstream):
-        client = await Wire.dial(relay.port)
-        client.shake("/v1/realtime?persona=nobody", Sec_WebSocket_Protocol="realtime")
-        await client.lost()
-        await client.hang_up()
-        metrics = await relay.metrics()
-
-    assert metrics['relay_refusals_total{code="persona_not_found"}'] == 1
-    assert not relay.lines("session.failed")
-    assert not upstream.calls

@@ -1,9 +1,7 @@
 """``serve`` in this process: signals reload, drain and stop the relay."""
 
 import asyncio
-import gc
 import signal
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +17,6 @@ from relay.config.loading import load
 pytestmark = pytest.mark.usefixtures("nothing_is_left", "unfrozen")
 
 PRICES = "- {model: gpt-realtime-2.1, from: 2026-01-01, usd_per_million: {input_text: 7}}"
-
-
-@pytest.fixture
-def unfrozen() -> Iterator[None]:
-    """Let the garbage collector see again the objects that ``serve`` hides from it."""
-    yield
-    gc.unfreeze()
 
 
 async def test_signals_reload_drain_and_stop_the_relay(tmp_path: Path) -> None:

@@ -316,13 +316,13 @@ async def test_the_relay_as_a_process_serves_https_renews_and_drains(tmp_path: P
                     relay.url.replace("/v1", "/readyz"), ssl=pair.trusting
                 ) as answer:
                     assert answer.status == 200
-                await relay.hear("certificate.reloaded")
+                await relay.until("certificate.reloaded")
                 plain = await Wire.dial(relay.port)
                 plain.writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
                 await plain.lost()
                 await plain.hang_up()
                 relay.signal(signal.SIGTERM)
-                await relay.hear("drain.started")
+                await relay.until("drain.started")
             assert await relay.ends() == 0
 
     assert [line["event"] for line in relay.lines] == [
@@ -337,7 +337,7 @@ async def test_an_expired_certificate_is_served_and_logged(tmp_path: Path) -> No
     pair = issue(tmp_path, days=-3)
     path = write_config(tmp_path, "http://127.0.0.1:1/v1", f"server: {{{pair.settings}}}")
     async with serving(path) as relay:
-        line = await relay.hear("certificate.expired")
+        line = await relay.until("certificate.expired")
 
     assert (line["level"], line["valid_until"]) == ("warning", valid_until(pair.cert).isoformat())
 

@@ -25,7 +25,7 @@ class Process:
     lines: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
-    async def hear(self, event: str) -> dict[str, Any]:
+    async def until(self, event: str) -> dict[str, Any]:
         """Read the log up to this event; return its line."""
         assert self.process.stderr is not None
         async for raw in self.process.stderr:
@@ -75,7 +75,7 @@ async def serving(config: Path, *under: str) -> AsyncIterator[Process]:
     relay = Process(process)
     try:
         async with asyncio.timeout(TEST_SECONDS):
-            relay.url = (await relay.hear("relay.started"))["url"]
+            relay.url = (await relay.until("relay.started"))["url"]
             yield relay
     finally:
         if process.returncode is None:
