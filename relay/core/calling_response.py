@@ -1,4 +1,4 @@
-"""One response that called tools: its calls, and what each side has done about them."""
+"""One response that called tools: its calls, and the outputs that each side has sent."""
 
 from dataclasses import dataclass, field
 from typing import Final

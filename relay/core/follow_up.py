@@ -114,7 +114,7 @@ class FollowUp:
         self.expects_client |= client_will_ask
 
     def take_client_request(self, event: Event) -> bool:
-        """Return whether a ``response.create`` of the client asks for what the relay requests.
+        """Return whether a client's ``response.create`` asks for the response that is owed.
 
         If a response is still owed, it is requested with the client's fields.
         """

@@ -1,4 +1,4 @@
-"""Objects inside JSON objects: readers that differ in what they accept."""
+"""Objects inside JSON objects: a lenient reader and two strict ones."""
 
 from collections.abc import Mapping
 

@@ -20,7 +20,7 @@ CLIENT, UPSTREAM = Side  # a member of an enumeration takes a call to be read fr
 
 
 class Session:
-    """Decides what becomes of each message, from the confirmed persona to the end.
+    """Decides on each message, from the confirmed persona to the end.
 
     Attributes:
         counts: the counts so far, for the log, the metrics and the ledger.

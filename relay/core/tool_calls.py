@@ -46,7 +46,7 @@ _NOTHING: CallCommands = ()
 
 
 class Calls:
-    """Decides what follows from the calls in a session: tools to run, events to send."""
+    """Decides on the calls of a session: tools to run, events to send."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Calls:
         return tuple(self._running.values())
 
     def receive(self, event: Event) -> tuple[Event | None, CallCommands]:
-        """Return the part of a server event that the client sees, and what follows from it.
+        """Return the part of a server event that the client sees, and the commands that follow.
 
         The first is the event itself, an event without its hidden parts, or None.
         """
@@ -88,7 +88,7 @@ class Calls:
         return shown, _NOTHING if react is None else react(self, event)
 
     def forward(self, event: Event) -> CallCommands:
-        """Send a client event to the upstream, with what follows from it."""
+        """Send a client event to the upstream, with the commands that follow."""
         sent = Send(Side.UPSTREAM, encode(event))
         match event:
             case {"type": "response.create", "response": {"conversation": "none"}}:

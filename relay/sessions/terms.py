@@ -1,4 +1,4 @@
-"""The terms of a new session: what the core needs of persona, limits, prices and tools."""
+"""The terms of a new session: the parts of persona, limits and tools that the core needs."""
 
 import secrets
 import time
