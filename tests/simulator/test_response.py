@@ -383,11 +383,11 @@ async def test_the_transcript_is_complete_even_if_the_audio_is_short() -> None:
 
 
 async def test_a_response_that_is_cancelled_while_it_waits_for_a_transcript_is_not_spoken() -> None:
-    heard, may_answer = threading.Event(), threading.Event()
+    listening, may_answer = threading.Event(), threading.Event()
 
     class _Slow:
         def transcribe(self, pcm16: bytes) -> str:
-            heard.set()
+            listening.set()
             may_answer.wait(10)
             return str(len(pcm16))
 
@@ -397,7 +397,7 @@ async def test_a_response_that_is_cancelled_while_it_waits_for_a_transcript_is_n
         item = {"type": "message", "role": "user", "content": content}
         await client.send("conversation.item.create", item=item)
         await client.send("response.create")
-        await asyncio.to_thread(heard.wait, 10)
+        await asyncio.to_thread(listening.wait, 10)
         await client.send("response.cancel")
         response = (await client.until("response.done"))["response"]
         may_answer.set()

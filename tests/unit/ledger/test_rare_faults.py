@@ -1,4 +1,4 @@
-"""Rare states of the ledger: an old SQLite, and withdrawn questions."""
+"""Rare states of the ledger: an old SQLite, withdrawn questions, two calls of close."""
 
 import asyncio
 import sqlite3
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ledgers import NOON, Lines, locked, opened, report, session
 
+from relay.ledger.check import check_ledger
 from relay.ledger.ledger import Ledger
 from relay.ledger.tables import LedgerUnusable
 
@@ -40,3 +41,16 @@ async def test_a_question_that_is_withdrawn_delays_no_other(tmp_path: Path) -> N
             answer = ledger.spent(NOON)
         async with asyncio.timeout(10):
             assert (await answer)["client", "kiosk"] == 5
+
+
+async def test_a_ledger_that_is_closed_twice_writes_everything(tmp_path: Path) -> None:
+    file = tmp_path / "usage.db"
+    async with opened(file, patience_seconds=0.1) as ledger, asyncio.TaskGroup() as tasks:
+        await ledger.session_started(session("one"))
+        with locked(file):
+            await ledger.used(*report("one", "a"))
+            closing = {tasks.create_task(ledger.close(10)) for _ in range(2)}
+            done, _ = await asyncio.wait(closing, timeout=0.3)
+            assert not done
+
+    assert check_ledger(file).reports == 1

@@ -102,6 +102,7 @@ class Slow:
 
     def __post_init__(self) -> None:
         self.peer.on_slow = self.noted.set
+        assert self.peer.on_slow == self.noted.set
 
     async def fill(self, message: bytes) -> None:
         """Send until the peer is found slow."""
