@@ -34,6 +34,7 @@ class Confirmed:
             session_id=self._terms.session_id,
             expires_at=self._terms.expires_at,
             persona_words=self._terms.persona_words,
+            opened=self._terms.policy.session,
         )
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from relay.core.events import Event, Json
+from relay.core.objects import object_or_empty
 
 HIDDEN_ROLES = ("system", "developer")
 """Roles of messages that contain the persona's words."""
@@ -23,6 +24,7 @@ class Conversation:
     def __init__(self) -> None:
         self.items: set[str] = set()
         self.responses: set[str] = set()
+        self._creating: dict[str, Json] = {}  # item id -> id of the event that creates it
         self._calls: dict[str, bool] = {}
 
     def show(self, item: Json) -> bool:
@@ -40,6 +42,17 @@ class Conversation:
         """Remember the id of an item."""
         if isinstance(item_id, str):
             self.items.add(item_id)
+            self._creating.pop(item_id, None)
+
+    def has_item(self, item_id: str) -> bool:
+        """Return whether an item has this id, or is being created with it."""
+        return item_id in self.items or item_id in self._creating
+
+    def creation_failed(self, event_id: Json) -> None:
+        """Free the id of an item that the upstream did not create."""
+        failed = [item for item, event in self._creating.items() if event_id and event == event_id]
+        for item_id in failed:
+            del self._creating[item_id]
 
     def forget(self, item_id: Json) -> None:
         """Forget the id of an item that was deleted."""
@@ -66,6 +79,9 @@ class Conversation:
         The client may not name an item yet that it has only asked to create. The upstream refuses
         the id of a hidden item, so the item counts when the upstream has confirmed it.
         """
+        item_id = object_or_empty(event, "item").get("id")
+        if isinstance(item_id, str):
+            self._creating[item_id] = event.get("event_id")
         match event:
             case {"type": "conversation.item.delete", "item_id": item_id}:
                 self.forget(item_id)

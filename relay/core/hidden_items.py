@@ -99,7 +99,7 @@ class Unseen:
         previous = event.get("previous_item_id")
         known = self._known(previous)
         if known != previous:
-            return event | {"previous_item_id": known}
+            event = event | {"previous_item_id": known}
         response = event.get("response")
         return self._response(event, response) if isinstance(response, dict) else event
 

@@ -13,6 +13,7 @@ upstream does not know one field of an update, it discards the whole update with
 so a refusal ends the opening.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from relay.core.api_errors import ACCOUNT_ERRORS, TEMPORARY_ERRORS
@@ -24,11 +25,15 @@ from relay.core.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from relay.core.events import Binary, Event, decode_server, encode, error_of
+from relay.core.events import Binary, Event, Json, decode_server, encode, error_of
 from relay.core.objects import object_or_empty
 
 REFUSALS = frozenset({CloseCode.UNAUTHORIZED, CloseCode.FATAL_CONFIGURATION})
 """Close codes of the Realtime API that refuse a key, a model or a dialect after its 101."""
+
+
+TOOL_FIELDS = ("type", "name", "description", "server_label", "server_url")
+"""Fields of a tool that a server confirms as they are; it may complete a JSON Schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Opening:
         self._update = encode(
             {"type": "session.update", "event_id": f"{relay_ids}update", "session": session}
         )
+        self._session = session
         self._is_sent = False
 
     def receive(self, raw: bytes) -> Send | Opened | None:
@@ -53,7 +59,7 @@ class Opening:
 
         Raises:
             UpstreamRefused: the upstream refuses the key or the model.
-            PersonaRejected: it refuses the persona's ``session.update``.
+            PersonaRejected: it refuses the persona's ``session.update``, or confirms another one.
             UpstreamUnavailable: it fails, or sends a message that is not an event.
         """
         event = None if isinstance(raw, Binary) else decode_server(raw)
@@ -64,10 +70,21 @@ class Opening:
                 self._is_sent = True
                 return Send(Side.UPSTREAM, self._update)
             case "session.updated" if self._is_sent:
-                return Opened(object_or_empty(event, "session"))
+                return self._confirmed(object_or_empty(event, "session"))
             case "error":
                 raise self._refused(event)
         return None
+
+    def _confirmed(self, confirmed: Event) -> Opened:
+        """Compare the confirmed session with the persona: no other prompt may answer.
+
+        A server that does not know the update can confirm its own default session.
+        """
+        if not _is_same_text(self._session.get("instructions"), confirmed.get("instructions")):
+            raise PersonaRejected(detail="the upstream confirmed other instructions")
+        if not _are_same_tools(self._session.get("tools"), confirmed.get("tools")):
+            raise PersonaRejected(detail="the upstream confirmed other tools")
+        return Opened(confirmed)
 
     def closed(self, code: int, reason: str) -> RelayError:
         """Return the error for a close of the upstream."""
@@ -87,3 +104,27 @@ class Opening:
         if self._is_sent and code not in ACCOUNT_ERRORS:
             return PersonaRejected(detail=detail)
         return UpstreamRefused(detail=detail)
+
+
+def _is_same_text(sent: Json, confirmed: Json) -> bool:
+    """Return whether a text was confirmed as it was sent; a server may omit it."""
+    return confirmed is None or str(confirmed).strip() == str(sent or "").strip()
+
+
+def _are_same_tools(sent: Json, confirmed: Json) -> bool:
+    """Return whether the tools were confirmed as they were sent; a server may omit them."""
+    if confirmed is None:
+        return True
+    asked = sent if isinstance(sent, list | tuple) else ()
+    if not isinstance(confirmed, list) or len(confirmed) != len(asked):
+        return False
+    return all(map(_is_same_tool, asked, confirmed))
+
+
+def _is_same_tool(sent: Json, confirmed: Json) -> bool:
+    """Compare the fields that say what a tool is; a server may add defaults and hide keys."""
+    if not isinstance(sent, Mapping) or not isinstance(confirmed, Mapping):
+        return False
+    return all(
+        confirmed.get(name) in (None, sent.get(name)) for name in TOOL_FIELDS if name in sent
+    )

@@ -199,7 +199,7 @@ def _new_id(item: Event, conversation: Conversation) -> str:
     item_id = _id(item, "id")
     if len(item_id) > MAX_ITEM_ID_CHARS:
         raise InvalidEvent(f"'item.id' may have at most {MAX_ITEM_ID_CHARS} characters.")
-    if item_id in conversation.items:
+    if conversation.has_item(item_id):
         raise EventNotAllowed("An item with this id exists already.")
     return item_id
 

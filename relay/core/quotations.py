@@ -1,10 +1,11 @@
 """Quotations of the persona: how the relay finds them in the texts of an upstream.
 
 The log gets a text with the quotations masked (``unquoted``). The client gets no text with a
-quotation (``quotes``).
+quotation (``PersonaWords``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from relay.core.events import Json
 
@@ -14,6 +15,9 @@ MIN_QUOTED_CHARS, MAX_QUOTED_CHARS = 12, 16
 
 CLIENT_QUOTED_CHARS = 24
 """For the client: pieces of a prompt that are shorter than this are in any sentence."""
+
+MAX_TEXT_CHARS = 4_096
+"""The relay does not search a longer text: no field of a session or a response has one."""
 
 MAX_DETAIL_CHARS = 1_000
 
@@ -33,19 +37,32 @@ def unquoted(detail: str, session: Mapping[str, Json], hints: Sequence[str] = ()
     return "".join(masked)
 
 
-def long_lines(*texts: object) -> tuple[str, ...]:
-    """Return the lines of a persona's texts that are long enough for ``quotes``."""
-    lines = (line.strip() for text in texts for line in str(text or "").splitlines())
-    return tuple(line for line in lines if len(line) >= CLIENT_QUOTED_CHARS)
+class PersonaWords:
+    """The texts of a persona that no text for the client may quote.
+
+    The pieces to look for are made once, so a search takes time in the length of the text only.
+    """
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, *texts: object) -> None:
+        """Take the lines of these texts that are long enough to be recognised."""
+        lines = (line.strip() for text in texts for line in str(text or "").splitlines())
+        self._pieces = frozenset(piece for line in lines for piece in _pieces(line))
+
+    def are_in(self, text: str) -> bool:
+        """Return whether a text has a long piece of them; a very long text counts as such."""
+        if not self._pieces or len(text) < CLIENT_QUOTED_CHARS:
+            return False
+        return len(text) > MAX_TEXT_CHARS or not self._pieces.isdisjoint(_pieces(text))
 
 
-def quotes(text: str, persona_words: Sequence[str]) -> bool:
-    """Return whether a text contains one of the persona's lines, or a long piece of it."""
+def _pieces(text: str) -> Iterator[str]:
     starts = range(len(text) - CLIENT_QUOTED_CHARS + 1)
-    pieces = (text[start : start + CLIENT_QUOTED_CHARS] for start in starts)
-    return any(words in text for words in persona_words) or any(
-        piece in words for piece in pieces for words in persona_words
-    )
+    return (text[start : start + CLIENT_QUOTED_CHARS] for start in starts)
+
+
+NO_WORDS: Final = PersonaWords()
 
 
 def _texts(value: Json) -> Iterator[str]:

@@ -1,25 +1,23 @@
 """Redaction of the upstream's events: a client sees nothing of the persona and the account."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from relay.core.api_errors import CLIENT_ERRORS
 from relay.core.conversation import is_hidden
 from relay.core.events import Event, Json
 from relay.core.objects import object_or_empty
-from relay.core.quotations import quotes
+from relay.core.quotations import NO_WORDS, PersonaWords
 
 HIDDEN_EVENTS = ("rate_limits.", "mcp_", "response.mcp_")
 """The first parts of the names of hidden events: the account's limits, the upstream's tools."""
 
+Path = tuple[str, ...]
+
 REDACTED: Final = "The upstream reported an error."
 
-_ACCOUNT = re.compile(
-    r"\b(?:sk|ek|org|proj|user|sess)[-_][\w*.-]{4,}|https?://|\borganization\b", re.IGNORECASE
-)
 _NAME = re.compile(r"[a-z0-9_.\[\]]{1,128}")
-_MAX_MESSAGE_CHARS = 1000
 
 _EMPTY_FIELDS: Final[dict[str, Json]] = {
     "instructions": "",
@@ -37,7 +35,8 @@ def redact_session(
     *,
     session_id: str,
     expires_at: int,
-    persona_words: Sequence[str] = (),
+    persona_words: PersonaWords = NO_WORDS,
+    opened: frozenset[Path] = frozenset(),
 ) -> Event:
     """Return a session object without the persona's words, with the relay's id and limit.
 
@@ -45,74 +44,84 @@ def redact_session(
     """
     theirs = session.get("expires_at")
     earlier = min(theirs, expires_at) if isinstance(theirs, int) and theirs > 0 else expires_at
-    shown: Event = _without_secrets(session, persona_words)
+    shown: Event = _without_secrets(session, persona_words, opened)
     # A transcription session has none of these fields, and strict clients check that.
     empty = {} if session.get("type") == "transcription" else _EMPTY_FIELDS
     return shown | empty | {"id": session_id, "expires_at": earlier}
 
 
-def redact_response(response: Event, persona_words: Sequence[str] = ()) -> Event:
+def redact_response(
+    response: Event,
+    persona_words: PersonaWords = NO_WORDS,
+    opened: frozenset[Path] = frozenset(),
+) -> Event:
     """Return a response object without instructions, tools, hidden items and account data."""
     # The model's own words, and the client's.
     kept = {name: response[name] for name in ("output", "metadata") if name in response}
     if isinstance(kept.get("output"), list):
         kept["output"] = [item for item in kept["output"] if not is_hidden(item)]
     rest = {name: value for name, value in response.items() if name not in kept}
-    shown: Event = _without_secrets(rest, persona_words) | kept
+    shown: Event = _without_secrets(rest, persona_words, opened) | kept
     details = response.get("status_details")
     if details is not None:
-        shown["status_details"] = _redact_details(details, persona_words)
+        shown["status_details"] = _redact_details(details)
     return shown
 
 
-def _redact_details(details: Json, persona_words: Sequence[str]) -> Json:
+def _redact_details(details: Json) -> Json:
     if not isinstance(details, dict):
-        return _harmless(str(details), persona_words)
+        return REDACTED
     shown: Event = {name: _name(details[name]) for name in ("type", "reason") if name in details}
     if details.get("error") is not None:
-        shown["error"] = redact_error(object_or_empty(details, "error"), persona_words)
+        shown["error"] = redact_error(object_or_empty(details, "error"))
     return shown
 
 
-def redact_error(error: Mapping[str, Json], persona_words: Sequence[str] = ()) -> Event:
-    """Return an error object with nothing of the account or the persona."""
-    code, message, event_id = _name(error.get("code")), error.get("message"), error.get("event_id")
-    words = message if isinstance(message, str) and code in CLIENT_ERRORS else REDACTED
+def redact_error(error: Mapping[str, Json]) -> Event:
+    """Return an error object with its code, its parameter and a sentence of the relay.
+
+    No word of the upstream is in it, so no answer depends on whether a text is in the persona.
+    """
+    code, event_id = _name(error.get("code")), error.get("event_id")
     return {
         "type": _name(error.get("type")),
         "code": code,
-        "message": _harmless(words, persona_words),
+        "message": CLIENT_ERRORS.get(code or "", REDACTED),
         "param": _name(error.get("param")),
         "event_id": event_id if isinstance(event_id, str) else None,
     }
 
 
-def _without_secrets(value: Json, persona_words: Sequence[str]) -> Json:
-    """Return a value without secret fields at any depth, and with ``""`` for texts that quote."""
+def _without_secrets(value: Json, persona_words: PersonaWords, opened: frozenset[Path]) -> Json:
+    """Return a value without secret fields at any depth, and with ``""`` for texts that quote.
+
+    A text in an opened field may be the client's own, so it is never compared with the persona.
+    """
     match value:
         case dict():
             return {
-                key: _without_secrets(item, persona_words)
+                key: _without_secrets(item, *_below(key, persona_words, opened))
                 for key, item in value.items()
                 if key not in _SECRET_FIELDS
             }
         case list():
-            return [_without_secrets(item, persona_words) for item in value]
-        case str() if quotes(value, persona_words):
+            return [_without_secrets(item, persona_words, opened) for item in value]
+        case str() if persona_words.are_in(value):
             return ""
     return value
+
+
+def _below(
+    key: str, persona_words: PersonaWords, opened: frozenset[Path]
+) -> tuple[PersonaWords, frozenset[Path]]:
+    """Return the words and the opened paths for the value of a field."""
+    if not opened:
+        return persona_words, opened
+    if (key,) in opened:
+        return NO_WORDS, frozenset()
+    return persona_words, frozenset(path[1:] for path in opened if path[0] == key)
 
 
 def _name(value: Json) -> str | None:
     """Return a name of the API; None for anything that could be a sentence."""
     return value if isinstance(value, str) and _NAME.fullmatch(value) else None
-
-
-def _harmless(message: str, persona_words: Sequence[str]) -> str:
-    """Return the message; the relay's own text if it is about the account or the persona."""
-    is_secret = (
-        len(message) > _MAX_MESSAGE_CHARS
-        or _ACCOUNT.search(message)
-        or quotes(message, persona_words)
-    )
-    return REDACTED if is_secret else message

@@ -21,7 +21,6 @@ from relay.core.errors import BudgetExhausted, UpstreamLost
 from relay.core.events import (
     Binary,
     Event,
-    Json,
     ServerPeek,
     decode_server,
     encode,
@@ -217,7 +216,8 @@ class ServerEvents:
 
     def _response(self, event: Event, response: Event, raw: bytes) -> Send:
         """Pass a response on as it came, unless a part of it is hidden from the client."""
-        shown = redact_response(response, self._terms.persona_words)
+        terms = self._terms
+        shown = redact_response(response, terms.persona_words, terms.policy.response)
         return Send(CLIENT, raw if shown == response else encode(event | {"response": shown}))
 
     def _on_transcription(self, event: Event, raw: bytes, now: float) -> Commands:
@@ -227,17 +227,15 @@ class ServerEvents:
         error = object_or_empty(event, "error")
         self._meter.count_error(error)
         self._meter.untranscribed.reported(event)
-        return (Send(CLIENT, encode(event | {"error": self._redacted(error)})),)
+        return (Send(CLIENT, encode(event | {"error": redact_error(error)})),)
 
     def _on_error(self, event: Event, _raw: bytes, _now: float) -> Commands:
         error = {"type": "server_error", **error_of(event)}
         self._meter.count_error(error)
+        self._conversation.creation_failed(error.get("event_id"))
         if str(error.get("event_id")).startswith(self._terms.relay_ids):
             return NOTHING
-        return (self._state.messages.rewritten(event, error=self._redacted(error)),)
-
-    def _redacted(self, error: Mapping[str, Json]) -> Event:
-        return redact_error(error, self._terms.persona_words)
+        return (self._state.messages.rewritten(event, error=redact_error(error)),)
 
     _reactions: ClassVar[Mapping[str, "Reaction"]] = {
         "session.created": _on_session,

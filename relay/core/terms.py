@@ -8,6 +8,7 @@ from relay.core.commands import Side
 from relay.core.events import Event
 from relay.core.policy import Policy
 from relay.core.pricing import Prices
+from relay.core.quotations import NO_WORDS, PersonaWords
 
 
 def unchanged(event: Event) -> Event:
@@ -80,7 +81,7 @@ class Terms:
         relay_ids: prefix of the ids of the relay's own events at the upstream. The client cannot
             guess it, so no event of the client is mistaken for one of the relay.
         policy: events and fields that the persona opens to the client.
-        persona_words: texts of the persona that no error message may quote.
+        persona_words: texts of the persona that no text for the client may quote.
         announces: whether the client has asked for the relay's own events.
         greeting: fields of the ``response.create`` that opens the session; None: none is sent.
         binary_audio: the sides whose binary messages are audio; from another side they are refused.
@@ -94,7 +95,7 @@ class Terms:
     limits: SessionLimits
     billing: Billing
     tools: ToolTerms = field(default_factory=ToolTerms)
-    persona_words: tuple[str, ...] = ()
+    persona_words: PersonaWords = NO_WORDS
     announces: bool = False
     greeting: Event | None = None
     binary_audio: frozenset[Side] = frozenset()

@@ -504,7 +504,8 @@ def test_an_error_for_a_clients_event_is_not_taken_for_the_relays() -> None:
         type="error", event_id="event_2", error=error | {"event_id": "relay_unguessable_update"}
     )
 
-    shown = error | {"event_id": "relay_update", "param": None}
+    message = "A value in the event is not valid."
+    shown = error | {"event_id": "relay_update", "param": None, "message": message}
     assert theirs == [("client", {"type": "error", "event_id": "event_1", "error": shown})]
     assert ours == []
 
@@ -664,7 +665,7 @@ def test_errors_have_nothing_of_the_account_or_the_prompt(words: str, code: Any)
     assert "PLANTED" not in "".join(received(start(), event) for event in events)
 
 
-def test_errors_about_the_client_keep_their_messages() -> None:
+def test_errors_about_the_client_have_the_message_of_their_code() -> None:
     error = {
         "type": "invalid_request_error",
         "code": "response_cancel_not_active",
@@ -673,9 +674,11 @@ def test_errors_about_the_client_keep_their_messages() -> None:
         "event_id": "e1",
     }
 
-    assert start().upstream(type="error", event_id="event_1", error=error) == [
-        to_client(type="error", event_id="event_1", error=error)
-    ]
+    for message in (error["message"], f"Invalid: {INSTRUCTIONS}", "No."):
+        sent = error | {"message": message}
+        assert start().upstream(type="error", event_id="event_1", error=sent) == [
+            to_client(type="error", event_id="event_1", error=error)
+        ]
 
 
 # What the handshake carries along, over real sockets.

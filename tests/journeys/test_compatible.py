@@ -9,25 +9,32 @@ from openai.types.realtime import RealtimeErrorEvent
 from playbook import start, to_client
 from relays import receive, running_relay, send, write_config
 
+TOO_SMALL = "Error committing input audio buffer: it is too small."
+INVALID = "A value in the event is not valid."
+
 
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
         ({"error": "Invalid model", "code": "model_not_found"}, "model_not_found", None),
-        ({"error": "Too short.", "code": "input_audio_buffer_commit_empty"}, ..., "Too short."),
-        ({"error": "Your key sk-PLANTED is wrong", "code": "invalid_value"}, "invalid_value", None),
+        ({"error": "Too short.", "code": "input_audio_buffer_commit_empty"}, ..., TOO_SMALL),
+        (
+            {"error": "Your key sk-PLANTED is wrong", "code": "invalid_value"},
+            "invalid_value",
+            INVALID,
+        ),
         ({"error": "processing failed", "code": 500}, None, None),
         ({"error": ["no"], "code": {"a": 1}}, None, None),
         ({"error": None}, None, None),
         ({}, None, None),
         ({"error": {}}, None, None),
-        ({"error": {"message": 5, "code": "invalid_value"}}, "invalid_value", None),
+        ({"error": {"message": 5, "code": "invalid_value"}}, "invalid_value", INVALID),
     ],
 )
 def test_an_error_of_any_shape_reaches_the_client_in_the_shape_of_the_api(
     error: dict[str, Any], code: Any, message: str | None
 ) -> None:
-    """The message passes under the same conditions as in the API's own shape."""
+    """The message is the sentence of the code, as in the API's own shape."""
     ((to, event),) = start().upstream(type="error", event_id="event_1", **error)  # type: ignore[misc]  # a pair, here
 
     assert to == "client"

@@ -13,6 +13,7 @@ from relay.core.commands import Command, Record, Send, Side
 from relay.core.events import Event
 from relay.core.policy import Policy
 from relay.core.pricing import Prices
+from relay.core.quotations import PersonaWords
 from relay.core.reports import Report
 from relay.core.session import Session
 from relay.core.terms import Billing, SessionLimits, Terms
@@ -80,7 +81,7 @@ TERMS = Terms(
         prices=Prices(),
         started_at=datetime(2026, 11, 23, 23, 59, tzinfo=UTC),
     ),
-    persona_words=(INSTRUCTIONS,),
+    persona_words=PersonaWords(INSTRUCTIONS),
     to_ga=unflattened,
 )
 

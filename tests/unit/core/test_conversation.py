@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from relay.core.conversation import Conversation, is_hidden
+from relay.core.events import Event
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,33 @@ def test_only_strings_are_remembered_as_ids() -> None:
     conversation.add_response("resp_1")
 
     assert (conversation.items, conversation.responses) == ({"item_1"}, {"resp_1"})
+
+
+def created_with(item_id: str, event_id: str | None) -> Event:
+    item = {"id": item_id, "type": "message"}
+    return {"type": "conversation.item.create", "event_id": event_id, "item": item}
+
+
+def test_an_id_is_taken_while_its_item_is_being_created() -> None:
+    """A second item with the id of a hidden one would get another error than one with a free id."""
+    conversation = Conversation()
+    conversation.note_sent(created_with("item_1", "e1"))
+
+    assert conversation.has_item("item_1")
+    conversation.add_item("item_1")
+    conversation.forget("item_1")
+    assert not conversation.has_item("item_1")
+
+
+def test_an_id_is_free_again_when_the_upstream_did_not_create_the_item() -> None:
+    conversation = Conversation()
+    conversation.note_sent(created_with("item_1", "e1"))
+    conversation.note_sent(created_with("item_2", None))
+
+    conversation.creation_failed("e2")
+    conversation.creation_failed(None)
+    assert conversation.has_item("item_1")
+    conversation.creation_failed("e1")
+
+    assert not conversation.has_item("item_1")
+    assert conversation.has_item("item_2")

@@ -170,6 +170,22 @@ def test_an_event_without_hidden_parts_is_returned_itself(event: Event) -> None:
     assert make().show(event) is event
 
 
+def test_an_event_loses_a_hidden_previous_item_and_the_hidden_output_of_its_response() -> None:
+    hidden = make()
+    hidden.show(about(call(), previous_item_id="item_0"))
+    event = {
+        "type": "response.done",
+        "previous_item_id": call()["id"],
+        "response": {"id": "resp_1", "output": [message(2), call()]},
+    }
+
+    assert hidden.show(event) == {
+        "type": "response.done",
+        "previous_item_id": "item_0",
+        "response": {"id": "resp_1", "output": [message(2)]},
+    }
+
+
 IDS = st.sampled_from(["item_1", "item_2", "call_1", "call_2", "", None, 5])
 ITEMS = st.fixed_dictionaries(
     {"type": st.sampled_from(["function_call", "function_call_output", "message"])},

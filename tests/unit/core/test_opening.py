@@ -118,3 +118,56 @@ def test_the_meaning_of_a_close_depends_on_its_code(code: int, meaning: type[Rel
     assert type(lost) is meaning
     assert lost.detail == f"the upstream closed with {code} a reason"
     assert opening().closed(1006, "").detail == "the upstream closed with 1006"
+
+
+TOOL = {"type": "function", "name": "hours", "description": "When we are open.", "parameters": {}}
+MCP = {"type": "mcp", "server_label": "s", "server_url": "https://x", "authorization": "secret"}
+EQUIPPED = {**PERSONA, "tools": [TOOL, MCP]}
+
+
+@pytest.mark.parametrize(
+    "confirmed",
+    [
+        {},
+        {"instructions": None, "tools": None},
+        {"instructions": "You are a receptionist.\n"},
+        {"tools": [{**TOOL, "strict": False}, {**MCP, "authorization": None}]},
+        {"tools": [{"type": "function", "name": "hours"}, {"type": "mcp", "server_label": "s"}]},
+    ],
+)
+def test_a_confirmation_may_omit_and_add_fields(confirmed: Any) -> None:
+    begun = Opening(EQUIPPED, "relay_1_")
+    begun.receive(CREATED)
+
+    assert begun.receive(event(type="session.updated", session=confirmed)) == Opened(confirmed)
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "detail"),
+    [
+        ({"instructions": "You are a helpful assistant."}, "other instructions"),
+        ({"instructions": ""}, "other instructions"),
+        ({"instructions": ["You are a receptionist."]}, "other instructions"),
+        ({"tools": []}, "other tools"),
+        ({"tools": [TOOL]}, "other tools"),
+        ({"tools": [{**TOOL, "name": "other"}, MCP]}, "other tools"),
+        ({"tools": [TOOL, "x"]}, "other tools"),
+        ({"tools": "x"}, "other tools"),
+    ],
+)
+def test_a_server_that_confirms_another_persona_is_rejected(confirmed: Any, detail: str) -> None:
+    """It ignored the update, so its default prompt would answer."""
+    begun = Opening(EQUIPPED, "relay_1_")
+    begun.receive(CREATED)
+
+    with pytest.raises(PersonaRejected) as rejected:
+        begun.receive(event(type="session.updated", session=confirmed))
+    assert rejected.value.detail == f"the upstream confirmed {detail}"
+
+
+def test_instructions_of_a_server_that_are_not_in_the_persona_are_rejected() -> None:
+    begun = Opening({"type": "transcription"}, "relay_1_")
+    begun.receive(CREATED)
+
+    with pytest.raises(PersonaRejected):
+        begun.receive(event(type="session.updated", session={"instructions": "Answer."}))

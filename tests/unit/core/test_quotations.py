@@ -7,9 +7,10 @@ from relay.core.quotations import (
     CLIENT_QUOTED_CHARS,
     MAX_DETAIL_CHARS,
     MAX_QUOTED_CHARS,
+    MAX_TEXT_CHARS,
     MIN_QUOTED_CHARS,
-    long_lines,
-    quotes,
+    NO_WORDS,
+    PersonaWords,
     unquoted,
 )
 
@@ -61,21 +62,25 @@ def test_a_text_for_the_log_is_cut(detail: str) -> None:
     assert len(unquoted(detail * 100, SESSION)) <= MAX_DETAIL_CHARS
 
 
-def test_only_lines_that_a_client_could_recognize_are_compared() -> None:
-    line = "x" * CLIENT_QUOTED_CHARS
-
-    assert long_lines(f"short\n  {line}  \n{line[1:]}", None, line) == (line, line)
+LINE = "You are the receptionist of the clinic."
+WORDS = PersonaWords(f"short\n  {LINE}  \n", None)
 
 
-LINES = long_lines("You are the receptionist of the clinic.")
-
-
-@given(st.text("xy"), st.text("xy"), st.integers(0, len(LINES[0]) - CLIENT_QUOTED_CHARS))
+@given(st.text("xy"), st.text("xy"), st.integers(0, len(LINE) - CLIENT_QUOTED_CHARS))
 def test_a_piece_of_a_line_is_a_quotation_from_one_length_on(
     before: str, after: str, start: int
 ) -> None:
-    piece = LINES[0][start : start + CLIENT_QUOTED_CHARS]
+    piece = LINE[start : start + CLIENT_QUOTED_CHARS]
 
-    assert quotes(f"{before}{piece}{after}", LINES)
-    assert not quotes(f"{before}{piece[1:]}!{after}", LINES)
-    assert not quotes(f"{before}{piece}{after}", ())
+    assert WORDS.are_in(f"{before}{piece}{after}")
+    assert not WORDS.are_in(f"{before}{piece[1:]}!{after}")
+    assert not NO_WORDS.are_in(f"{before}{piece}{after}")
+
+
+def test_a_short_line_is_in_any_sentence_and_is_no_quotation() -> None:
+    assert not WORDS.are_in("a short text that is longer than a piece")
+
+
+def test_a_text_that_is_too_long_to_search_counts_as_a_quotation() -> None:
+    assert not WORDS.are_in("x" * MAX_TEXT_CHARS)
+    assert WORDS.are_in("x" * (MAX_TEXT_CHARS + 1))

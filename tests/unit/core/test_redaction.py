@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from playbook import INSTRUCTIONS, PERSONA, SHOWN
 
 from relay.core.api_errors import CLIENT_ERRORS, KNOWN_ERRORS
+from relay.core.quotations import PersonaWords
 from relay.core.redaction import REDACTED, redact_error, redact_response, redact_session
 
 NOT_ACTIVE = {"type": "invalid_request_error", "code": "response_cancel_not_active"}
@@ -49,10 +52,10 @@ def test_a_field_with_a_new_name_cannot_repeat_the_persona() -> None:
     session = {"directive": f"Now: {INSTRUCTIONS[5:35]}", "voice": "marin", "hint": "short words"}
 
     shown = redact_session(
-        session, session_id="s", expires_at=1, persona_words=(INSTRUCTIONS, "short")
+        session, session_id="s", expires_at=1, persona_words=PersonaWords(INSTRUCTIONS)
     )
 
-    assert (shown["directive"], shown["voice"], shown["hint"]) == ("", "marin", "")
+    assert (shown["directive"], shown["voice"], shown["hint"]) == ("", "marin", "short words")
 
 
 RESPONSE = {
@@ -68,7 +71,7 @@ RESPONSE = {
 
 def test_a_response_without_secrets_stays_unchanged() -> None:
     """The relay does not redact the words of the model and the client's metadata."""
-    assert redact_response(RESPONSE, (INSTRUCTIONS,)) == RESPONSE
+    assert redact_response(RESPONSE, PersonaWords(INSTRUCTIONS)) == RESPONSE
 
 
 def test_a_response_has_nothing_of_the_persona() -> None:
@@ -114,7 +117,7 @@ def test_an_output_that_is_not_a_list_stays() -> None:
             {"error": "Pay."},
             {"error": {"type": None, "code": None, "message": REDACTED, **NOTHING_ELSE}},
         ),
-        ("The response was cancelled.", "The response was cancelled."),
+        ("The response was cancelled.", REDACTED),
         ("Key sk-1234 is wrong.", REDACTED),
     ],
 )
@@ -122,30 +125,40 @@ def test_the_details_of_a_status_have_nothing_of_the_account(details: Any, shown
     assert redact_response({"status_details": details}) == {"status_details": shown}
 
 
-@pytest.mark.parametrize(
-    ("message", "shown"),
-    [
-        ("Cancellation failed: no active response found", None),
-        ("Item item_ABC of response resp_XYZ was not found.", None),
-        ("Incorrect API key provided: sk-proj-****abcd", REDACTED),
-        ("Not for ek_0123456789", REDACTED),
-        ("Session sess_0123456789 is over.", REDACTED),
-        ("No such Organization.", REDACTED),
-        ("See https://platform.openai.com/account", REDACTED),
-        (f"Invalid value: '{INSTRUCTIONS}'", REDACTED),
-        (f"Invalid value: '{INSTRUCTIONS[3:27]}...", REDACTED),
-        ("x" * 1001, REDACTED),
-        (None, REDACTED),
-        ({"x": 1}, REDACTED),
-    ],
-)
-def test_an_error_about_the_client_keeps_a_harmless_message(
-    message: Any, shown: str | None
-) -> None:
-    assert redact_error(NOT_ACTIVE | {"message": message}, (INSTRUCTIONS,)) == {
+@given(st.text() | st.just(INSTRUCTIONS) | st.none() | st.dictionaries(st.text(), st.text()))
+def test_no_word_of_the_upstream_is_in_an_error(message: Any) -> None:
+    """So a right guess of the persona's words and a wrong one have the same answer."""
+    assert redact_error(NOT_ACTIVE | {"message": message}) == {
         **NOT_ACTIVE,
-        "message": shown or message,
+        "message": "Cancellation failed: no active response found",
         **NOTHING_ELSE,
+    }
+
+
+@given(length=st.integers(0, len(INSTRUCTIONS)), nested=st.booleans())
+def test_a_text_in_an_opened_field_is_never_compared_with_the_persona(
+    *, length: int, nested: bool
+) -> None:
+    """A client that sets an opened field sees its own text, whether it guesses right or wrong."""
+    guess = INSTRUCTIONS[:length]
+    session = {"audio": {"output": {"voice": guess}}} if nested else {"label": guess}
+    opened = frozenset({("label",), ("audio", "output", "voice")})
+    words = PersonaWords(INSTRUCTIONS)
+
+    shown = redact_session(
+        session, session_id="s", expires_at=1, persona_words=words, opened=opened
+    )
+    response = redact_response(session, words, opened)
+
+    assert {key: shown[key] for key in session} == response == session
+
+
+def test_a_closed_field_beside_an_opened_one_is_compared() -> None:
+    session = {"audio": {"input": {"label": INSTRUCTIONS}, "output": {"voice": INSTRUCTIONS}}}
+    opened = frozenset({("audio", "output", "voice")})
+
+    assert redact_response(session, PersonaWords(INSTRUCTIONS), opened) == {
+        "audio": {"input": {"label": ""}, "output": {"voice": INSTRUCTIONS}}
     }
 
 
@@ -175,4 +188,4 @@ def test_a_field_of_an_error_is_a_name_or_null(field: str, value: Any, shown: An
 
 
 def test_the_known_codes_include_those_of_the_client() -> None:
-    assert CLIENT_ERRORS < KNOWN_ERRORS
+    assert set(CLIENT_ERRORS) < KNOWN_ERRORS
