@@ -1,4 +1,4 @@
-"""The connections to upstreams: one pool that verifies TLS and follows no redirect."""
+"""The connections to upstreams: TLS is verified, no redirect is followed, none is used twice."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import aiohttp
+from yarl import URL
 
 from relay.config.upstream import Upstream
 from relay.upstreams.resolver import Resolver
@@ -20,8 +21,10 @@ async def connections() -> AsyncIterator[aiohttp.ClientSession]:
     no_redirects = aiohttp.TraceConfig()
     no_redirects.on_request_redirect.append(_refuse_redirect)
     async with aiohttp.ClientSession(
+        # A refused handshake would leave its connection to the next session, which may be of
+        # another persona, and the upstream may have closed it.
         connector=aiohttp.TCPConnector(
-            limit=0, ttl_dns_cache=CACHE_DNS_SECONDS, resolver=Resolver()
+            limit=0, force_close=True, ttl_dns_cache=CACHE_DNS_SECONDS, resolver=Resolver()
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -29,6 +32,12 @@ async def connections() -> AsyncIterator[aiohttp.ClientSession]:
         trust_env=False,
     ) as http:
         yield http
+
+
+def forget_address(http: aiohttp.ClientSession, url: URL) -> None:
+    """Look the name of an upstream up again for the next session: it may have moved."""
+    if isinstance(http.connector, aiohttp.TCPConnector) and url.host and url.port:
+        http.connector.clear_dns_cache(url.host, url.port)
 
 
 async def _refuse_redirect(

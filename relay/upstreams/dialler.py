@@ -34,7 +34,7 @@ from relay.core.quotations import unquoted
 from relay.dialects.beta.peers import BetaUpstream
 from relay.dialects.translated import GA, Dialect
 from relay.upstreams.address import realtime_url
-from relay.upstreams.connections import clear_traceback, tls_context
+from relay.upstreams.connections import clear_traceback, forget_address, tls_context
 from relay.upstreams.entra import Entra, NoToken
 from relay.upstreams.headers import upstream_headers
 from relay.wire.liveness import SILENCE_SECONDS
@@ -211,10 +211,11 @@ class Dialler:
 
     async def _connect(self, attempt: _Attempt) -> Peer:
         name, upstream = attempt.name, self._upstreams[attempt.name]
+        url = realtime_url(upstream, session_query(attempt.persona))
         try:
             return await connect(
                 self._resources.http,
-                realtime_url(upstream, session_query(attempt.persona)),
+                url,
                 headers=await upstream_headers(upstream, attempt.user, self._resources.entra),
                 tls=self._tls[name],
                 patience=PATIENCE,
@@ -223,6 +224,7 @@ class Dialler:
         except NotUpgraded as error:
             raise _refusal(name, error.status) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            forget_address(self._resources.http, url)
             clear_traceback(error)
             raise UpstreamUnavailable(detail=f"{name}: {type(error).__name__}: {error}") from error
 

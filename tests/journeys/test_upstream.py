@@ -13,6 +13,8 @@ from certificates import issue
 from fakes import BINARY, Call, FakeUpstream, Wire, listens, rude_upstream
 from relays import RunningRelay, receive, relaying, running_relay, write_config, write_fallbacks
 
+from relay.upstreams.resolver import Resolver
+
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 QUICK = "ready_timeout_seconds: 0.4"
@@ -153,6 +155,55 @@ async def test_an_upstream_that_is_down(tmp_path: Path) -> None:
     async with running_relay(path) as relay:
         assert await refusal(relay) == UNAVAILABLE
         assert "ClientConnectorError" in relay.lines("session.refused")[0]["detail"]
+
+
+async def test_a_refused_handshake_leaves_its_connection_to_no_other_session(
+    tmp_path: Path,
+) -> None:
+    """The upstream keeps the connection open and answers nothing more on it."""
+    connections = 0
+
+    async def refuses_once(upstream: Wire) -> None:
+        nonlocal connections
+        connections += 1
+        if connections == 1:
+            await upstream.reader.readuntil(b"\r\n\r\n")
+            upstream.writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+            await upstream.reader.read()
+        else:
+            await upstream.open()
+            await upstream.closing()
+
+    async with rude_upstream(refuses_once) as url:
+        async with running_relay(write_config(tmp_path, url)) as relay:
+            with pytest.raises(websockets.InvalidStatus):
+                await relay.connect()
+            async with relay.connect() as client:
+                assert (await receive(client))["type"] == "session.created"
+    assert connections == 2
+
+
+async def test_an_upstream_that_has_moved_is_found_by_the_next_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = []
+    resolve = Resolver.resolve
+
+    async def moves(self: Resolver, host: str, *args: Any, **options: Any) -> Any:
+        looked_up.append(host)
+        found = await resolve(self, "127.0.0.1", *args, **options)
+        return [{**found[0], "host": "127.0.0.2"}] if len(looked_up) == 1 else found
+
+    monkeypatch.setattr(Resolver, "resolve", moves)
+    async with FakeUpstream().running() as upstream:
+        url = upstream.url.replace("127.0.0.1", "upstream.example")
+        async with running_relay(write_config(tmp_path, url)) as relay:
+            with pytest.raises(websockets.InvalidStatus):
+                await relay.connect()
+            for _ in range(2):
+                async with relay.connect() as client:
+                    assert (await receive(client))["type"] == "session.created"
+    assert looked_up == 2 * ["upstream.example"], "an address that works is kept"
 
 
 async def test_an_upstream_with_an_unknown_name(tmp_path: Path) -> None:
