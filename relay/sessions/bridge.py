@@ -31,6 +31,10 @@ from relay.core.reports import Report
 from relay.core.session import Session
 from relay.wire.peer import CLOSE_SECONDS, Peer
 
+PAUSE_SECONDS = 1.0
+"""If a timer fires later than this, the process itself was paused (by a virtual machine, or by
+SIGSTOP), and the peers were not silent."""
+
 Work = Callable[[], Awaitable[None]]
 
 
@@ -222,3 +226,6 @@ class Bridge:
             looks = (peer.next_look(now()) for peer in self.peers.values())
             wake_at = min(self.session.deadline, *looks)
             await asyncio.sleep(wake_at - now())
+            if now() - wake_at > PAUSE_SECONDS:
+                for peer in self.peers.values():
+                    peer.note_pause(now())

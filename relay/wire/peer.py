@@ -263,6 +263,10 @@ class Peer(asyncio.Protocol):
             self._writer.write(PING, b"")
         return True
 
+    def note_pause(self, now: float) -> None:
+        """Count the silence of the peer from now on: the relay could not read before."""
+        self._inbox.received_at = now
+
     def next_look(self, now: float) -> float:
         """Return when ``keep_alive`` wants to be called again."""
         return self._liveness.next_look(now, self._received_at())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import PING, PONG, TEXT, Call, Wire, frame, rude_upstream
+from fakes import PING, PONG, TEXT, Call, FakeUpstream, Wire, frame, rude_upstream
 from relays import PERSONA, RunningRelay, receive, relaying, running_relay, send, write_config
 from scripts import SMALL_BUFFER_BYTES, receives
 
@@ -275,3 +275,22 @@ async def test_a_persona_that_greets_speaks_first_and_calls_no_tool(
     event = upstream.calls[0].received[1]
     assert event.pop("event_id").startswith("relay_")
     assert event == {"type": "response.create", **fields}
+
+
+async def test_a_pause_of_the_relay_itself_ends_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual machine that is paused for a minute: after it all timers are due at once."""
+    loop = asyncio.get_running_loop()
+    clock, paused_seconds = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: clock() + paused_seconds)
+    async with FakeUpstream().running() as upstream:
+        path = write_config(tmp_path, upstream.url)
+        async with running_relay(path, seconds=1000) as relay:
+            async with relay.connect(ping_interval=None) as client:
+                await receive(client)
+                paused_seconds = 60.0
+                for _ in range(3):  # each takes a few turns of the loop, in which timers fire
+                    await (await client.ping())
+                assert relay.sessions.running
+            assert (await relay.ended())["outcome"] == "completed"
