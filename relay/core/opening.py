@@ -78,8 +78,11 @@ class Opening:
     def _confirmed(self, confirmed: Event) -> Opened:
         """Compare the confirmed session with the persona: no other prompt may answer.
 
-        A server that does not know the update can confirm its own default session.
+        A server that does not know the update can confirm its own default session. A session that
+        only transcribes has no prompt and gives no answer, so there is nothing to compare.
         """
+        if self._session.get("type") == "transcription":
+            return Opened(confirmed)
         if not _is_same_text(self._session.get("instructions"), confirmed.get("instructions")):
             raise PersonaRejected(detail="the upstream confirmed other instructions")
         if not _are_same_tools(self._session.get("tools"), confirmed.get("tools")):

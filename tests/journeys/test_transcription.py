@@ -125,7 +125,7 @@ async def test_no_error_quotes_the_prompt_of_the_transcription(tmp_path: Path) -
     ):
         event = await until(client, "error")
 
-    assert event["error"]["message"] == "The upstream reported an error."
+    assert event["error"]["message"] == "A value in the event is not valid."
 
 
 # Usage.

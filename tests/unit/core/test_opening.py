@@ -165,9 +165,17 @@ def test_a_server_that_confirms_another_persona_is_rejected(confirmed: Any, deta
     assert rejected.value.detail == f"the upstream confirmed {detail}"
 
 
-def test_instructions_of_a_server_that_are_not_in_the_persona_are_rejected() -> None:
+def test_a_session_that_only_transcribes_has_no_prompt_to_compare() -> None:
     begun = Opening({"type": "transcription"}, "relay_1_")
     begun.receive(CREATED)
 
+    confirmed = {"instructions": "You are a default.", "tools": [TOOL]}
+    assert begun.receive(event(type="session.updated", session=confirmed)) == Opened(confirmed)
+
+
+def test_tools_of_a_server_that_are_not_in_the_persona_are_rejected() -> None:
+    begun = Opening(PERSONA, "relay_1_")
+    begun.receive(CREATED)
+
     with pytest.raises(PersonaRejected):
-        begun.receive(event(type="session.updated", session={"instructions": "Answer."}))
+        begun.receive(event(type="session.updated", session={"tools": [TOOL]}))
