@@ -91,9 +91,8 @@ class Relay:
 
     def unpriced(self) -> tuple[str, ...]:
         """Return the models of the personas for which there is no price today."""
-        personas = self.config.personas.values()
-        models = {model for persona in personas for model in (persona.model, persona.transcriber)}
-        return self.config.prices.unpriced(filter(None, models), datetime.now(UTC).date())
+        models = {model for persona in self.config.personas.values() for model in persona.models}
+        return self.config.prices.unpriced(models, datetime.now(UTC).date())
 
     async def reload(self, load: Callable[[], Config]) -> None:
         """Read the configuration with ``load``, and use it for new sessions.

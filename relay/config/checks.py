@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Collection, Iterator
+from datetime import date
 from typing import Any
 
 from relay.config import schema
+from relay.config.limits import ClientLimits, PersonaLimits, UserLimits
 from relay.config.models import Config, check_listen
 from relay.config.persona import TRANSCRIPTION, session_to_send
 from relay.config.sources import Sources, Values
 from relay.core.variables import undeclared
 from relay.tools.config import tool_problems
 from relay.yaml.source import Document, KeyPath, Problem, dotted
+
+BUDGET_KEYS = ("usd_per_session", "usd_per_day")
 
 CONVERSATION_KEYS: tuple[KeyPath, ...] = (
     ("variables",),
@@ -38,6 +42,31 @@ def shared_key_problems(config: Config, root: Document[Values]) -> Iterator[Prob
             if owners.setdefault(digest, name) != name:
                 message = f"has a key of clients.{owners[digest]}: give each client its own"
                 yield root.problem(("clients", name), message)
+
+
+def budget_problems(config: Config, today: date) -> Iterator[Problem]:
+    """Find budgets for a model without a price: they would never take effect."""
+    for path, names in _budgets(config):
+        models = {model for name in names for model in config.personas[name].models}
+        if unpriced := config.prices.unpriced(models, today):
+            message = f"needs a price in {config.usage.prices.name} for {', '.join(unpriced)}"
+            yield config.problem(path, message)
+
+
+def _budgets(config: Config) -> Iterator[tuple[KeyPath, Collection[str]]]:
+    """Yield the path of each budget, and the personas whose sessions draw on it."""
+    for name, client in config.clients.items():
+        for key in _set_budgets(client.limits):
+            yield ("clients", name, "limits", key), client.personas or tuple(config.personas)
+    for name, persona in config.personas.items():
+        for key in _set_budgets(persona.limits):
+            yield ("personas", name, "limits", key), (name,)
+    for key in _set_budgets(config.limits.user):
+        yield ("limits", "user", key), tuple(config.personas)
+
+
+def _set_budgets(limits: ClientLimits | PersonaLimits | UserLimits) -> list[str]:
+    return [key for key in BUDGET_KEYS if getattr(limits, key, None) is not None]
 
 
 def public_anonymous_problems(root: Document[Values]) -> list[Problem]:

@@ -5,12 +5,14 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from relay.config import schema
 from relay.config.checks import (
+    budget_problems,
     extra_fields_of,
     persona_problems,
     public_anonymous_problems,
@@ -71,7 +73,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         config = Config.model_validate(sources.values(), context=_scope(sources))
         config._sources = sources  # noqa: SLF001  # only `load` has it
         found += shared_key_problems(config, root)
-        found += _read_prices(config, environ)
+        price_problems = _read_prices(config, environ)
+        # Without the price list, every budget would be a problem too.
+        found += price_problems or budget_problems(config, datetime.now(UTC).date())
     except ValidationError as error:
         found += [sources.problem(*problem) for problem in validation_problems(error, Config)]
     problems = causes + [problem for problem in found if not _follows(problem, causes)]

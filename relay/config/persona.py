@@ -104,6 +104,11 @@ class Persona(Section):
         return str(self.transcriber if self.transcribes else self.session["model"])
 
     @property
+    def models(self) -> frozenset[str]:
+        """The names of the models whose usage is billed."""
+        return frozenset(filter(None, (self.model, self.transcriber)))
+
+    @property
     def transcriber(self) -> str | None:
         """The name of the model that transcribes the user; None without transcription."""
         return self._transcription.get("model")

@@ -43,6 +43,8 @@ limits:
   idle_seconds: 60
 """
 
+PRICES = "[{model: gpt-realtime-*, from: 2020-01-01, usd_per_million: {output_text: 24}}]\n"
+
 TRANSCRIBER = """\
 upstream: local
 session:

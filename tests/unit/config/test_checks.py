@@ -1,7 +1,9 @@
 """Checks of a persona against the API and its upstreams."""
 
+from pathlib import Path
+
 import pytest
-from configurations import PERSONA, RELAY, TRANSCRIBER, Load, ProblemsOf, changed
+from configurations import PERSONA, PRICES, RELAY, TRANSCRIBER, Load, ProblemsOf, changed
 
 from relay.config.loading import InvalidConfig
 from relay.config.persona import session_to_send
@@ -108,3 +110,49 @@ def test_an_extra_field_must_be_known_to_each_upstream_of_the_persona(
     assert problems_of(relay, persona) == [
         "personas/receptionist.yaml:5: session.top_k: is not a field of the Realtime API"
     ]
+
+
+CLIENT_BUDGET = f"{RELAY}    limits: {{usd_per_day: 1}}\n"
+USER_BUDGET = f"{RELAY}limits: {{user: {{usd_per_day: 1}}}}\n"
+TRANSCRIBED = PERSONA.replace(
+    "    output: {voice: marin}\n",
+    "    output: {voice: marin}\n    input: {transcription: {model: whisper-1}}\n",
+)
+NEEDS = "needs a price in prices.yaml for"
+
+
+@pytest.mark.parametrize(
+    ("relay", "persona", "problem"),
+    [
+        (CLIENT_BUDGET, PERSONA, f"relay.yaml:16: clients.kiosk.limits.usd_per_day: {NEEDS} {{}}"),
+        (USER_BUDGET, PERSONA, f"relay.yaml:16: limits.user.usd_per_day: {NEEDS} {{}}"),
+        (
+            RELAY,
+            f"{PERSONA}  usd_per_session: 1\n",
+            f"personas/receptionist.yaml:13: limits.usd_per_session: {NEEDS} {{}}",
+        ),
+    ],
+)
+def test_a_budget_needs_a_price_for_each_model_that_draws_on_it(
+    problems_of: ProblemsOf, load_text: Load, folder: Path, relay: str, persona: str, problem: str
+) -> None:
+    """Usage without a price costs nothing, so the budget would never take effect."""
+    assert problems_of(relay, persona) == [problem.format("gpt-realtime-2.1")]
+
+    (folder / "prices.yaml").write_text(PRICES)
+    load_text(relay, persona)
+    transcribed = persona.replace(PERSONA, TRANSCRIBED)
+    assert [line.rpartition(" ")[2] for line in problems_of(relay, transcribed)] == ["whisper-1"]
+
+    (folder / "prices.yaml").write_text(PRICES.replace("2020", "2999"))
+    assert len(problems_of(relay, persona)) == 1
+
+
+def test_without_a_budget_no_price_is_needed(load_text: Load) -> None:
+    assert load_text().prices.rows == ()
+
+
+def test_a_broken_price_list_is_the_only_problem(problems_of: ProblemsOf, folder: Path) -> None:
+    (folder / "prices.yaml").write_text("[{model: x}]\n")
+
+    assert {line.partition(":")[0] for line in problems_of(CLIENT_BUDGET)} == {"prices.yaml"}

@@ -5,7 +5,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from configurations import PERSONA, RELAY, SECRET, Load, ProblemsOf, changed
+from configurations import PERSONA, PRICES, RELAY, SECRET, Load, ProblemsOf, changed
 from pydantic import ValidationError
 
 from relay.config.models import check_listen
@@ -116,7 +116,8 @@ def test_origins_are_exact(load_text: Load) -> None:
     assert loaded.browser.allowed_origins == tuple(origins)
 
 
-def test_each_optional_section_is_read(load_text: Load) -> None:
+def test_each_optional_section_is_read(load_text: Load, folder: Path) -> None:
+    (folder / "prices.yaml").write_text(PRICES)
     relay = f"""{RELAY}
     trusted: true
     limits: {{usd_per_day: 0.1}}
