@@ -181,11 +181,19 @@ RELAY = web.AppKey("relay", Relay)
 
 
 def create_app(
-    config: Config, log: Logger, *, ready: Callable[[], bool] = lambda: True
+    config: Config,
+    log: Logger,
+    *,
+    ready: Callable[[], bool] = lambda: True,
+    dropped_lines: Callable[[], int] = int,
 ) -> web.Application:
-    """Return the application; the caller decides where and how it runs."""
+    """Return the application; the caller decides where and how it runs.
+
+    ``dropped_lines`` returns the number of log lines that could not be written.
+    """
     app = web.Application(middlewares=[_shape_errors])
     app[RELAY] = relay = Relay(config, log, ready)
+    relay.metrics.dropped_log_lines = dropped_lines
     app.cleanup_ctx.append(relay.run)
     app.add_routes(
         [

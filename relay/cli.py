@@ -27,6 +27,7 @@ from relay.ledger.prune import prune_ledger
 from relay.ledger.query import parse_grouping, parse_moment, query_usage
 from relay.ledger.render import FORMATS
 from relay.telemetry import log as logs
+from relay.telemetry.log_stream import LogStream
 from relay.wire.loop import Loop
 from relay.wire.tls import valid_until
 
@@ -166,9 +167,11 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 def _serve(given: argparse.Namespace) -> None:
     config = load(given.config, os.environ)
     host, port = _address(given, config)
-    log = _log(config)
     reload = partial(load, given.config, os.environ)
-    _run(serving.serve(app.create_app(config, log), log, host=host, port=port, load=reload))
+    with LogStream(sys.stderr) as stream:
+        log = _log(stream, config)
+        application = app.create_app(config, log, dropped_lines=partial(getattr, stream, "dropped"))
+        _run(serving.serve(application, log, host=host, port=port, load=reload))
 
 
 def _demo(given: argparse.Namespace) -> None:
@@ -177,7 +180,10 @@ def _demo(given: argparse.Namespace) -> None:
     with demo.reserve() as listener, TemporaryDirectory(prefix="relay-") as data:
         config = demo.configuration(listener, data)
         host, port = _address(given, config)
-        _run(demo.run(config, listener, _log(config), host, port))
+        with LogStream(sys.stderr) as stream:
+            log = _log(stream, config)
+            dropped_lines = partial(getattr, stream, "dropped")
+            _run(demo.run(config, listener, log, host, port, dropped_lines=dropped_lines))
 
 
 def _simulate(given: argparse.Namespace) -> None:
@@ -198,7 +204,8 @@ def _simulate(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> None:
     config = load(given.config, os.environ)
-    _run(app.check_tools(config, _log(config)))
+    with LogStream(sys.stderr) as stream:
+        _run(app.check_tools(config, _log(stream, config)))
     cert = config.server.tls_cert
     if cert and (until := valid_until(cert)) <= datetime.now(UTC):
         print(f"{given.config}: server.tls_cert: warning: expired on {until:%Y-%m-%d}")
@@ -249,8 +256,8 @@ def _address(given: argparse.Namespace, config: Config) -> tuple[str, int]:
     return host, config.server.port if given.port is None else given.port
 
 
-def _log(config: Config) -> Logger:
-    log = logs.create(sys.stderr, config.server.log_format)
+def _log(stream: LogStream, config: Config) -> Logger:
+    log = logs.create(stream, config.server.log_format)
     logs.adopt_libraries(log)
     return log
 

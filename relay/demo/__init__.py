@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,14 +20,22 @@ CONFIG = Path(__file__).parent / "relay.yaml"
 LOOPBACK = "127.0.0.1"
 
 
-async def run(config: Config, listener: socket.socket, log: Logger, host: str, port: int) -> None:
+async def run(
+    config: Config,
+    listener: socket.socket,
+    log: Logger,
+    host: str,
+    port: int,
+    *,
+    dropped_lines: Callable[[], int] = int,
+) -> None:
     """Serve until a signal stops it; the relay is ready when the local upstream has its models.
 
     Raises:
         OSError: The relay cannot listen on this address.
     """
     ready = asyncio.Event()
-    application = app.create_app(config, log, ready=ready.is_set)
+    application = app.create_app(config, log, ready=ready.is_set, dropped_lines=dropped_lines)
     async with _local_upstream(config, listener, ready):
         await serving.serve(application, log, host=host, port=port)
 

@@ -7,11 +7,13 @@ transcripts and query strings. As a second line of defence, text that looks like
 import logging
 import re
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import FilteringBoundLogger as Logger
+
+from relay.telemetry.log_stream import LogStream
 
 MAX_FIELD_CHARS = 1_000
 _KEY = re.compile(
@@ -19,7 +21,7 @@ _KEY = re.compile(
 )
 
 
-def create(stream: TextIO, form: str = "auto") -> Logger:
+def create(stream: TextIO | LogStream, form: str = "auto") -> Logger:
     """Return the logger that is passed to all parts of the relay.
 
     ``form`` is ``json``, ``console``, or ``auto``: console on a terminal.
@@ -31,7 +33,7 @@ def create(stream: TextIO, form: str = "auto") -> Logger:
         else structlog.processors.JSONRenderer()
     )
     logger: Logger = structlog.wrap_logger(
-        structlog.WriteLogger(stream),
+        structlog.WriteLogger(cast(TextIO, stream)),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

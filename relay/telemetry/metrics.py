@@ -5,7 +5,7 @@ numbers of the open sessions to the totals of the ended sessions.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -87,6 +87,7 @@ METRICS: Mapping[str, Description] = {
     "relay_tool_seconds": Description(
         "histogram", "Duration of calls of tools that the relay runs.", ("tool", "outcome")
     ),
+    "relay_log_lines_dropped_total": Description("counter", "Log lines that could not be written."),
     "relay_config_reloads_total": Description(
         "counter", "Reloads of the configuration and of the certificate.", ("outcome",)
     ),
@@ -108,12 +109,14 @@ class Metrics(Collector):
     Attributes:
         ledger: its state is exposed; None before it is open.
         circuits: the circuit of each upstream; their states are exposed.
+        dropped_log_lines: returns the number of log lines that could not be written.
     """
 
     def __init__(self, personas: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
         self.ledger: Ledger | None = None
         self.circuits: Mapping[str, Circuit] = {}
+        self.dropped_log_lines: Callable[[], int] = int
         self._open: set[RunningSession] = set()
         self._ended: Totals = {
             name: Counter() for name, d in METRICS.items() if d.kind != "histogram"
@@ -183,6 +186,7 @@ class Metrics(Collector):
             totals["relay_ledger_failing"][()] = int(self.ledger.failing)
         for upstream, circuit in self.circuits.items():
             totals["relay_upstream_circuit_open"][(upstream,)] = int(circuit.is_open)
+        totals["relay_log_lines_dropped_total"][()] = self.dropped_log_lines()
         for name, amounts in totals.items():
             yield _family(name, amounts)
 
