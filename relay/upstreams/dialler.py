@@ -8,6 +8,7 @@ message and 268 KiB a connection. It sends the beta header only to an upstream w
 """
 
 import asyncio
+import errno
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ from relay.core.circuit import Circuit, worth_trying
 from relay.core.close import CloseCode
 from relay.core.errors import (
     RelayError,
+    RelayFull,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -46,6 +48,9 @@ REFUSED = range(400, 500)
 
 OPENED: Final = "opened"
 """The outcome of an attempt that opened a session; any other outcome is the code of an error."""
+
+NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
+"""Errors of the relay's own process and machine."""
 
 FAULTS: Final = (UpstreamUnavailable, UpstreamTimeout, NoToken)
 """The errors that count against an upstream. A refusal does not: it comes immediately, and may
@@ -144,6 +149,7 @@ class Dialler:
 
         Raises:
             UpstreamUnavailable, UpstreamRefused, PersonaRejected: the last upstream failed.
+            RelayFull: the relay may open no more files.
             UpstreamTimeout: no upstream was ready within ``ready_timeout_seconds``.
         """
         loop = asyncio.get_running_loop()
@@ -169,6 +175,8 @@ class Dialler:
         circuit.begin(asyncio.get_running_loop().time())
         try:
             opened = await self._open_one(attempt)
+        except RelayFull:
+            raise  # it is not the upstream's fault
         except RelayError as error:
             self._note_failure(attempt.name, error)
             raise
@@ -224,8 +232,10 @@ class Dialler:
         except NotUpgraded as error:
             raise _refusal(name, error.status) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            forget_address(self._resources.http, url)
             clear_traceback(error)
+            if isinstance(error, OSError) and error.errno in NO_FILES:
+                raise RelayFull(detail="the relay may open no more files") from error
+            forget_address(self._resources.http, url)
             raise UpstreamUnavailable(detail=f"{name}: {type(error).__name__}: {error}") from error
 
 

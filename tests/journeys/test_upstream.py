@@ -1,6 +1,7 @@
 """Connecting to a provider: the request that it receives, and the error for each failure."""
 
 import asyncio
+import errno
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from certificates import issue
 from fakes import BINARY, Call, FakeUpstream, Wire, listens, rude_upstream
 from relays import RunningRelay, receive, relaying, running_relay, write_config, write_fallbacks
 
+from relay.core import circuit
 from relay.upstreams.resolver import Resolver
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -204,6 +206,26 @@ async def test_an_upstream_that_has_moved_is_found_by_the_next_session(
                 async with relay.connect() as client:
                     assert (await receive(client))["type"] == "session.created"
     assert looked_up == 2 * ["upstream.example"], "an address that works is kept"
+
+
+async def test_a_relay_that_may_open_no_more_files_is_full_and_blames_no_upstream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with FakeUpstream().running() as upstream:
+        async with running_relay(write_config(tmp_path, upstream.url)) as relay:
+            with monkeypatch.context() as patch:
+                patch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", fails)
+                for _ in range(circuit.FAILURES):
+                    with pytest.raises(websockets.InvalidStatus) as refused:
+                        await relay.connect()
+                    body = json.loads(refused.value.response.body or b"")
+                    assert body["error"]["code"] == "relay_full"
+            assert relay.lines("upstream.failed") == []
+            async with relay.connect() as client:
+                assert (await receive(client))["type"] == "session.created"
 
 
 async def test_an_upstream_with_an_unknown_name(tmp_path: Path) -> None:
