@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger as Logger
 
+from relay.access import auth
 from relay.config.loading import InvalidConfig
 from relay.config.models import Config, check_listen
 from relay.core.errors import InvalidRequest, RelayDraining, RelayError
@@ -283,7 +284,12 @@ async def _readyz(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    exposition = request.app[RELAY].metrics.exposition()
+    relay = request.app[RELAY]
+    try:
+        auth.check_host(request, relay.config)
+    except RelayError as error:
+        return refusal(error)
+    exposition = relay.metrics.exposition()
     return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE})
 
 

@@ -170,6 +170,19 @@ def check_origin(request: web.Request, config: Config) -> None:
         raise OriginNotAllowed
 
 
+def check_host(request: web.Request, config: Config) -> None:
+    """Accept a request to a relay without keys only under a loopback name.
+
+    A page of a hostile name that resolves to loopback reads the answer of a GET as its own, and a
+    browser sends no Origin with such a request (DNS rebinding).
+
+    Raises:
+        OriginNotAllowed: the request names another host.
+    """
+    if config.anonymous and not _is_loopback(request.host):
+        raise OriginNotAllowed
+
+
 def _is_loopback(host: str) -> bool:
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
     try:

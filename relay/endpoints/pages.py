@@ -1,5 +1,6 @@
 """GET / and /playground/: the files of the playground, a closed list that is read at the start."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ _POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; object-src 'none'"
 )
+
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
+"""A host of the header that adds no directive to the policy."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -50,8 +54,9 @@ def _handler(path: Path) -> Handler:
 def _headers(request: web.Request) -> Iterator[tuple[str, str]]:
     """Yield the headers that restrict the page to its own files, relay and frame."""
     # In some browsers 'self' does not include the same host over ws, so the host is named here.
-    sockets = f"ws://{request.host} wss://{request.host}"
-    yield "Content-Security-Policy", f"{_POLICY}; connect-src 'self' {sockets}"
+    host = request.host
+    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    yield "Content-Security-Policy", f"{_POLICY}; connect-src 'self'{sockets}"
     yield "Cache-Control", "no-cache"
     yield "Permissions-Policy", "microphone=(self)"
     yield "Referrer-Policy", "no-referrer"

@@ -15,6 +15,7 @@ def listing(request: web.Request, config: Config) -> web.Response:
         InvalidRequest, InvalidApiKey, OriginNotAllowed: as for a session.
     """
     principal = auth.authenticate(request.headers, request.query, config, time.time())
+    auth.check_host(request, config)
     auth.check_origin(request, config)
     shown = [
         {

@@ -222,6 +222,21 @@ async def test_a_hostile_name_that_resolves_to_loopback_has_no_own_origin_withou
     assert len(upstream.calls) == 3
 
 
+@pytest.mark.parametrize("path", ["/v1/personas", "/metrics"])
+async def test_without_keys_no_page_under_a_hostile_name_can_read(
+    tmp_path: Path, path: str
+) -> None:
+    """A browser sends no Origin with a GET of the page's own origin."""
+    async with relaying(tmp_path) as (relay, _), ClientSession() as http:
+        for host, status in (("evil.example", 403), ("localhost:1", 200), ("127.0.0.1", 200)):
+            async with http.get(f"{relay.root}{path}", headers={"Host": host}) as answer:
+                assert answer.status == status
+    async with relaying(tmp_path, listens, KEYED, **TWO) as (relay, _), ClientSession() as http:
+        headers = {"Host": "relay.example", "Authorization": "Bearer kiosk-key-one"}
+        async with http.get(f"{relay.root}{path}", headers=headers) as answer:
+            assert answer.status == 200
+
+
 async def test_no_trick_with_the_host_changes_who_may_connect(tmp_path: Path) -> None:
     async with relaying(tmp_path, listens, KEYED, **TWO) as (relay, upstream):
         for host in ("x/public?", "a#b", "a:99999", "", "user@127.0.0.1"):

@@ -38,6 +38,23 @@ async def test_the_headers_restrict_the_page_to_its_own_relay(client: Client) ->
     assert "unsafe" not in policy
 
 
+@pytest.mark.parametrize("host", ["x; script-src *", "a b", "x,y", "[::1]; x"])
+async def test_a_host_that_is_none_adds_nothing_to_the_policy(client: Client, host: str) -> None:
+    answer = await client.get("/", headers={"Host": host})
+
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.endswith("; connect-src 'self'")
+    assert host not in policy
+
+
+@pytest.mark.parametrize("host", ["relay.example", "relay.example:8443", "[::1]", "[::1]:80"])
+async def test_the_policy_names_the_sockets_of_the_host(client: Client, host: str) -> None:
+    answer = await client.get("/", headers={"Host": host})
+
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.endswith(f" connect-src 'self' ws://{host} wss://{host}")
+
+
 async def test_every_file_that_the_page_names_is_served(client: Client) -> None:
     named, seen = {"main.js"}, set[str]()
     while left := named - seen:
