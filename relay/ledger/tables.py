@@ -106,6 +106,9 @@ END;
 
 VERSION = len(_MIGRATIONS)
 
+APPLICATION_ID = int.from_bytes(b"RLAY", "big")
+"""Marks the file as a ledger (https://www.sqlite.org/pragma.html#pragma_application_id)."""
+
 
 def utc_text(at: datetime) -> str:
     """Return a time as the ledger stores it: UTC, of fixed length, so that it sorts as text."""
@@ -130,13 +133,14 @@ def connect(file: Path, *, busy_seconds: float) -> sqlite3.Connection:
     """Open the ledger for writing; create it if it does not exist.
 
     Raises:
-        LedgerUnusable: the ledger has a later version.
+        LedgerUnusable: the ledger has a later version, or the database is another program's.
         sqlite3.Error: the disk is full, the file is locked or no database...
         OSError: the folder cannot be created.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(file, timeout=busy_seconds, isolation_level=None)
     try:
+        _check_owner(connection, file)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -162,6 +166,7 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
         sqlite_errors_as_unusable(file),
         closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection,
     ):
+        _check_owner(connection, file)
         version = _version(connection)
         if version != VERSION:
             raise LedgerUnusable(f"{file}: its version is {version}, and not {VERSION}")
@@ -181,6 +186,19 @@ def sqlite_errors_as_unusable(file: Path) -> Iterator[None]:
         raise LedgerUnusable(f"{file}: {error}") from error
 
 
+def _check_owner(connection: sqlite3.Connection, file: Path) -> None:
+    """Accept an empty database and a ledger, also one from before the application id.
+
+    Raises:
+        LedgerUnusable: the database belongs to another program.
+    """
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    is_old_ledger = application_id == 0 and names >= {"sessions", "reports", "totals"}
+    if names and application_id != APPLICATION_ID and not is_old_ledger:
+        raise LedgerUnusable(f"{file}: the database belongs to another program")
+
+
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     """Bring the tables to the version of this relay."""
     if _version(connection) == VERSION:
@@ -190,6 +208,7 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
         version = _version(connection)
         if version > VERSION:
             raise LedgerUnusable(f"{file}: its version is {version}, later than {VERSION}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
             for statement in _statements(script):
                 connection.execute(statement)

@@ -14,7 +14,7 @@ from relay.core.tokens import TOKEN_KINDS, Tokens
 from relay.ledger.check import check_ledger
 from relay.ledger.prune import prune_ledger
 from relay.ledger.query import query_usage
-from relay.ledger.tables import VERSION, LedgerUnusable, connect
+from relay.ledger.tables import APPLICATION_ID, VERSION, LedgerUnusable, connect, reading
 
 
 def test_a_missing_file_and_another_file_are_not_read_as_a_ledger(tmp_path: Path) -> None:
@@ -173,3 +173,35 @@ async def test_a_ledger_of_the_release_is_written_and_read(file: Path) -> None:
     (usage,) = query_usage(file)
     assert usage.tokens == dict(zip(TOKEN_KINDS, range(1, 11), strict=True))
     assert check_ledger(file).problems == ()
+
+
+@pytest.mark.parametrize("version", [0, 1])
+async def test_a_database_of_another_program_stays_as_it_is(tmp_path: Path, version: int) -> None:
+    file = tmp_path / "usage.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE sessions (theirs TEXT)")
+        other.execute(f"PRAGMA user_version = {version}")
+        other.commit()
+    before = file.read_bytes()
+
+    with pytest.raises(LedgerUnusable, match="belongs to another program"):
+        async with opened(file):
+            pass
+    with pytest.raises(LedgerUnusable), reading(file):
+        pass
+
+    assert file.read_bytes() == before
+
+
+async def test_a_ledger_is_marked_and_an_unmarked_one_is_accepted(tmp_path: Path) -> None:
+    file = tmp_path / "usage.db"
+    async with opened(file):
+        pass
+    with closing(sqlite3.connect(file)) as unmarked:
+        assert unmarked.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        unmarked.execute("PRAGMA application_id = 0")
+        unmarked.commit()
+
+    async with opened(file) as ledger:
+        await ledger.session_started(session("one"))
+    assert select(file, "SELECT session_id FROM sessions") == [("one",)]
