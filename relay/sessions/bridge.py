@@ -32,8 +32,8 @@ from relay.core.session import Session
 from relay.wire.peer import CLOSE_SECONDS, Peer
 
 PAUSE_SECONDS = 1.0
-"""If a timer fires later than this, the process itself was paused (by a virtual machine, or by
-SIGSTOP), and the peers were not silent."""
+"""If the clock of a session is later than this, the process itself was paused (by a virtual
+machine, or by SIGSTOP), and the peers were not silent."""
 
 Work = Callable[[], Awaitable[None]]
 
@@ -86,7 +86,9 @@ class Bridge:
             opened = tasks.create_task(self._guard(self._open))
             for side in Side:
                 tasks.create_task(self._relay(side, opened), name=f"relay:{side.value}")
-            clock = tasks.create_task(self._guard(self._keep_time), name="clock")
+            clock = tasks.create_task(
+                self._guard(partial(self._keep_time, self._now())), name="clock"
+            )
             end = await self._ended
             self.cancelled_tools = self.session.running_tools
             clock.cancel()
@@ -214,18 +216,18 @@ class Bridge:
         """Record the usage that the upstream will not report any more."""
         await self._perform_all(iter(self.session.record_cut_off(self._now())))
 
-    async def _keep_time(self) -> None:
+    async def _keep_time(self, due: float) -> None:
         """Check the deadlines of the session and the liveness of both peers when they are due."""
         now = self._now
         while True:
+            if now() - due > PAUSE_SECONDS:
+                for peer in self.peers.values():
+                    peer.note_pause(now())
             self._end(self.session.tick(now()))
             if not self.peers[Side.CLIENT].keep_alive(now()):
                 self.stop(ClientLost())
             if not self.peers[Side.UPSTREAM].keep_alive(now()):
                 self._end(self.session.end(UpstreamLost(), by="upstream"))
             looks = (peer.next_look(now()) for peer in self.peers.values())
-            wake_at = min(self.session.deadline, *looks)
-            await asyncio.sleep(wake_at - now())
-            if now() - wake_at > PAUSE_SECONDS:
-                for peer in self.peers.values():
-                    peer.note_pause(now())
+            due = min(self.session.deadline, *looks)
+            await asyncio.sleep(due - now())

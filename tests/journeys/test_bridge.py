@@ -12,6 +12,7 @@ from relays import PERSONA, RunningRelay, receive, relaying, running_relay, send
 from scripts import SMALL_BUFFER_BYTES, receives
 
 from relay.core.commands import CallTool, Side
+from relay.sessions.bridge import Bridge
 
 PLAIN = """
     upstream: fake
@@ -292,5 +293,30 @@ async def test_a_pause_of_the_relay_itself_ends_no_session(
                 paused_seconds = 60.0
                 for _ in range(3):  # each takes a few turns of the loop, in which timers fire
                     await (await client.ping())
+                assert relay.sessions.running
+            assert (await relay.ended())["outcome"] == "completed"
+
+
+async def test_a_pause_at_the_start_of_a_session_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pause is over when the clock of the session looks for the first time."""
+    loop = asyncio.get_running_loop()
+    clock, paused_seconds = loop.time, 0.0
+    open_session = Bridge._open
+
+    async def opens_and_pauses(bridge: Bridge) -> None:
+        nonlocal paused_seconds
+        await open_session(bridge)
+        paused_seconds = 60.0
+
+    monkeypatch.setattr(loop, "time", lambda: clock() + paused_seconds)
+    monkeypatch.setattr(Bridge, "_open", opens_and_pauses)
+    async with FakeUpstream().running() as upstream:
+        path = write_config(tmp_path, upstream.url)
+        async with running_relay(path, seconds=1000) as relay:
+            async with relay.connect(ping_interval=None) as client:
+                await receive(client)
+                await (await client.ping())
                 assert relay.sessions.running
             assert (await relay.ended())["outcome"] == "completed"
