@@ -5,6 +5,7 @@ quotation (``PersonaWords``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from relay.core.events import Json
@@ -15,6 +16,8 @@ MIN_QUOTED_CHARS, MAX_QUOTED_CHARS = 12, 16
 
 CLIENT_QUOTED_CHARS = 24
 """For the client: pieces of a prompt that are shorter than this are in any sentence."""
+
+BLOCK_CHARS = CLIENT_QUOTED_CHARS // 2
 
 MAX_TEXT_CHARS = 4_096
 """The relay does not search a longer text: no field of a session or a response has one."""
@@ -40,26 +43,45 @@ def unquoted(detail: str, session: Mapping[str, Json], hints: Sequence[str] = ()
 class PersonaWords:
     """The texts of a persona that no text for the client may quote.
 
-    The pieces to look for are made once, so a search takes time in the length of the text only.
+    A quotation has a block of the persona in it, if the persona is cut into blocks of half its
+    length. So one look for each character of a text finds the places to compare, and a block for
+    each dozen characters of the persona is all that is kept.
     """
 
-    __slots__ = ("_pieces",)
+    __slots__ = ("_blocks", "_lines")
 
     def __init__(self, *texts: object) -> None:
         """Take the lines of these texts that are long enough to be recognised."""
-        lines = (line.strip() for text in texts for line in str(text or "").splitlines())
-        self._pieces = frozenset(piece for line in lines for piece in _pieces(line))
+        lines = [line.strip() for text in texts for line in str(text or "").splitlines()]
+        long = [line for line in lines if len(line) >= CLIENT_QUOTED_CHARS]
+        self._lines = "\n".join(long)
+        self._blocks = frozenset(
+            line[start : start + BLOCK_CHARS]
+            for line in long
+            for start in range(0, len(line) - BLOCK_CHARS + 1, BLOCK_CHARS)
+        )
 
     def are_in(self, text: str) -> bool:
         """Return whether a text has a long piece of them; a very long text counts as such."""
-        if not self._pieces or len(text) < CLIENT_QUOTED_CHARS:
+        if not self._blocks or len(text) < CLIENT_QUOTED_CHARS:
             return False
-        return len(text) > MAX_TEXT_CHARS or not self._pieces.isdisjoint(_pieces(text))
+        return len(text) > MAX_TEXT_CHARS or any(
+            self._are_around(text, start)
+            for start in range(len(text) - BLOCK_CHARS + 1)
+            if text[start : start + BLOCK_CHARS] in self._blocks
+        )
+
+    def _are_around(self, text: str, block: int) -> bool:
+        """Return whether one of the pieces with the block at this place is a quotation."""
+        first, last = max(0, block - BLOCK_CHARS), min(block, len(text) - CLIENT_QUOTED_CHARS)
+        pieces = (text[at : at + CLIENT_QUOTED_CHARS] for at in range(first, last + 1))
+        return any(piece in self._lines for piece in pieces)
 
 
-def _pieces(text: str) -> Iterator[str]:
-    starts = range(len(text) - CLIENT_QUOTED_CHARS + 1)
-    return (text[start : start + CLIENT_QUOTED_CHARS] for start in starts)
+@lru_cache(maxsize=64)
+def persona_words(*texts: str | None) -> PersonaWords:
+    """Return the words of these texts; the sessions of a persona share them."""
+    return PersonaWords(*texts)
 
 
 NO_WORDS: Final = PersonaWords()

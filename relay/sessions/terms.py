@@ -13,7 +13,7 @@ from relay.config.upstream import Upstream
 from relay.core.commands import Side
 from relay.core.events import Event
 from relay.core.policy import Policy
-from relay.core.quotations import PersonaWords
+from relay.core.quotations import persona_words
 from relay.core.terms import Billing, SessionLimits, Terms, ToolTerms
 from relay.dialects.beta.events import unflattened
 from relay.tools.toolbox import Toolbox
@@ -87,7 +87,7 @@ def terms_of(new: NewSession, upstream: Upstream) -> Terms:
             announced=toolbox.announced,
             follow_up=toolbox.follow_up,
         ),
-        persona_words=PersonaWords(persona.session.get("instructions"), *persona.hints),
+        persona_words=persona_words(persona.session.get("instructions"), *persona.hints),
         announces=new.announces,
         greeting=_greeting(persona),
         binary_audio=_binary_audio(persona, upstream),

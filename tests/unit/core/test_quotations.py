@@ -11,6 +11,7 @@ from relay.core.quotations import (
     MIN_QUOTED_CHARS,
     NO_WORDS,
     PersonaWords,
+    persona_words,
     unquoted,
 )
 
@@ -84,3 +85,20 @@ def test_a_short_line_is_in_any_sentence_and_is_no_quotation() -> None:
 def test_a_text_that_is_too_long_to_search_counts_as_a_quotation() -> None:
     assert not WORDS.are_in("x" * MAX_TEXT_CHARS)
     assert WORDS.are_in("x" * (MAX_TEXT_CHARS + 1))
+
+
+@given(st.lists(st.text("abc ", max_size=60), max_size=5), st.text("abc ", max_size=80))
+def test_a_quotation_is_any_common_piece_of_that_length(lines: list[str], text: str) -> None:
+    """The blocks only find the places to compare."""
+    pieces = {
+        line[start : start + CLIENT_QUOTED_CHARS]
+        for line in map(str.strip, lines)
+        for start in range(len(line) - CLIENT_QUOTED_CHARS + 1)
+    }
+
+    assert PersonaWords(*lines).are_in(text) == any(piece in text for piece in pieces)
+
+
+def test_the_sessions_of_a_persona_share_its_words() -> None:
+    assert persona_words(LINE, "hint") is persona_words(LINE, "hint")
+    assert persona_words(LINE) is not persona_words(LINE, "hint")
