@@ -33,6 +33,7 @@ class LogStream:
         self._file = _file_of(stream)
         self._lines: Queue[str | None] = Queue(MAX_WAITING_LINES)
         self._is_torn = False
+        self._is_abandoned = False
         # A daemon, so that a write that hangs does not keep the process.
         self._thread = Thread(target=self._write_lines, name="log", daemon=True)
 
@@ -51,6 +52,7 @@ class LogStream:
             with suppress(Full):
                 self._lines.put(None, timeout=CLOSE_SECONDS)
             self._thread.join(CLOSE_SECONDS)
+            self._is_abandoned = True
 
     def write(self, line: str) -> int:
         """Let the thread write a line; never wait for it."""
@@ -71,7 +73,7 @@ class LogStream:
 
     def _write_lines(self) -> None:
         assert self._file is not None, "the thread starts with a file"  # noqa: S101
-        while (line := self._lines.get()) is not None:
+        while (line := self._lines.get()) is not None and not self._is_abandoned:
             try:
                 self._write_whole(self._file, line.encode("utf-8", "backslashreplace"))
             except OSError:

@@ -32,7 +32,7 @@ async def test_a_closed_pipe_of_the_log_ends_no_session_and_changes_no_exit_stat
             ):
                 samples = (await answer.text()).splitlines()
             (dropped,) = [line for line in samples if line.startswith("relay_log_lines_dropped_")]
-            assert float(dropped.partition(" ")[2]) >= 3
+            assert float(dropped.partition(" ")[2]) >= 1, "the end of the first session"
 
             relay.signal(signal.SIGTERM)
             assert await relay.process.wait() == 0

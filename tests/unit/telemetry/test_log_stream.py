@@ -62,7 +62,10 @@ def test_the_end_of_the_process_does_not_wait_for_a_pipe_that_is_not_read(
         with LogStream(stream) as log:
             for _ in range(2 * MAX_WAITING_LINES):
                 log.write("x" * 200 + "\n")
+        assert log._thread.is_alive()
         os.close(read_end)
+        log._thread.join(10)
+        assert not log._thread.is_alive()
 
 
 def test_a_line_after_one_that_was_cut_off_begins_on_its_own(
@@ -71,7 +74,11 @@ def test_a_line_after_one_that_was_cut_off_begins_on_its_own(
     """A disk that becomes full takes a part of a line."""
     written: list[bytes] = []
 
-    def write(_file: int, data: memoryview) -> int:
+    real_write = os.write
+
+    def write(file: int, data: memoryview) -> int:
+        if file != stream.fileno():
+            return real_write(file, data)
         if len(written) == 1:
             written.append(b"")
             raise OSError(28, "No space left on device")
