@@ -1,4 +1,4 @@
-"""Rates: the session starts of a client, and the messages of a client in a session.
+"""Rates: the session starts of a client, its messages in a session, and the frames of a peer.
 
 Time is an argument, in seconds of a monotonic clock.
 """
@@ -13,6 +13,13 @@ MINUTE_SECONDS = 60
 
 EVENT_BURST_SECONDS = 1.0
 """The events of one second may come at once: a client sends them after an interruption."""
+
+MAX_PAUSE_SECONDS = 30.0
+"""The longest pause. A message can hold 26 minutes of audio, and the relay does not see that a
+client has left while it does not read. The rest of the wait follows after the next message."""
+
+LEAST_FRAME_BURST = 20
+"""This number of frames may come at once at any rate: a peer pings, answers pings and closes."""
 
 
 class Starts:
@@ -72,7 +79,7 @@ class Pace:
     def wait_seconds(self, now: float, audio_seconds: float = 0.0) -> float:
         """Count an event and its audio, and return the seconds to wait before the next read.
 
-        The result is 0.0 for a client within its rates.
+        The result is 0.0 for a client within its rates, and at most `MAX_PAUSE_SECONDS`.
         """
         event_at, earliest = self._event_at, now - EVENT_BURST_SECONDS
         self._event_at = (max(event_at, earliest)) + self._seconds_per_event
@@ -82,4 +89,22 @@ class Pace:
             self._audio_at = (max(audio_at, earliest)) + taken_seconds
         if self._event_at <= now and self._audio_at <= now:
             return 0.0
-        return max(self._event_at, self._audio_at) - now
+        return min(max(self._event_at, self._audio_at) - now, MAX_PAUSE_SECONDS)
+
+
+class FrameRate:
+    """Limits the frames that carry no message: control frames, and small fragments."""
+
+    __slots__ = ("_burst_seconds", "_next_at", "_seconds_per_frame")
+
+    def __init__(self, frames_per_second: float) -> None:
+        self._seconds_per_frame = 1 / frames_per_second
+        least_seconds = LEAST_FRAME_BURST * self._seconds_per_frame
+        self._burst_seconds = max(EVENT_BURST_SECONDS, least_seconds)
+        self._next_at = -math.inf
+
+    def is_exceeded(self, now: float) -> bool:
+        """Count a frame; return whether the peer is beyond its rate."""
+        earliest = now - self._burst_seconds
+        self._next_at = max(self._next_at, earliest) + self._seconds_per_frame
+        return self._next_at > now

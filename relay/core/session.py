@@ -107,4 +107,5 @@ _CLIENT_FAULTS: Mapping[int, type[RelayError]] = {
     CloseCode.MESSAGE_TOO_BIG: MessageTooBig,
     CloseCode.PROTOCOL_ERROR: InvalidEvent,
     CloseCode.INVALID_DATA: InvalidEvent,
+    CloseCode.POLICY_VIOLATION: InvalidEvent,
 }

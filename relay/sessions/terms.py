@@ -49,7 +49,11 @@ class NewSession:
 
 def client_patience(limits: Limits) -> Patience:
     """Return how long a client may take, and how much data may wait for it."""
-    return Patience(limits.slow_client_seconds, limits.max_buffered_bytes)
+    return Patience(
+        limits.slow_client_seconds,
+        limits.max_buffered_bytes,
+        frames_per_second=limits.events_per_second,
+    )
 
 
 def terms_of(new: NewSession, upstream: Upstream) -> Terms:

@@ -12,7 +12,7 @@ import errno
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import aiohttp
@@ -129,6 +129,7 @@ class Dialler:
         self._resources = resources
         self._upstreams = config.upstreams
         self._max_message_bytes = config.limits.max_message_bytes
+        self._patience = replace(PATIENCE, frames_per_second=config.limits.events_per_second)
         self._tls = {name: tls_context(upstream) for name, upstream in config.upstreams.items()}
         closed = {name: Circuit(random.random) for name in config.upstreams}
         self.circuits: Mapping[str, Circuit] = closed | dict(circuits or {})
@@ -226,7 +227,7 @@ class Dialler:
                 url,
                 headers=await upstream_headers(upstream, attempt.user, self._resources.entra),
                 tls=self._tls[name],
-                patience=PATIENCE,
+                patience=self._patience,
                 max_message_bytes=self._max_message_bytes,
             )
         except NotUpgraded as error:

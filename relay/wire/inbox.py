@@ -22,13 +22,14 @@ that were read meanwhile:
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from time import monotonic
 
-from relay.wire.state import ConnectionState, Lifecycle
+from relay.wire.frame_reader import FRAME_OVERHEAD_BYTES
+from relay.wire.intake import Intake
+from relay.wire.state import Lifecycle
 
 MAX_UNREAD_BYTES = 64 * 1024
 """The relay reads up to this much while it works on an earlier message: it sees a Close behind it
-at once."""
+at once. Each message counts with `FRAME_OVERHEAD_BYTES`."""
 
 Remainder = Awaitable[None]
 """The work on a message that takes time; it is awaited before the next message is taken."""
@@ -45,32 +46,27 @@ class Inbox:
     """The messages that were read, and are not taken yet; reading pauses while they are many.
 
     Attributes:
-        is_paused: Whether reading is paused.
-        received_at: When the last bytes came, or when reading was resumed, by `time.monotonic`.
-        read_at: When the message that is handled now was read, by the same clock.
+        read_at: When the message that is handled now was read, by `time.monotonic`.
     """
 
     __slots__ = (
         "_handle",
+        "_intake",
         "_life",
-        "_transport",
         "_unread",
         "_unread_bytes",
         "_wakeup",
-        "is_paused",
         "read_at",
-        "received_at",
     )
 
-    def __init__(self, transport: asyncio.Transport, life: Lifecycle) -> None:
-        self._transport = transport
+    def __init__(self, life: Lifecycle, intake: Intake) -> None:
         self._life = life
+        self._intake = intake
         self._unread: deque[tuple[bytes, float]] = deque()
         self._unread_bytes = 0
         self._handle: MessageHandler | None = None
         self._wakeup: Wakeup | None = None
-        self.is_paused = False
-        self.received_at = self.read_at = monotonic()
+        self.read_at = intake.received_at
 
     async def listen(self, handle: MessageHandler) -> None:
         """Give each message to ``handle`` until the peer has ended; await each remainder."""
@@ -98,9 +94,9 @@ class Inbox:
 
     def _take(self) -> bytes:
         message, self.read_at = self._unread.popleft()
-        self._unread_bytes -= len(message)
+        self._unread_bytes -= len(message) + FRAME_OVERHEAD_BYTES
         if not self._unread:
-            self.resume()
+            self._intake.drain()
         return message
 
     def deliver(self, message: bytes) -> None:
@@ -109,7 +105,7 @@ class Inbox:
         if wakeup is None or wakeup.done() or self._handle is None:
             self._keep(message)
             return
-        self.read_at = self.received_at
+        self.read_at = self._intake.received_at
         try:
             remainder = self._handle(message)
         except Exception as defect:  # noqa: BLE001  # it is raised in the listener
@@ -119,11 +115,10 @@ class Inbox:
             wakeup.set_result(remainder)
 
     def _keep(self, message: bytes) -> None:
-        self._unread.append((message, self.received_at))
-        self._unread_bytes += len(message)
+        self._unread.append((message, self._intake.received_at))
+        self._unread_bytes += len(message) + FRAME_OVERHEAD_BYTES
         if self._unread_bytes > MAX_UNREAD_BYTES:
-            self.is_paused = True
-            self._transport.pause_reading()  # again: after the handshake aiohttp resumes reading
+            self._intake.fill()
         self.wake()
 
     def wake(self) -> bool:
@@ -132,10 +127,3 @@ class Inbox:
             return False
         self._wakeup.set_result(None)
         return True
-
-    def resume(self) -> None:
-        """Resume reading if it is paused."""
-        if self.is_paused and self._life.state is not ConnectionState.CLOSED:
-            self.is_paused = False
-            self.received_at = monotonic()
-            self._transport.resume_reading()

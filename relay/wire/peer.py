@@ -18,16 +18,15 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
 
-from aiohttp import WSMsgType
-
-from relay.core.close import SENDABLE, CloseCode, sendable
-from relay.core.events import Binary
+from relay.core.close import CloseCode, sendable
+from relay.core.rates import FrameRate
+from relay.wire.frame_reader import FrameReader, read_close
 from relay.wire.frame_writer import FrameWriter, do_nothing
-from relay.wire.frames import CLOSE, PING, Frame, create_reader, is_utf8
+from relay.wire.frames import CLOSE, PING
 from relay.wire.hang_up import HangUp
 from relay.wire.inbox import Inbox, MessageHandler
+from relay.wire.intake import Intake, IntakeState
 from relay.wire.liveness import PING_SECONDS, SILENCE_SECONDS, Liveness
 from relay.wire.slow_reader import SlowReader
 from relay.wire.state import ConnectionEvent, ConnectionState, Lifecycle
@@ -35,25 +34,27 @@ from relay.wire.state import ConnectionEvent, ConnectionState, Lifecycle
 CLOSE_SECONDS = 1.0
 """How long a peer has to answer a Close."""
 
-_TEXT_FRAME = WSMsgType.TEXT  # to read a member from its enumeration takes a call
-
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a peer may take, in seconds, and how much may wait for it, in bytes."""
+    """How long a peer may take, in seconds, and how much may wait for it, in bytes.
+
+    ``frames_per_second``: control frames and small fragments that it may send.
+    """
 
     slow_seconds: float = 10.0
     max_buffered_bytes: int = 4 * 1024 * 1024
     ping_seconds: float = PING_SECONDS
     silence_seconds: float = SILENCE_SECONDS
     close_seconds: float = CLOSE_SECONDS
+    frames_per_second: float = 200.0
 
 
 class Peer(asyncio.Protocol):
     """Sends and receives messages, and closes the connection.
 
     One task listens or receives; any task sends. Attributes:
-        frames: Parses the bytes that came before the connection was taken over.
+        intake: Takes the bytes that came before the connection was taken over.
         on_gone: Called once, if the peer closed or was lost while earlier messages of it are still
             being handled; the listener learns it later.
     """
@@ -69,7 +70,7 @@ class Peer(asyncio.Protocol):
         "_release",
         "_transport",
         "_writer",
-        "frames",
+        "intake",
         "on_gone",
     )
 
@@ -87,15 +88,21 @@ class Peer(asyncio.Protocol):
         ``masks`` is for the side that dialled; ``release`` is called once the connection is closed.
         """
         self.on_gone: Callable[[], None] = do_nothing
-        self.frames = create_reader(
-            self._read_frame, self._fail, max_message_bytes=max_message_bytes
-        )
         self._transport = transport
         self._release = release
         self._close_seconds = patience.close_seconds
         self._life = Lifecycle()
         self._hang_up = HangUp(transport, self._life)
-        self._inbox = Inbox(transport, self._life)
+        frames = FrameReader(
+            FrameRate(patience.frames_per_second),
+            max_message_bytes=max_message_bytes,
+            is_masked=not masks,
+        )
+        self.intake = Intake(
+            transport, self._life, frames, fail=self._fail, on_discarded=self._hang_up.postpone
+        )
+        self._inbox = Inbox(self._life, self.intake)
+        frames.on_message, frames.on_control = self._inbox.deliver, self._read_control
         self._writer = FrameWriter(
             transport,
             self._life,
@@ -105,7 +112,7 @@ class Peer(asyncio.Protocol):
             masks=masks,
         )
         self._liveness = Liveness(
-            self._inbox.received_at,
+            self.intake.received_at,
             ping_seconds=patience.ping_seconds,
             silence_seconds=patience.silence_seconds,
         )
@@ -167,39 +174,13 @@ class Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read bytes from the connection."""
-        self._inbox.received_at = monotonic()
-        if self._life.is_receiving:
-            self.frames.feed_data(data)
-        else:
-            self._hang_up.postpone()
+        self.intake.feed_data(data)
 
-    def _read_frame(self, frame: Frame, _queue_bytes: int) -> None:
-        if not self._life.is_receiving:
-            return
-        data = frame.data
-        if frame.type is _TEXT_FRAME and (data.isascii() or is_utf8(data)):  # nearly every frame
-            self._inbox.deliver(data)
-            return
-        match frame.type:
-            case WSMsgType.BINARY:
-                self._inbox.deliver(Binary(data))
-            case WSMsgType.PING:
-                self._writer.pong(bytes(data))
-            case WSMsgType.PONG:
-                pass
-            case _:
-                self._read_last_frame(frame)
-
-    def _read_last_frame(self, frame: Frame) -> None:
-        match frame.type:
-            case WSMsgType.TEXT:
-                self._fail(CloseCode.INVALID_DATA)
-            case WSMsgType.CLOSE if not frame.data:
-                self._end(ConnectionEvent.CLOSE_RECEIVED, CloseCode.NO_STATUS_RECEIVED)
-            case WSMsgType.CLOSE if frame.data in SENDABLE:
-                self._end(ConnectionEvent.CLOSE_RECEIVED, frame.data, frame.extra or "")
-            case _:
-                self._fail(CloseCode.PROTOCOL_ERROR)
+    def _read_control(self, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            self._writer.pong(payload)
+        elif opcode == CLOSE:
+            self._end(ConnectionEvent.CLOSE_RECEIVED, *read_close(payload))
 
     def _fail(self, code: int) -> None:
         """Note that the peer broke the protocol; nothing more from it can be read."""
@@ -222,8 +203,7 @@ class Peer(asyncio.Protocol):
         self._hang_up.cancel()
         self._end(ConnectionEvent.TCP_CLOSED, CloseCode.ABNORMAL_CLOSURE)
         self._http.connection_lost(exc)
-        # It leads back here: with it, TLS would stay in memory until the garbage collector runs.
-        del self.frames
+        self.intake.end()
 
     # To the peer.
 
@@ -265,7 +245,7 @@ class Peer(asyncio.Protocol):
 
     def note_pause(self, now: float) -> None:
         """Count the silence of the peer from now on: the relay could not read before."""
-        self._inbox.received_at = now
+        self.intake.received_at = now
 
     def next_look(self, now: float) -> float:
         """Return when ``keep_alive`` wants to be called again."""
@@ -273,7 +253,8 @@ class Peer(asyncio.Protocol):
 
     def _received_at(self) -> float | None:
         """Return when the last bytes came; None while the relay does not read from the peer."""
-        return None if self._inbox.is_paused else self._inbox.received_at
+        intake = self.intake
+        return None if intake.state is IntakeState.FULL else intake.received_at
 
     # The end.
 
@@ -296,7 +277,7 @@ class Peer(asyncio.Protocol):
                 async with asyncio.timeout(self._close_seconds):
                     await asyncio.shield(life.peer_ended)
                     if life.state is not ConnectionState.CLOSED:
-                        self._inbox.resume()
+                        self.intake.drain()
                         self._hang_up.schedule()
                         await asyncio.shield(life.tcp_closed)
         finally:
@@ -306,7 +287,8 @@ class Peer(asyncio.Protocol):
             self._release()
 
     async def leave(self, code: int, reason: str, farewell: bytes | None = None) -> None:
-        """Close a connection that no task listens to."""
+        """Close a connection that no task listens to; read little more from it."""
+        self.intake.leave()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.listen(_discard))
             await self.close(code, reason, farewell)

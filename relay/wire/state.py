@@ -10,14 +10,11 @@ data of the peer, the columns whether our Close was sent:
                         CLOSE_RECEIVED                     CLOSE_RECEIVED
                               v                                  v
     its Close           CLOSE_RECEIVED ───── CLOSE_SENT ───> CLOSES_EXCHANGED
-                              │                                  │
-                            FAILED                             FAILED
-                              v                                  v
+
     a broken protocol       FAILED ───────── CLOSE_SENT ───> FAILED_CLOSE_SENT
 
-FAILED also leads from the first row to the last, and from the last row to itself: in the bytes of
-one read, the peer can break the protocol several times, and behind its Close. TCP_CLOSED leads from
-every other state to CLOSED.
+FAILED leads from the first row to the last: nothing is read behind a Close or a broken frame.
+TCP_CLOSED leads from every other state to CLOSED.
 """
 
 import asyncio
@@ -72,22 +69,14 @@ STEPS: Final[Mapping[ConnectionState, Mapping[ConnectionEvent, ConnectionState]]
     },
     ConnectionState.CLOSE_RECEIVED: {
         ConnectionEvent.CLOSE_SENT: ConnectionState.CLOSES_EXCHANGED,
-        ConnectionEvent.FAILED: ConnectionState.FAILED,
         ConnectionEvent.TCP_CLOSED: ConnectionState.CLOSED,
     },
-    ConnectionState.CLOSES_EXCHANGED: {
-        ConnectionEvent.FAILED: ConnectionState.FAILED_CLOSE_SENT,
-        ConnectionEvent.TCP_CLOSED: ConnectionState.CLOSED,
-    },
+    ConnectionState.CLOSES_EXCHANGED: {ConnectionEvent.TCP_CLOSED: ConnectionState.CLOSED},
     ConnectionState.FAILED: {
         ConnectionEvent.CLOSE_SENT: ConnectionState.FAILED_CLOSE_SENT,
-        ConnectionEvent.FAILED: ConnectionState.FAILED,
         ConnectionEvent.TCP_CLOSED: ConnectionState.CLOSED,
     },
-    ConnectionState.FAILED_CLOSE_SENT: {
-        ConnectionEvent.FAILED: ConnectionState.FAILED_CLOSE_SENT,
-        ConnectionEvent.TCP_CLOSED: ConnectionState.CLOSED,
-    },
+    ConnectionState.FAILED_CLOSE_SENT: {ConnectionEvent.TCP_CLOSED: ConnectionState.CLOSED},
     ConnectionState.CLOSED: {},
 }
 """Every legal step."""

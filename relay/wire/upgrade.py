@@ -58,7 +58,8 @@ class Acceptance(web.WebSocketResponse[bool]):
         self.peer = Peer(
             request.transport, self._patience, max_message_bytes=self._max_message_bytes
         )
-        request.protocol.set_parser(self.peer.frames)  # the bytes behind the handshake
+        # The bytes behind the handshake; aiohttp calls nothing else of its own parser.
+        request.protocol.set_parser(self.peer.intake)  # type: ignore[arg-type]
 
     async def close(self, **_how: object) -> bool:
         """Do nothing: the peer closes the connection."""
@@ -100,7 +101,7 @@ async def connect(
         masks=True,
         release=response.close,
     )
-    protocol.set_parser(peer.frames, None)  # the bytes behind the handshake
+    protocol.set_parser(peer.intake, None)  # the bytes behind the handshake
     return peer
 
 

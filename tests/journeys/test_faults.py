@@ -465,7 +465,7 @@ async def test_a_defect_in_a_session_is_1011_on_both_sides_and_one_traceback(
 IMPATIENCE = Patience(ping_seconds=0.05, silence_seconds=0.1, close_seconds=0.2)
 
 
-def impatient(*_: object) -> Patience:
+def impatient(*_: object, **_named: object) -> Patience:
     """Replace the patience that the configuration sets."""
     return IMPATIENCE
 

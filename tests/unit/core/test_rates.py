@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relay.core.close import CloseCode
 from relay.core.errors import RateLimitExceeded
-from relay.core.rates import Pace, Starts
+from relay.core.rates import MAX_PAUSE_SECONDS, Pace, Starts
 
 
 def starts_at(times: Iterable[float], per_minute: float) -> list[float]:
@@ -187,3 +187,12 @@ def test_no_period_has_more_audio_than_rate_and_burst(
         for j in range(i, len(read)):
             before_last = sum(audio for _, audio in read[i:j])
             assert before_last <= 120 + 2 * (read[j][0] - start) + 1e-6
+
+
+def test_one_pause_is_limited_and_the_rest_of_the_wait_follows() -> None:
+    """A message of 16 MiB can hold 26 minutes of telephone audio."""
+    pace = Pace(audio_rate=2, audio_burst_seconds=120, events_per_second=200)
+
+    assert pace.wait_seconds(1000, audio_seconds=220) == MAX_PAUSE_SECONDS
+    left = pace.wait_seconds(1000 + MAX_PAUSE_SECONDS, audio_seconds=0.02)
+    assert left == pytest.approx(20.01)

@@ -738,7 +738,7 @@ def test_when_the_client_closes_both_sides_get_a_code_that_may_be_sent(
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [(1009, MessageTooBig), (1002, InvalidEvent), (1007, InvalidEvent)],
+    [(1009, MessageTooBig), *((code, InvalidEvent) for code in (1002, 1007, 1008))],
 )
 def test_a_client_that_broke_a_rule_reads_the_error_in_its_close(
     code: int, error: type[MessageTooBig] | type[InvalidEvent]

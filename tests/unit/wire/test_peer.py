@@ -17,6 +17,7 @@ from certificates import Pair, issue
 from fakes import BINARY, CLOSE, PING, PONG, TEXT, Wire, frame
 
 from relay.core.events import Binary
+from relay.wire.frame_reader import FRAME_OVERHEAD_BYTES
 from relay.wire.inbox import MAX_UNREAD_BYTES
 from relay.wire.liveness import PING_SECONDS, SILENCE_SECONDS
 from relay.wire.peer import Patience, Peer
@@ -228,10 +229,10 @@ async def test_a_close_of_the_peer_is_noted_and_answered(
     ("last", "noted"),
     [(frame(b"\x03\xe8", CLOSE, masked=True), 1000), (frame(b"\xff", masked=True), 1007)],
 )
-async def test_the_first_end_of_a_peer_is_noted_though_it_breaks_the_protocol_behind_it(
+async def test_nothing_is_read_behind_the_last_frame_of_a_peer(
     last: bytes, noted: int, *, has_closed: bool
 ) -> None:
-    """The bytes behind a last frame are parsed when one read brings both."""
+    """One read brings the last frame, and one behind it that breaks the protocol."""
     async with connected() as ends, asyncio.TaskGroup() as tasks:
         tasks.create_task(ends.peer.listen(lambda _: None))
         if has_closed:
@@ -241,7 +242,7 @@ async def test_the_first_end_of_a_peer_is_noted_though_it_breaks_the_protocol_be
         assert ends.peer.close_code == noted
         if not has_closed:
             tasks.create_task(ends.peer.close(1000, ""))
-            assert (await ends.wire.closing())[0] == 1002
+            assert (await ends.wire.closing())[0] == noted
         await ends.wire.lost()
         await ends.wire.hang_up()
 
@@ -270,7 +271,7 @@ async def test_behind_tls_all_methods_of_a_lost_peer_work(tmp_path: Path) -> Non
         while await ends.peer.receive() is not None:
             pass
         assert ends.peer.close_code == 1006
-        assert ends.peer.keep_alive(ends.peer._inbox.received_at + PING_SECONDS)
+        assert ends.peer.keep_alive(ends.peer.intake.received_at + PING_SECONDS)
         await ends.peer.send(b"x" * 1_000_000)
         await ends.peer.close(1000, "")
 
@@ -453,6 +454,30 @@ async def test_a_peer_is_not_lost_while_the_relay_does_not_read_from_it() -> Non
         assert ends.peer.keep_alive(later)
         await ends.peer.receive()
         assert not ends.peer.keep_alive(later)
+
+
+async def test_empty_messages_that_wait_are_bounded() -> None:
+    """They have no bytes, and still take memory."""
+    async with connected() as ends:
+        for _ in range(5):
+            ends.peer.data_received(frame(b"", masked=True) * 1000)
+        taken = 0
+        while taken < 1000:
+            kept = len(ends.peer._inbox._unread)
+            assert kept * FRAME_OVERHEAD_BYTES <= MAX_UNREAD_BYTES + FRAME_OVERHEAD_BYTES
+            assert await ends.peer.receive() == b""
+            taken += 1
+
+
+async def test_a_flood_of_pings_is_closed_with_1008_while_it_goes_on() -> None:
+    async with connected() as ends, asyncio.TaskGroup() as tasks:
+        ends.wire.writer.write(frame(b"", PING, masked=True) * 50_000)
+        assert await ends.peer.receive() is None
+        assert ends.peer.close_code == 1008
+        tasks.create_task(ends.peer.close(1000, "too many"))
+        await ends.wire.writer.drain()
+        assert await ends.wire.closing() == (1008, "too many")
+        await ends.wire.hang_up()
 
 
 async def test_a_close_is_seen_behind_a_message_that_is_not_taken() -> None:
