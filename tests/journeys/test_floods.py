@@ -20,7 +20,7 @@ ANSWERS = 20
 
 @asynccontextmanager
 async def talking(
-    folder: Path, name: str = "empty texts"
+    folder: Path, name: str = "pings"
 ) -> AsyncIterator[tuple[RunningRelay, Talk, "asyncio.Future[int | None]"]]:
     """Run a relay with a session; yield both, and the code with which a hostile upstream ends."""
     code: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()

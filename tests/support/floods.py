@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fakes import BINARY, TEXT, Call, FakeUpstream, Wire, frame, rude_upstream
+from fakes import BINARY, PING, PONG, TEXT, Call, FakeUpstream, Wire, frame, rude_upstream
 from relays import PERSONA, write_config
 
+CONTINUATION = 0
 CHUNK_BYTES = 64 * 1024
 FLOOD_BYTES = 2 * 1024 * 1024
 """The bytes of one flood; at most one more chunk or frame."""
@@ -43,10 +44,15 @@ class Flood:
     first: Sequence[Frame] = ()
 
 
+_BEGINNING = ((b'{"type":"', TEXT, False),)
 _MANY_VALUES = b'{"type":"x.y","values":[' + b"0," * 500_000 + b"0]}"
 _TINY_EVENT = b'{"type":"input_audio_buffer.clear"}'
 
 FLOODS: Mapping[str, Flood] = {
+    "pings": Flood((b"", PING, True), 1008, 1008),
+    "pongs": Flood((b"", PONG, True), 1008, 1008),
+    "empty continuations": Flood((b"", CONTINUATION, False), 1008, 1008, _BEGINNING),
+    "fragments of 1 byte": Flood((b"x", CONTINUATION, False), 1008, 1008, _BEGINNING),
     "empty texts": Flood((b"", TEXT, True), 1008, 1000),
     "tiny events": Flood((_TINY_EVENT, TEXT, True), None, None),
     "binary messages": Flood((b"\0\0", BINARY, True), 1008, None),
