@@ -227,16 +227,6 @@ def decode_server(raw: bytes) -> Event | None:
     return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None
 
 
-def holds_event(raw: bytes) -> bool:
-    """Return whether a binary message could be an event: the SDKs also read UTF-16 in it."""
-    try:
-        return isinstance(json.loads(raw), dict)
-    except RecursionError:
-        return True
-    except ValueError:
-        return False
-
-
 def error_of(event: Event) -> Event:
     """Return the error object of an ``error`` event.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from relay.core.audio import audio_bytes
+from relay.core.binary_audio import cut_audio
 from relay.core.commands import (
     NOTHING,
     CallTool,
@@ -25,7 +26,6 @@ from relay.core.events import (
     decode_server,
     encode,
     error_of,
-    holds_event,
     peek,
 )
 from relay.core.first_audio import Wait
@@ -128,11 +128,12 @@ class ServerEvents:
         return (End.because(error, by="upstream", farewell=farewell),)
 
     def _binary(self, raw: bytes, now: float) -> Commands:
-        """Pass on binary audio as it came; end the session for any other unreadable message."""
+        """Pass on binary audio; end the session for any other unreadable message."""
         may_be_audio = isinstance(raw, Binary) and UPSTREAM in self._terms.binary_audio
-        if not may_be_audio or holds_event(raw):
+        pieces = cut_audio(raw) if may_be_audio else None
+        if pieces is None:
             return self._unreadable()
-        return (Send(CLIENT, raw), *self._audio(len(raw), now))
+        return (*(Send(CLIENT, piece) for piece in pieces), *self._audio(len(raw), now))
 
     def _audio(self, length_bytes: int, now: float) -> Commands:
         """Count audio of the upstream."""

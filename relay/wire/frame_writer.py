@@ -7,7 +7,7 @@ from relay.core.events import Binary
 from relay.wire.frames import BINARY, PONG, TEXT, encode
 from relay.wire.slow_reader import SlowReader
 from relay.wire.state import ConnectionState, Lifecycle
-from relay.wire.tcp_info import acknowledged_bytes
+from relay.wire.tcp_info import acknowledged_bytes, is_unreachable
 
 
 class FrameWriter:
@@ -140,7 +140,10 @@ class FrameWriter:
         sent_bytes = self._written_bytes - waiting_bytes
         read_bytes = sent_bytes + acknowledged_bytes(self._transport)
         is_slow = self._slow_reader.look(
-            loop.time(), waiting_bytes=waiting_bytes, read_bytes=read_bytes
+            loop.time(),
+            waiting_bytes=waiting_bytes,
+            read_bytes=read_bytes,
+            is_away=is_unreachable(self._transport),
         )
         self._look_later(loop)
         if is_slow:

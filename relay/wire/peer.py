@@ -107,7 +107,9 @@ class Peer(asyncio.Protocol):
             transport,
             self._life,
             SlowReader(
-                slow_seconds=patience.slow_seconds, max_buffered_bytes=patience.max_buffered_bytes
+                slow_seconds=patience.slow_seconds,
+                away_seconds=patience.silence_seconds,
+                max_buffered_bytes=patience.max_buffered_bytes,
             ),
             masks=masks,
         )

@@ -12,6 +12,7 @@ from playbook import PERSONA, Refusal, start
 from relays import PERSONA as FILE
 from relays import receive, running_relay, send, write_config
 
+from relay.core.client_events import MAX_BINARY_BYTES
 from relay.core.commands import End, ObserveFirstAudio, Pause, Send, Side
 from relay.core.events import Binary
 
@@ -104,6 +105,8 @@ EVENT = '{"type":"session.updated","session":{"instructions":"…"}}'
     "raw",
     [
         EVENT.encode(),
+        EVENT.encode() + b"\xff",
+        EVENT.encode().replace(b"instructions", b"\xffinstructions"),
         EVENT.encode("utf-16"),
         EVENT.encode("utf-32-le"),
         b'{"type":"session.updated","session":' + b"[" * 100_000,
@@ -117,6 +120,30 @@ def test_a_binary_message_that_could_be_an_event_does_not_pass(raw: bytes) -> No
     (end,) = play.session.receive(Side.UPSTREAM, event, 0)
     assert isinstance(end, End)
     assert end.outcome == "upstream_lost"
+
+
+def test_an_event_that_only_a_lenient_reader_finds_passes_in_pieces() -> None:
+    play = start(binary_audio=BOTH)
+    hidden = Binary(EVENT.encode().replace(b":", b"/*\xff*/:", 1))
+
+    there = play.session.receive(Side.CLIENT, hidden, 0)
+    back = play.session.receive(Side.UPSTREAM, hidden, 0)
+
+    for commands, side in ((there, Side.UPSTREAM), (back, Side.CLIENT)):
+        sends = [command for command in commands if isinstance(command, Send)]
+        pieces = [send.message for send in sends]
+        assert {send.to for send in sends} == {side}
+        assert b"".join(pieces) == hidden
+        assert not any(b"type" in piece for piece in pieces)
+    assert play.session.counts.audio_seconds_to_upstream == len(hidden) / 48_000
+
+
+def test_a_binary_message_of_a_client_has_a_limit() -> None:
+    play = start(binary_audio=BOTH, audio_burst_seconds=60)
+    longest = Binary(bytes(MAX_BINARY_BYTES))
+
+    assert play.session.receive(Side.CLIENT, longest, 0) == (Send(Side.UPSTREAM, longest),)
+    assert play.receive(Side.CLIENT, Binary(longest + b"\0")) == [Refusal("invalid_event")]
 
 
 def test_binary_audio_after_the_end_is_not_read() -> None:

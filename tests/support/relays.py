@@ -140,7 +140,9 @@ def write_fallbacks(folder: Path, **upstreams: Mapping[str, Any]) -> Path:
 
 
 @asynccontextmanager
-async def running_relay(path: Path, seconds: float = TEST_SECONDS) -> AsyncIterator[RunningRelay]:
+async def running_relay(
+    path: Path, seconds: float = TEST_SECONDS, host: str = "127.0.0.1"
+) -> AsyncIterator[RunningRelay]:
     """Run a relay on this configuration file, for at most ``seconds``."""
     logged = io.StringIO()
     logger = log.create(logged, "json")
@@ -151,9 +153,7 @@ async def running_relay(path: Path, seconds: float = TEST_SECONDS) -> AsyncItera
     cert = config.server.tls_cert
     tls = ssl.create_default_context(cafile=cert) if cert else None
     try:
-        with closing(
-            await serving.listen(runner, "127.0.0.1", 0, application[app.RELAY].tls)
-        ) as server:
+        with closing(await serving.listen(runner, host, 0, application[app.RELAY].tls)) as server:
             relay = RunningRelay(server.sockets[0].getsockname()[1], application, logged, tls)
             async with asyncio.timeout(seconds):
                 yield relay

@@ -17,6 +17,7 @@ from certificates import Pair, issue
 from fakes import BINARY, CLOSE, PING, PONG, TEXT, Wire, frame
 
 from relay.core.events import Binary
+from relay.wire import frame_writer
 from relay.wire.frame_reader import FRAME_OVERHEAD_BYTES
 from relay.wire.inbox import MAX_UNREAD_BYTES
 from relay.wire.liveness import PING_SECONDS, SILENCE_SECONDS
@@ -369,6 +370,23 @@ async def test_a_peer_that_stops_reading_is_slow_for_every_size_of_messages(size
             noted = loop.time()
             await ends.peer.leave(1013, "slow")
         assert loop.time() - noted < 3
+
+
+async def test_a_peer_that_its_network_does_not_reach_is_not_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is considered slow only after the time of silence that ends a session."""
+    monkeypatch.setattr(frame_writer, "is_unreachable", lambda _transport: True)
+    patience = Patience(slow_seconds=0.1, silence_seconds=0.6, close_seconds=0.3)
+    loop = asyncio.get_running_loop()
+    async with connected(patience, receive_buffer_bytes=SMALL_BUFFER) as ends:
+        slow = Slow(ends.peer)
+        begun = loop.time()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(slow.fill(MESSAGE))
+            await slow.noted.wait()
+            assert loop.time() - begun > 0.6
+            await ends.peer.leave(1013, "slow")
 
 
 async def test_a_peer_that_reads_slowly_is_not_slow() -> None:

@@ -8,12 +8,17 @@ from relay.wire.slow_reader import LOOKS, SlowReader
 
 SLOW_SECONDS = 10.0
 LOOK_SECONDS = SLOW_SECONDS / LOOKS
+AWAY_SECONDS = 40.0
 
 sizes = st.integers(min_value=1, max_value=10**9)
 
 
 def slow_reader(max_buffered_bytes: int = 1000) -> SlowReader:
-    return SlowReader(slow_seconds=SLOW_SECONDS, max_buffered_bytes=max_buffered_bytes)
+    return SlowReader(
+        slow_seconds=SLOW_SECONDS,
+        away_seconds=AWAY_SECONDS,
+        max_buffered_bytes=max_buffered_bytes,
+    )
 
 
 def test_no_look_is_due_before_anything_waits() -> None:
@@ -58,6 +63,43 @@ def test_only_looks_without_progress_one_after_another_make_a_peer_slow(reads: l
         assert is_slow == (idle_looks >= LOOKS)
         if is_slow:
             break
+
+
+@given(st.integers(min_value=0, max_value=LOOKS - 1))
+def test_the_looks_at_a_peer_that_is_away_do_not_count(idle_looks: int) -> None:
+    peer = slow_reader()
+    peer.begin(0, read_bytes=0)
+    away_looks = int(AWAY_SECONDS / LOOK_SECONDS)
+    looks = [False] * idle_looks + [True] * away_looks + [False] * (LOOKS - 1 - idle_looks)
+    for is_away in looks:
+        assert not peer.look(0, waiting_bytes=1, read_bytes=0, is_away=is_away)
+
+    assert peer.look(0, waiting_bytes=1, read_bytes=0)
+
+
+def test_a_peer_that_only_sends_is_slow_later_than_its_silence_would_end_the_session() -> None:
+    peer = slow_reader()
+    peer.begin(0, read_bytes=0)
+    now, is_slow = 0.0, False
+    while peer.next_look is not None:
+        assert not is_slow
+        now = peer.next_look
+        is_slow = peer.look(now, waiting_bytes=1, read_bytes=0, is_away=True)
+
+    assert is_slow
+    assert now == SLOW_SECONDS + AWAY_SECONDS
+
+
+@given(st.lists(st.tuples(sizes, st.booleans()), min_size=1))
+def test_a_peer_that_reads_a_byte_is_not_slow_whether_it_is_away_or_not(
+    looks: list[tuple[int, bool]],
+) -> None:
+    peer = slow_reader()
+    peer.begin(0, read_bytes=0)
+    read_bytes = 0
+    for more_bytes, is_away in looks:
+        read_bytes += more_bytes
+        assert not peer.look(0, waiting_bytes=1, read_bytes=read_bytes, is_away=is_away)
 
 
 def test_a_look_that_comes_late_counts_once() -> None:

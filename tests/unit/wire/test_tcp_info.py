@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from relay.wire import tcp_info
-from relay.wire.tcp_info import acknowledged_bytes
+from relay.wire.tcp_info import acknowledged_bytes, is_unreachable
 
 
 async def test_acknowledged_bytes_are_counted_until_the_connection_closes(
@@ -26,10 +26,13 @@ async def test_acknowledged_bytes_are_counted_until_the_connection_closes(
         await reader.readexactly(1000)  # with this, the acknowledgement has arrived, too
 
         assert acknowledged_bytes(transport) - before == 1000
+        assert not is_unreachable(transport)
         with monkeypatch.context() as patched:
             patched.setattr(tcp_info, "sys", SimpleNamespace(platform="darwin"))
             assert acknowledged_bytes(transport) == 0
+            assert not is_unreachable(transport)
 
         writer.close()
         assert acknowledged_bytes(transport) == 0
+        assert not is_unreachable(transport)
         await writer.wait_closed()
