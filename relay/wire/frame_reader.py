@@ -103,6 +103,7 @@ class FrameReader:
         """Forget the bytes that are left: no frame is wanted any more."""
         self._rest.clear()
         self.has_more = False
+        self._needed_bytes = 0
 
     def read(self, data: bytes, now: float) -> None:  # noqa: PLR0912  # the reason is below
         """Read the frames in these bytes, as many as one turn allows.
@@ -149,10 +150,10 @@ class FrameReader:
     def _join(self, data: bytes) -> bytes:
         """Return the bytes that are left and new ones; none if they are no whole frame yet."""
         self._rest += data
-        if len(self._rest) < self._needed_bytes:
-            return b""
-        joined = bytes(self._rest)
-        self.discard()
+        joined = b"" if len(self._rest) < self._needed_bytes else bytes(self._rest)
+        if joined:
+            self.discard()
+        self.has_more = False
         return joined
 
     def _take(self, first: int, payload: bytes, now: float) -> None:

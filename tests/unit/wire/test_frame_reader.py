@@ -1,7 +1,7 @@
 """The reader of frames: messages, control frames, and every way to break the protocol."""
 
 import struct
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from fakes import BINARY, CLOSE, PING, PONG, TEXT, frame
@@ -44,10 +44,12 @@ class Reading:
         self.noted.append((BINARY if isinstance(message, Binary) else TEXT, bytes(message)))
 
     def read(self, data: bytes, now: float = 0.0) -> None:
-        """Read bytes, and the rest of them in later turns."""
+        """Read bytes, and the rest of them in later turns; each turn reads a frame."""
         self.frames.read(data, now)
         while self.frames.has_more and not self.frames.is_stopped:
+            before = len(self.frames._rest)
             self.frames.read(b"", now)
+            assert len(self.frames._rest) < before or not self.frames.has_more
 
 
 def read_all(data: bytes, **how: bool) -> list[tuple[int, bytes]]:
@@ -85,6 +87,21 @@ def test_it_does_not_matter_how_the_bytes_are_cut(payload: bytes, cuts: list[int
         (PONG, b""),
         (TEXT, "é".encode()),
     ]
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 200, 40_000, 65_400, 66_000]), max_size=8),
+    st.lists(st.integers(min_value=1, max_value=200_000), max_size=8),
+)
+def test_no_frame_waits_for_bytes_that_it_does_not_need(sizes: list[int], cuts: list[int]) -> None:
+    """After each read, only a frame that is not complete may be left."""
+    data = b"".join(frame(b"x" * size, masked=True) for size in sizes)
+    ends = [*accumulate(len(frame(b"x" * size, masked=True)) for size in sizes)]
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    reading = Reading()
+    for begin, end in pairwise(places):
+        reading.read(data[begin:end])
+        assert len(reading.noted) == sum(complete <= end for complete in ends)
 
 
 @given(st.lists(texts, min_size=1, max_size=6), st.sampled_from([TEXT, BINARY]))
