@@ -77,12 +77,12 @@ async def test_a_client_sees_the_fields_of_an_upstreams_own_that_the_persona_ope
 )
 def test_the_answer_with_a_credential_does_not_show_them(tmp_path: Path, answer: Any) -> None:
     secrets = "secrets: {signing_keys: [0123456789abcdef0123456789abcdef]}\n"
-    shown = {}
+    shown, caller = {}, Principal(ANONYMOUS)
     for name, persona in {"closed": PERSONA, "opened": PERSONA + OPENS}.items():
         folder = tmp_path / name
         folder.mkdir()
         config = load(config_path(folder, "http://127.0.0.1:1/v1", persona, secrets), {})
-        shown[name] = repr(answer({"persona": "receptionist"}, Principal(ANONYMOUS), config, 1_800_000_000))
+        shown[name] = repr(answer({"persona": "receptionist"}, caller, config, 1_800_000_000))
 
     assert "PLANTED" not in shown["closed"]
     assert ("PLANTED" in shown["opened"]) == (answer is credentials.client_secret)

@@ -42,6 +42,7 @@ def ignored(play: Play, **event: Any) -> list[str]:
         ({"tracing": None, "type": "realtime"}, ["tracing"]),
         ({"type": "transcription"}, ["type"]),
         ({"My words.": 1, "more": {"audio": 2}, "audio": {"x": 1}}, ["other"]),
+        ({"a": 1, "b": 2, "tools": 3, "c": 4}, ["other", "tools"]),
         ({"type": "realtime"}, []),
         ({"audio": {"output": {"voice": "ash"}}}, []),
     ],
