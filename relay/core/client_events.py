@@ -6,7 +6,7 @@ judged by the policy and encoded again from the value that the policy judged.
 
 from relay.core.audio import audio_bytes
 from relay.core.binary_audio import cut_audio
-from relay.core.commands import Commands, End, Pause, Send, Side
+from relay.core.commands import NOTHING, Commands, End, Pause, Send, Side
 from relay.core.errors import EventNotAllowed, InvalidEvent, RelayError
 from relay.core.events import (
     CLIENT_EVENTS,
@@ -49,17 +49,19 @@ class ClientEvents:
         """Decide on a message."""
         counts = self._counts
         before = counts.audio_seconds_to_upstream
-        if type(raw) is Binary:
-            commands = self._receive_binary(raw, now)
-        elif (audio := read_append(raw)) is None:
-            commands = self._decide(raw, now)
+        if type(raw) is Binary or (audio := read_append(raw)) is None:
+            receive = self._receive_binary if isinstance(raw, Binary) else self._decide
+            commands = receive(raw, now)
+            audio_seconds = counts.audio_seconds_to_upstream - before
+            text_bytes = max(0, len(raw) - self._base64_chars(audio_seconds))
         else:
             counts.audio_seconds_to_upstream += len(audio) / self._confirmed.input_bytes_per_second
             commands = (Send(UPSTREAM, raw),)
-        ahead = self._pace.wait_seconds(now, counts.audio_seconds_to_upstream - before)
+            audio_seconds, text_bytes = counts.audio_seconds_to_upstream - before, 0
+        ahead = self._pace.wait_seconds(now, audio_seconds, text_bytes)
         return (*commands, Pause(ahead)) if ahead else commands
 
-    def _receive_binary(self, raw: Binary, now: float) -> Commands:
+    def _receive_binary(self, raw: bytes, now: float) -> Commands:
         """Pass on binary audio; refuse a message that may be anything else."""
         may_be_audio = CLIENT in self._terms.binary_audio and len(raw) <= MAX_BINARY_BYTES
         pieces = cut_audio(raw) if may_be_audio else None
@@ -68,6 +70,9 @@ class ClientEvents:
         seconds = len(raw) / self._confirmed.input_bytes_per_second
         self._counts.audio_seconds_to_upstream += seconds
         return tuple(Send(UPSTREAM, piece) for piece in pieces)
+
+    def _base64_chars(self, seconds: float) -> int:
+        return int(seconds * self._confirmed.input_bytes_per_second) * 4 // 3
 
     def _decide(self, raw: bytes, now: float) -> Commands:
         event: Event = {}
@@ -78,16 +83,16 @@ class ClientEvents:
             return self._refuse(refusal, event)
         if isinstance(decision, AnswerUpdate):
             return self._answer_update(event, now)
-        self._count_stripped(event, decision.event)
         self._note_sent(decision.event, now)
-        return self._state.calls.forward(decision.event)
+        sent = self._state.calls.forward(decision.event)
+        return (*sent, *self._report_stripped(event, decision.event))
 
     def _answer_update(self, event: Event, now: float) -> Commands:
         """Answer a ``session.update`` that has only closed fields: SDKs wait for an answer."""
         self._note_activity(event, now)
-        self._count_stripped(event, {"type": event["type"]})
+        stripped = self._report_stripped(event, {"type": event["type"]})
         session = self._confirmed.shown()
-        return (self._state.messages.event("session.updated", session=session),)
+        return (*stripped, self._state.messages.event("session.updated", session=session))
 
     def _refuse(self, refusal: RelayError, event: Event) -> Commands:
         self._refused += 1
@@ -99,10 +104,13 @@ class ClientEvents:
             return (answer,)
         return (End.because(refusal, farewell=answer.message),)
 
-    def _count_stripped(self, asked: Event, kept: Event) -> None:
-        """Count an event that lost closed fields."""
-        if asked != kept:
-            self._counts.blocked[_label(asked["type"]), "field_stripped"] += 1
+    def _report_stripped(self, asked: Event, kept: Event) -> Commands:
+        """Count an event that lost closed fields, and name the fields."""
+        if asked == kept:
+            return NOTHING
+        names = self._terms.policy.stripped(asked, kept)
+        self._counts.strip(_label(asked["type"]), names)
+        return self._state.messages.fields_ignored(asked["type"], names)
 
     def _note_sent(self, event: Event, now: float) -> None:
         self._state.conversation.note_sent(event)
@@ -123,7 +131,7 @@ class ClientEvents:
                 self._state.activity.interrupt(now)
 
     def _count_base64(self, audio: str) -> None:
-        sent_bytes = audio_bytes(len(audio), audio.count("="))
+        sent_bytes = audio_bytes(len(audio), audio[-2:].count("="))
         self._counts.audio_seconds_to_upstream += (
             sent_bytes / self._confirmed.input_bytes_per_second
         )

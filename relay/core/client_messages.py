@@ -1,5 +1,6 @@
 """The messages that the relay writes for the client itself."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from relay.core.commands import Send, Side
@@ -22,7 +23,7 @@ class ClientMessages:
         self._announced = terms.tools.announced
         self._ids = EventIds("relay_")
 
-    def event(self, event_type: str, **fields: Json) -> Send:
+    def event(self, event_type: str, /, **fields: Json) -> Send:
         """Return an event of the relay."""
         event = {"type": event_type, "event_id": self._ids.new(), **fields}
         return Send(Side.CLIENT, encode(event))
@@ -42,6 +43,13 @@ class ClientMessages:
         if not self._announces or name not in self._announced:
             return ()
         return (self.event(f"relay.tool_{progress}", name=name),)
+
+    def fields_ignored(self, event_type: str, names: Sequence[str]) -> tuple[Send, ...]:
+        """Return the event that a client event lost these fields."""
+        if not self._announces or not names:
+            return ()
+        fields = {"event_type": event_type, "fields": names}
+        return (self.event("relay.fields_ignored", **fields),)
 
     def usage(self, report: Report | None, counts: Counts) -> tuple[Send, ...]:
         """Return the event that states the usage of a response, and of the session so far."""

@@ -29,12 +29,17 @@ class Confirmed:
 
     def shown(self) -> Event:
         """Return the session object that the client may see."""
+        return self.redact(self._session)
+
+    def redact(self, session: Event) -> Event:
+        """Return any session object of the upstream as the client may see it."""
         return redact_session(
-            self._session,
+            session,
             session_id=self._terms.session_id,
             expires_at=self._terms.expires_at,
             persona_words=self._terms.persona_words,
             opened=self._terms.policy.session,
+            closed=self._terms.closed_fields,
         )
 
     @property

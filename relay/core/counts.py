@@ -1,10 +1,12 @@
 """The counts of one session, which the log and the metrics read."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from relay.core.reports import Report
+from relay.core.stripped_fields import MAX_NAMES
 from relay.core.tokens import Tokens
 
 
@@ -36,9 +38,17 @@ class Counts:
     estimated: int = 0
     unknown: int = 0
     blocked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    stripped_fields: dict[str, None] = field(default_factory=dict)
     upstream_errors: Counter[str] = field(default_factory=Counter)
     tool_calls: int = 0
     first_audio_seconds: list[float] = field(default_factory=list)
+
+    def strip(self, event_type: str, names: Iterable[str]) -> None:
+        """Count a client event that lost fields, and remember the names of the fields."""
+        self.blocked[event_type, "field_stripped"] += 1
+        for name in names:
+            if len(self.stripped_fields) < MAX_NAMES:
+                self.stripped_fields[name] = None
 
     def add(self, report: Report) -> None:
         """Add the report of one response or transcription."""

@@ -9,6 +9,7 @@ import binascii
 import json
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -41,6 +42,12 @@ CLIENT_EVENTS = frozenset(
 
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
+MAX_SERVER_VALUES = 50_000
+"""Of a server event that the relay reads: each value takes one or two microseconds."""
+
+MAX_TEXT_BYTES = 512 * 1024
+"""The largest client event, without its audio: it takes some milliseconds to read."""
+
 MAX_SAFE_INTEGER = 2**53
 MAX_ID_CHARS = 512
 
@@ -53,9 +60,19 @@ _APPEND_STARTS = (
 )
 """The text before the audio, as JavaScript and Python write it."""
 
+_CONTAINERS, _NUMBERS = (dict, list), (int, float)
+_TOO_LARGE = "A number is too large."
+_TOO_DEEP = f"The event is nested deeper than {MAX_DEPTH} levels."
 _SEPARATORS = (b",", b"[", b"{")
-_MAX_QUOTES = 4 * MAX_VALUES
+_QUOTES_PER_VALUE = 4  # of a key and its value
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_MAX_STRINGS = 4_096
+"""The relay looks for audio in this number of strings of a message."""
+
+_MIN_AUDIO_CHARS = 4_096
+"""A shorter audio counts as text."""
 
 
 class Binary(bytes):
@@ -128,86 +145,105 @@ def decode_client(raw: bytes) -> Event:
     """
     if isinstance(raw, Binary):
         raise InvalidEvent("The message must be text, not binary.")
-    if not _is_short(raw):
+    text = raw if len(raw) <= MAX_TEXT_BYTES else _without_audio(raw)
+    if len(text) > MAX_TEXT_BYTES:
+        raise InvalidEvent(f"The event has more than {MAX_TEXT_BYTES} bytes without its audio.")
+    if not is_short(text):
         raise InvalidEvent(f"The event has more than {MAX_VALUES} values.")
     try:
-        event = _read_json(raw.decode())
+        event = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except InvalidEvent:
         raise
     except RecursionError:
-        raise InvalidEvent(f"The event is nested deeper than {MAX_DEPTH} levels.") from None
-    except ValueError:
+        raise InvalidEvent(_TOO_DEEP) from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
         raise InvalidEvent("The message must be one JSON document.") from None
+    except ValueError:  # Python reads no integer of thousands of digits
+        raise InvalidEvent(_TOO_LARGE) from None
     if not isinstance(event, dict):
         raise InvalidEvent("The event must be a JSON object.")
-    _check(event)
+    _check_values(event)
+    if _SURROGATE_ESCAPE.search(text):
+        _check_surrogates(event)
     if not isinstance(event.get("type"), str):
         raise InvalidEvent("The event must have a 'type' that is a string.")
     return event
 
 
-def _is_short(raw: bytes) -> bool:
-    """Return whether a document has at most ``MAX_VALUES`` values.
+def _without_audio(raw: bytes) -> bytes:
+    """Return a message with ``""`` for each long base64 under the key ``audio``.
+
+    A string of base64 has no escape and no quotation mark, so one read proves it.
+    """
+    pieces = raw.split(b'"', 2 * _MAX_STRINGS)
+    for at in range(2, len(pieces)):
+        is_audio = pieces[at - 2] == b"audio" and pieces[at - 1].strip() == b":"
+        if is_audio and len(pieces[at]) >= _MIN_AUDIO_CHARS and _is_base64(pieces[at]):
+            pieces[at] = b""
+    return b'"'.join(pieces)
+
+
+def _is_base64(text: bytes) -> bool:
+    try:
+        b64decode(text, None, True)
+    except binascii.Error:
+        return False
+    return True
+
+
+def is_short(raw: bytes, max_values: int = MAX_VALUES) -> bool:
+    """Return whether a document has at most ``max_values`` values.
 
     The first count includes the text in strings, and is enough for most documents. The second one
     leaves it out.
     """
-    if sum(map(raw.count, _SEPARATORS)) <= MAX_VALUES:
+    if len(raw) <= max_values or sum(map(raw.count, _SEPARATORS)) <= max_values:
         return True
     bare = raw.replace(rb"\\", b"").replace(rb"\"", b"")
-    if bare.count(b'"') > _MAX_QUOTES:
+    if bare.count(b'"') > _QUOTES_PER_VALUE * max_values:
         return False
     outside = b"".join(bare.split(b'"')[::2])
-    return sum(map(outside.count, _SEPARATORS)) <= MAX_VALUES
-
-
-def _read_json(text: str) -> Json:
-    return json.loads(
-        text,
-        object_pairs_hook=_unique,
-        parse_constant=_no_constant,
-        parse_float=_finite,
-        parse_int=_safe_integer,
-    )
+    return sum(map(outside.count, _SEPARATORS)) <= max_values
 
 
 def _unique(pairs: Sequence[tuple[str, Json]]) -> Event:
-    if len({key.casefold() for key, _ in pairs}) != len(pairs):
+    found = dict(pairs)
+    if len(pairs) > 1 and len(set(map(str.casefold, found))) != len(pairs):
         raise InvalidEvent("An object has the same key twice.")
-    return dict(pairs)
+    return found
 
 
 def _no_constant(name: str) -> Json:
     raise InvalidEvent(f"{name} is not JSON.")
 
 
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if abs(value) > MAX_SAFE_INTEGER:
-        raise InvalidEvent("A number is too large.")
-    return value
+def _check_values(event: Event) -> None:
+    """Refuse values below ``MAX_DEPTH`` levels, and numbers that a double cannot hold exactly."""
+    level: list[Json] = [event]
+    for _ in range(MAX_DEPTH - 1):
+        inner = (value.values() if type(value) is dict else value for value in level)
+        values = list(chain.from_iterable(inner))
+        numbers = [value for value in values if type(value) in _NUMBERS]
+        if numbers and max(map(abs, numbers)) > MAX_SAFE_INTEGER:
+            raise InvalidEvent(_TOO_LARGE)
+        level = [value for value in values if type(value) in _CONTAINERS]
+        if not level:
+            return
+    if any(level):
+        raise InvalidEvent(_TOO_DEEP)
 
 
-def _safe_integer(digits: str) -> int:
-    if len(digits) > len(str(MAX_SAFE_INTEGER)) + 1 or abs(int(digits)) > MAX_SAFE_INTEGER:
-        raise InvalidEvent("A number is too large.")
-    return int(digits)
-
-
-def _check(value: Json, depth: int = 1) -> None:
-    """Refuse too deep nesting, and half surrogate pairs, which UTF-8 cannot encode."""
-    if depth > MAX_DEPTH:
-        raise InvalidEvent(f"The event is nested deeper than {MAX_DEPTH} levels.")
+def _check_surrogates(value: Json) -> None:
+    """Refuse half surrogate pairs, which UTF-8 cannot encode."""
     if isinstance(value, str):
         if _LONE_SURROGATE.search(value):
             raise InvalidEvent("A string has half a surrogate pair.")
     elif isinstance(value, dict):
-        for key, item in value.items():
-            _check(key, depth)
-            _check(item, depth + 1)
+        _check_surrogates(list(value))
+        _check_surrogates(list(value.values()))
     elif isinstance(value, list):
         for item in value:
-            _check(item, depth + 1)
+            _check_surrogates(item)
 
 
 def peek(raw: bytes) -> ServerPeek | None:

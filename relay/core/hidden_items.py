@@ -8,9 +8,14 @@ again.
 """
 
 from collections.abc import Iterator, Mapping
+from operator import is_
 
 from relay.core.conversation import is_hidden
 from relay.core.events import Event, Json
+from relay.core.recent import Recent, digest, is_id
+
+WITHOUT_ITEMS = frozenset({"session", "sessions", "usage", "content", "metadata", "logprobs"})
+"""Parts of an event that have no item: the relay does not search them."""
 
 
 class Unseen:
@@ -26,8 +31,8 @@ class Unseen:
         """
         self._served = served
         self._delegated = delegated
-        self._hidden: dict[str, bool] = {}
-        self._before: dict[str, Json] = {}
+        self._hidden: Recent[bool] = Recent()
+        self._before: Recent[str | None] = Recent()
 
     def show(self, event: Event) -> Event | None:
         """Return a server event as the client may see it; None if it is hidden.
@@ -76,43 +81,59 @@ class Unseen:
 
     def _is_hidden(self, some_id: Json) -> bool | None:
         """Return whether an id is hidden; None if it is unknown."""
-        return self._hidden.get(some_id) if isinstance(some_id, str) else None
+        return self._hidden.get(digest(some_id)) if isinstance(some_id, str) else None
 
     def _note(self, item: Mapping[str, Json], event: Event, *, hidden: bool) -> None:
         item_id, call_id = item.get("id"), item.get("call_id")
         if item.get("type") == "function_call" and isinstance(call_id, str):
-            self._hidden[call_id] = hidden
+            self._hidden.note(digest(call_id), hidden)
         if not isinstance(item_id, str):
             return
         if hidden:
-            self._before[item_id] = self._known(event.get("previous_item_id")) or self._before.get(
-                item_id
-            )
+            before = self._known(event.get("previous_item_id")) or self._before.get(digest(item_id))
+            self._before.note(digest(item_id), before if is_id(before) else None)
         if hidden or item.get("type") == "function_call":
-            self._hidden[item_id] = hidden
+            self._hidden.note(digest(item_id), hidden)
 
     def _known(self, item_id: Json) -> Json:
         """Return the id of an item that the client knows: this one, or the nearest before it."""
-        return self._before.get(item_id) if self._is_hidden(item_id) else item_id
+        return self._before.get(digest(item_id)) if self._is_hidden(item_id) else item_id
 
     def _without_hidden(self, event: Event) -> Event:
-        previous = event.get("previous_item_id")
-        known = self._known(previous)
-        if known != previous:
-            event = event | {"previous_item_id": known}
-        response = event.get("response")
-        return self._response(event, response) if isinstance(response, dict) else event
+        """Return an object without hidden items at any depth: the object itself if it has none.
 
-    def _response(self, event: Event, response: Event) -> Event:
-        """Leave hidden items out of a response; its output may become empty.
-
-        Clients follow a response by its id, from ``response.created`` to ``response.done``, and
-        read the usage there. Therefore, the end of every response is sent.
+        The output of a response may become empty. Clients follow a response by its id, from
+        ``response.created`` to ``response.done``, and read the usage there. Therefore, the end of
+        every response is sent.
         """
-        output = response.get("output")
-        if not isinstance(output, list):
-            return event
-        shown = [item for item in output if not (isinstance(item, dict) and self._hides(item))]
-        if len(shown) == len(output):
-            return event
-        return event | {"response": response | {"output": shown}}
+        changed: Event = {}
+        for name, value in event.items():
+            shown = self._part(name, value)
+            if shown is not value:
+                changed[name] = shown
+        return event | changed if changed else event
+
+    def _part(self, name: str, value: Json) -> Json:
+        if name == "previous_item_id":
+            return self._known(value)
+        if name in WITHOUT_ITEMS:
+            return value
+        if type(value) is dict:
+            return None if name == "item" and self._drops(value) else self._without_hidden(value)
+        return self._members(name, value) if type(value) is list else value
+
+    def _members(self, name: str, values: list[Json]) -> list[Json]:
+        """Return a list without hidden items: the list itself if it has none."""
+        if not any(type(value) is dict or type(value) is list for value in values):
+            return values
+        kept = [value for value in values if not (type(value) is dict and self._drops(value))]
+        shown = [self._part(name, value) for value in kept]
+        same = len(shown) == len(values) and all(map(is_, shown, values))
+        return values if same else shown
+
+    def _drops(self, item: Event) -> bool:
+        """Return whether an item is hidden, and remember it if so."""
+        hidden = self._hides(item)
+        if hidden:
+            self._note(item, {}, hidden=True)
+        return hidden

@@ -13,7 +13,9 @@ from pybase64 import b64decode
 from relay.core.conversation import Conversation
 from relay.core.errors import EventNotAllowed, InvalidEvent
 from relay.core.events import CLIENT_EVENTS, MAX_ID_CHARS, Event, Json
-from relay.core.objects import optional_object, require_object
+from relay.core.objects import object_or_empty, optional_object, require_object
+from relay.core.paths import Path, keep
+from relay.core.stripped_fields import stripped_fields
 
 ALWAYS_OPEN = CLIENT_EVENTS - {"output_audio_buffer.clear"}
 """Events that any client may send. WebSocket sessions have no output buffer to clear."""
@@ -38,8 +40,6 @@ MEANING_FIELDS = ("conversation", "input")
 
 MAX_ITEM_ID_CHARS = 64
 MAX_METADATA_PAIRS, MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS = 16, 64, 512
-
-Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,13 @@ class Policy:
             return _item(event, conversation)
         return _plain(event, conversation)
 
+    def stripped(self, asked: Event, kept: Event) -> tuple[str, ...]:
+        """Return the names of the fields that a client event lost on its way."""
+        if asked["type"] == "session.update":
+            typed = {"type": self.session_type} | object_or_empty(kept, "session")
+            kept = kept | {"session": typed}
+        return stripped_fields(asked, kept, {"session": self.session, "response": self.response})
+
     def _update(self, event: Event) -> Decision:
         session = require_object(event, "session")
         kept = keep({k: v for k, v in session.items() if k != "type"}, self.session)
@@ -107,19 +114,6 @@ class Policy:
         if kept.get("metadata") is not None:
             _check_metadata(kept["metadata"])
         return Forward(_head(event) | ({"response": kept} if kept else {}))
-
-
-def keep(fields: Mapping[str, Json], opened: frozenset[Path], at: Path = ()) -> Event:
-    """Return the opened fields of an object at a path."""
-    kept: Event = {}
-    for key, value in fields.items():
-        path = (*at, key)
-        if path in opened:
-            kept[key] = value
-        elif isinstance(value, dict) and any(p[: len(path)] == path for p in opened):
-            inner = keep(value, opened, path)
-            kept |= {key: inner} if inner else {}
-    return kept
 
 
 def _plain(event: Event, conversation: Conversation) -> Forward:

@@ -4,6 +4,7 @@ The log gets a text with the quotations masked (``unquoted``). The client gets n
 quotation (``PersonaWords``).
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
@@ -22,7 +23,13 @@ BLOCK_CHARS = CLIENT_QUOTED_CHARS // 2
 MAX_TEXT_CHARS = 4_096
 """The relay does not search a longer text: no field of a session or a response has one."""
 
+MAX_SEARCHED_CHARS = 65_536
+"""The relay does not search more text of one object: each kibibyte takes 0.1 ms."""
+
 MAX_DETAIL_CHARS = 1_000
+
+_LONG_NAME = re.compile(r"[A-Za-z0-9_.:/@+-]{1,512}")
+"""Names of models, of voices, ids, addresses; a sentence has a space or a letter beyond ASCII."""
 
 
 def unquoted(detail: str, session: Mapping[str, Json], hints: Sequence[str] = ()) -> str:
@@ -61,6 +68,9 @@ class PersonaWords:
             for start in range(0, len(line) - BLOCK_CHARS + 1, BLOCK_CHARS)
         )
 
+    def __bool__(self) -> bool:
+        return bool(self._blocks)
+
     def are_in(self, text: str) -> bool:
         """Return whether a text has a long piece of them; a very long text counts as such."""
         if not self._blocks or len(text) < CLIENT_QUOTED_CHARS:
@@ -76,6 +86,30 @@ class PersonaWords:
         first, last = max(0, block - BLOCK_CHARS), min(block, len(text) - CLIENT_QUOTED_CHARS)
         pieces = (text[at : at + CLIENT_QUOTED_CHARS] for at in range(first, last + 1))
         return any(piece in self._lines for piece in pieces)
+
+
+class Quotations:
+    """Looks for the words of a persona in the texts of one object."""
+
+    __slots__ = ("_left", "_words")
+
+    def __init__(self, words: PersonaWords) -> None:
+        self._words = words
+        self._left = MAX_SEARCHED_CHARS
+
+    def are_in(self, text: str) -> bool:
+        """Return whether a text may quote.
+
+        Any sentence may: if only those of the persona did, a client whose text the upstream repeats
+        would learn whether it has guessed one. So only names are compared with the persona, and no
+        name when too much was searched.
+        """
+        if not self._words or len(text) < CLIENT_QUOTED_CHARS:
+            return False
+        if not _LONG_NAME.fullmatch(text):
+            return True
+        self._left -= len(text)
+        return self._left < 0 or self._words.are_in(text)
 
 
 @lru_cache(maxsize=64)

@@ -21,6 +21,9 @@ client has left while it does not read. The rest of the wait follows after the n
 LEAST_FRAME_BURST = 20
 """This number of frames may come at once at any rate: a peer pings, answers pings and closes."""
 
+BYTES_PER_EVENT = 1_024
+"""An event counts once more for each of these bytes, except its audio, which has its own rate."""
+
 
 class Starts:
     """Counts the session starts of each client, and refuses too many in a minute.
@@ -76,13 +79,15 @@ class Pace:
         self._audio_burst_seconds = audio_burst_seconds / audio_rate
         self._audio_at = self._event_at = -math.inf
 
-    def wait_seconds(self, now: float, audio_seconds: float = 0.0) -> float:
+    def wait_seconds(self, now: float, audio_seconds: float = 0.0, text_bytes: int = 0) -> float:
         """Count an event and its audio, and return the seconds to wait before the next read.
 
-        The result is 0.0 for a client within its rates, and at most `MAX_PAUSE_SECONDS`.
+        ``text_bytes`` is the length of the event without its audio, if the relay reads it. The
+        result is 0.0 for a client within its rates, and at most `MAX_PAUSE_SECONDS`.
         """
         event_at, earliest = self._event_at, now - EVENT_BURST_SECONDS
-        self._event_at = (max(event_at, earliest)) + self._seconds_per_event
+        events = 1 + text_bytes // BYTES_PER_EVENT if text_bytes else 1
+        self._event_at = (max(event_at, earliest)) + events * self._seconds_per_event
         if audio_seconds:
             audio_at, earliest = self._audio_at, now - self._audio_burst_seconds
             taken_seconds = audio_seconds * self._seconds_per_audio_second

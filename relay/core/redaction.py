@@ -8,12 +8,11 @@ from relay.core.api_errors import CLIENT_ERRORS
 from relay.core.conversation import is_hidden
 from relay.core.events import Event, Json
 from relay.core.objects import object_or_empty
-from relay.core.quotations import NO_WORDS, PersonaWords
+from relay.core.paths import Path, leave_out
+from relay.core.quotations import NO_WORDS, PersonaWords, Quotations
 
 HIDDEN_EVENTS = ("rate_limits.", "mcp_", "response.mcp_")
 """The first parts of the names of hidden events: the account's limits, the upstream's tools."""
-
-Path = tuple[str, ...]
 
 REDACTED: Final = "The upstream reported an error."
 
@@ -37,14 +36,17 @@ def redact_session(
     expires_at: int,
     persona_words: PersonaWords = NO_WORDS,
     opened: frozenset[Path] = frozenset(),
+    closed: frozenset[Path] = frozenset(),
 ) -> Event:
     """Return a session object without the persona's words, with the relay's id and limit.
 
     ``expires_at`` is in epoch seconds. If the upstream has an earlier one, the client gets that.
+    ``closed`` are the paths of fields that are hidden unless they are opened.
     """
     theirs = session.get("expires_at")
     earlier = min(theirs, expires_at) if isinstance(theirs, int) and theirs > 0 else expires_at
-    shown: Event = _without_secrets(session, persona_words, opened)
+    visible = leave_out(session, closed, opened) if closed else session
+    shown: Event = _without_secrets(visible, Quotations(persona_words), opened)
     # A transcription session has none of these fields, and strict clients check that.
     empty = {} if session.get("type") == "transcription" else _EMPTY_FIELDS
     return shown | empty | {"id": session_id, "expires_at": earlier}
@@ -54,6 +56,7 @@ def redact_response(
     response: Event,
     persona_words: PersonaWords = NO_WORDS,
     opened: frozenset[Path] = frozenset(),
+    closed: frozenset[Path] = frozenset(),
 ) -> Event:
     """Return a response object without instructions, tools, hidden items and account data."""
     # The model's own words, and the client's.
@@ -61,7 +64,8 @@ def redact_response(
     if isinstance(kept.get("output"), list):
         kept["output"] = [item for item in kept["output"] if not is_hidden(item)]
     rest = {name: value for name, value in response.items() if name not in kept}
-    shown: Event = _without_secrets(rest, persona_words, opened) | kept
+    visible = leave_out(rest, closed, opened) if closed else rest
+    shown: Event = _without_secrets(visible, Quotations(persona_words), opened) | kept
     details = response.get("status_details")
     if details is not None:
         shown["status_details"] = _redact_details(details)
@@ -92,7 +96,7 @@ def redact_error(error: Mapping[str, Json]) -> Event:
     }
 
 
-def _without_secrets(value: Json, persona_words: PersonaWords, opened: frozenset[Path]) -> Json:
+def _without_secrets(value: Json, quotations: Quotations | None, opened: frozenset[Path]) -> Json:
     """Return a value without secret fields at any depth, and with ``""`` for texts that quote.
 
     A text in an opened field may be the client's own, so it is never compared with the persona.
@@ -100,26 +104,26 @@ def _without_secrets(value: Json, persona_words: PersonaWords, opened: frozenset
     match value:
         case dict():
             return {
-                key: _without_secrets(item, *_below(key, persona_words, opened))
+                key: _without_secrets(item, *_below(key, quotations, opened))
                 for key, item in value.items()
                 if key not in _SECRET_FIELDS
             }
         case list():
-            return [_without_secrets(item, persona_words, opened) for item in value]
-        case str() if persona_words.are_in(value):
+            return [_without_secrets(item, quotations, opened) for item in value]
+        case str() if quotations is not None and quotations.are_in(value):
             return ""
     return value
 
 
 def _below(
-    key: str, persona_words: PersonaWords, opened: frozenset[Path]
-) -> tuple[PersonaWords, frozenset[Path]]:
-    """Return the words and the opened paths for the value of a field."""
+    key: str, quotations: Quotations | None, opened: frozenset[Path]
+) -> tuple[Quotations | None, frozenset[Path]]:
+    """Return the quotations to look for and the opened paths, for the value of a field."""
     if not opened:
-        return persona_words, opened
+        return quotations, opened
     if (key,) in opened:
-        return NO_WORDS, frozenset()
-    return persona_words, frozenset(path[1:] for path in opened if path[0] == key)
+        return None, frozenset()
+    return quotations, frozenset(path[1:] for path in opened if path[0] == key)
 
 
 def _name(value: Json) -> str | None:

@@ -1,6 +1,7 @@
 """The messages of the upstream, and the commands that follow from them.
 
-Server events pass as they came, unless their type is in the table at the end of this module.
+Events of the types in ``PASSING`` pass as they came. The relay reads any other event, hides its
+hidden items, and redacts it by its structure. If nothing is hidden, it passes as it came too.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,18 +21,21 @@ from relay.core.commands import (
 )
 from relay.core.errors import BudgetExhausted, UpstreamLost
 from relay.core.events import (
+    MAX_SERVER_VALUES,
     Binary,
     Event,
     ServerPeek,
     decode_server,
     encode,
     error_of,
+    is_short,
     peek,
 )
 from relay.core.first_audio import Wait
 from relay.core.meter import Meter
 from relay.core.objects import object_or_empty
-from relay.core.redaction import HIDDEN_EVENTS, redact_error, redact_response
+from relay.core.redaction import HIDDEN_EVENTS, redact_error
+from relay.core.redactor import Redactor
 from relay.core.reports import Report
 from relay.core.session_state import SessionState
 
@@ -40,6 +44,33 @@ WAITING = Wait.WAITING  # likewise
 
 ACTIVITY = ("response.", "conversation.item.input_audio_transcription.")
 """The starts of the server events that count as activity."""
+
+
+PASSING = frozenset(
+    {
+        "conversation.created",
+        "conversation.item.input_audio_transcription.delta",
+        "conversation.item.input_audio_transcription.segment",
+        "conversation.item.truncated",
+        "input_audio_buffer.dtmf_event_received",
+        "input_audio_buffer.timeout_triggered",
+        "output_audio_buffer.cleared",
+        "output_audio_buffer.started",
+        "output_audio_buffer.stopped",
+        "response.audio.delta",
+        "response.audio_transcript.delta",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.output_audio.delta",
+        "response.output_audio.done",
+        "response.output_audio_transcript.delta",
+        "response.output_audio_transcript.done",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.text.delta",
+    }
+)
+"""Types of events without a session, a response, an item or an error, in GA and beta."""
 
 
 class ServerEvents:
@@ -53,6 +84,7 @@ class ServerEvents:
         "_counts",
         "_first_audio",
         "_meter",
+        "_redactor",
         "_state",
         "_terms",
     )
@@ -66,6 +98,7 @@ class ServerEvents:
         self._activity = state.activity
         self._first_audio = state.first_audio
         self._meter = state.meter
+        self._redactor = Redactor(state.terms, state.confirmed)
         self._budget_exhausted = False
 
     def receive(self, raw: bytes, now: float) -> Commands:
@@ -79,12 +112,18 @@ class ServerEvents:
             self._activity.at = now
         if seen.type.startswith(HIDDEN_EVENTS):
             return NOTHING
-        react = self._reactions.get(seen.type)
-        if react is None:
+        if seen.type in PASSING:
             return (Send(CLIENT, raw),)
+        react = self._reactions.get(seen.type)
+        if not is_short(raw, MAX_SERVER_VALUES):
+            return NOTHING if react is None else self._unreadable()
         try:
             event = decode_server(raw)
-            return self._unreadable() if event is None else self._react(react, event, raw, now)
+            return (
+                self._unreadable()
+                if event is None
+                else self._react(react or ServerEvents._on_item, event, raw, now)
+            )
         except RecursionError:
             return self._unreadable()
 
@@ -110,7 +149,8 @@ class ServerEvents:
         started = self._announce_started(followed)
         if shown is None:
             return (*followed, *started)
-        raw = raw if shown is event else encode(shown)
+        redacted = self._redactor.redact(shown)
+        raw = raw if redacted is event else encode(redacted)
         return (*followed, *started, *react(self, shown, raw, now))
 
     def _announce_started(self, followed: Commands) -> Commands:
@@ -197,14 +237,14 @@ class ServerEvents:
             self._conversation.add_response(response_id)
             self._meter.underway.began(response_id, self._counts.audio_seconds_to_upstream)
         self._first_audio.began()
-        return (self._response(event, response, raw),)
+        return (Send(CLIENT, raw),)
 
     def _on_response_done(self, event: Event, raw: bytes, now: float) -> Commands:
         self._first_audio.ended()
         report = self._meter.response_done(event, now)
         return (
             *_record(report),
-            self._response(event, object_or_empty(event, "response"), raw),
+            Send(CLIENT, raw),
             *self._state.messages.usage(report, self._counts),
             *self._end_if_exhausted(),
         )
@@ -215,25 +255,21 @@ class ServerEvents:
         error = BudgetExhausted()
         return (End.because(error, farewell=self._state.messages.error(error).message),)
 
-    def _response(self, event: Event, response: Event, raw: bytes) -> Send:
-        """Pass a response on as it came, unless a part of it is hidden from the client."""
-        terms = self._terms
-        shown = redact_response(response, terms.persona_words, terms.policy.response)
-        return Send(CLIENT, raw if shown == response else encode(event | {"response": shown}))
-
     def _on_transcription(self, event: Event, raw: bytes, now: float) -> Commands:
         return (*_record(self._meter.transcribed(event, now)), Send(CLIENT, raw))
 
-    def _on_transcription_failed(self, event: Event, _raw: bytes, _now: float) -> Commands:
-        error = object_or_empty(event, "error")
-        self._meter.count_error(error)
+    def _on_transcription_failed(self, event: Event, raw: bytes, _now: float) -> Commands:
+        self._meter.count_error(object_or_empty(event, "error"))
         self._meter.untranscribed.reported(event)
-        return (Send(CLIENT, encode(event | {"error": redact_error(error)})),)
+        return (Send(CLIENT, raw),)
 
     def _on_error(self, event: Event, _raw: bytes, _now: float) -> Commands:
         error = {"type": "server_error", **error_of(event)}
         self._meter.count_error(error)
-        self._conversation.creation_failed(error.get("event_id"))
+        if error.get("event_id") is None:
+            self._conversation.unnamed_creation_failed()
+        else:
+            self._conversation.creation_failed(error["event_id"])
         if str(error.get("event_id")).startswith(self._terms.relay_ids):
             return NOTHING
         return (self._state.messages.rewritten(event, error=redact_error(error)),)
@@ -262,7 +298,7 @@ class ServerEvents:
         "response.function_call_arguments.done": _on_call,
         "error": _on_error,
     }
-    """Server events that the relay reads; all others pass as they came."""
+    """The reactions to server events that change the state of the session."""
 
 
 Reaction = Callable[[ServerEvents, Event, bytes, float], Commands]

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from relay.core.commands import Side
 from relay.core.events import Event
+from relay.core.paths import Path
 from relay.core.policy import Policy
 from relay.core.pricing import Prices
 from relay.core.quotations import NO_WORDS, PersonaWords
@@ -82,6 +83,8 @@ class Terms:
             guess it, so no event of the client is mistaken for one of the relay.
         policy: events and fields that the persona opens to the client.
         persona_words: texts of the persona that no text for the client may quote.
+        closed_fields: paths of session fields that only this upstream knows. The client does not
+            see them, unless the policy opens them.
         announces: whether the client has asked for the relay's own events.
         greeting: fields of the ``response.create`` that opens the session; None: none is sent.
         binary_audio: the sides whose binary messages are audio; from another side they are refused.
@@ -96,6 +99,7 @@ class Terms:
     billing: Billing
     tools: ToolTerms = field(default_factory=ToolTerms)
     persona_words: PersonaWords = NO_WORDS
+    closed_fields: frozenset[Path] = frozenset()
     announces: bool = False
     greeting: Event | None = None
     binary_audio: frozenset[Side] = frozenset()

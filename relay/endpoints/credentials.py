@@ -23,6 +23,7 @@ from relay.core.objects import optional_object
 from relay.core.redaction import redact_session
 from relay.core.variables import read_variables
 from relay.dialects.beta.minting import minted_session, minted_transcription_session
+from relay.sessions.terms import closed_fields, opened_fields
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CREDENTIAL_CHARS = 6 * 1024
@@ -56,7 +57,7 @@ def client_secret(body: Event, principal: auth.Principal, config: Config, now: f
     sent = optional_object(body, "session", InvalidRequest)
     asked = body | {"model": sent.get("model"), "intent": _optional_text(sent, "type")}
     persona, secret = _issue(asked, principal, config, now)
-    return {**secret, "session": _session(persona)}
+    return {**secret, "session": _session(persona, config)}
 
 
 def session(body: Event, principal: auth.Principal, config: Config, now: float) -> Event:
@@ -70,7 +71,7 @@ def session(body: Event, principal: auth.Principal, config: Config, now: float) 
     }
     persona, secret = _issue(asked, principal, config, now)
     defaults = {} if persona.transcribes else {"output_modalities": ["audio"]}
-    return minted_session(defaults | _session(persona), secret)
+    return minted_session(defaults | _session(persona, config), secret)
 
 
 def transcription_session(
@@ -85,7 +86,7 @@ def transcription_session(
     after = optional_object(body, "client_secret", InvalidRequest).get("expires_at")
     asked = body | {"expires_after": after, "intent": TRANSCRIPTION}
     persona, secret = _issue(asked, principal, config, now)
-    return minted_transcription_session(_session(persona), secret)
+    return minted_transcription_session(_session(persona, config), secret)
 
 
 def _issue(
@@ -146,7 +147,7 @@ def _ttl_seconds(asked: Event, default_seconds: float) -> int:
     return seconds
 
 
-def _session(persona: Persona) -> Event:
+def _session(persona: Persona, config: Config) -> Event:
     """Return the session that a credential will open, without its hidden parts.
 
     The session does not exist yet, so it does not expire, as in OpenAI's answer. Its model is the
@@ -154,7 +155,13 @@ def _session(persona: Persona) -> Event:
     session that only transcribes has no model.
     """
     session_id = f"sess_{secrets.token_hex(12)}"
-    shown = redact_session(session_to_send(persona.session), session_id=session_id, expires_at=0)
+    shown = redact_session(
+        session_to_send(persona.session),
+        session_id=session_id,
+        expires_at=0,
+        opened=opened_fields(persona),
+        closed=closed_fields(*(config.upstreams[name] for name in persona.upstream)),
+    )
     if persona.transcribes:
         return shown | {"object": "realtime.transcription_session"}
     return shown | {"object": "realtime.session", "model": persona.name}

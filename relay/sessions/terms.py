@@ -12,6 +12,7 @@ from relay.config.persona import Persona
 from relay.config.upstream import Upstream
 from relay.core.commands import Side
 from relay.core.events import Event
+from relay.core.paths import Path
 from relay.core.policy import Policy
 from relay.core.quotations import persona_words
 from relay.core.terms import Billing, SessionLimits, Terms, ToolTerms
@@ -67,7 +68,7 @@ def terms_of(new: NewSession, upstream: Upstream) -> Terms:
         policy=Policy(
             session_type=persona.session_type,
             events=frozenset(persona.client.events),
-            session=_paths(persona.client.session),
+            session=opened_fields(persona),
             response=_paths(persona.client.response),
         ),
         limits=SessionLimits(
@@ -92,6 +93,7 @@ def terms_of(new: NewSession, upstream: Upstream) -> Terms:
             follow_up=toolbox.follow_up,
         ),
         persona_words=persona_words(persona.session.get("instructions"), *persona.hints),
+        closed_fields=closed_fields(upstream),
         announces=new.announces,
         greeting=_greeting(persona),
         binary_audio=_binary_audio(persona, upstream),
@@ -99,7 +101,19 @@ def terms_of(new: NewSession, upstream: Upstream) -> Terms:
     )
 
 
-def _paths(dotted: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
+def opened_fields(persona: Persona) -> frozenset[Path]:
+    """Return the paths of the session fields that a persona opens to clients."""
+    return _paths(persona.client.session)
+
+
+def closed_fields(*upstreams: Upstream) -> frozenset[Path]:
+    """Return the paths of the session fields that only these upstreams know."""
+    return frozenset(
+        path for upstream in upstreams for path in _paths(upstream.extra_session_fields)
+    )
+
+
+def _paths(dotted: tuple[str, ...]) -> frozenset[Path]:
     return frozenset(tuple(path.split(".")) for path in dotted)
 
 

@@ -69,6 +69,7 @@ def line(session: RunningSession, end: End, duration_seconds: float) -> dict[str
         "first_audio_p50_seconds": _median(counts.first_audio_seconds),
         "tool_calls": counts.tool_calls,
         "tools_cancelled": list(session.bridge.cancelled_tools),
+        "stripped_fields": list(counts.stripped_fields),
         "blocked_events": sum(counts.blocked.values()),
         "upstream_errors": dict(counts.upstream_errors),
     }

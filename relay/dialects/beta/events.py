@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from relay.core.events import Event, Json
 from relay.core.objects import object_or_empty
+from relay.core.recent import Recent
 from relay.dialects.beta import fields
 from relay.dialects.beta.fields import RESPONSE, RESPONSE_CREATE, SESSION, Convert
 from relay.dialects.beta.shapes import OMITTED, Shape
@@ -129,8 +130,8 @@ class ServerUp:
     """
 
     def __init__(self) -> None:
-        self._call_names: dict[str, Json] = {}
-        self._incomplete: dict[str, Event] = {}
+        self._call_names: Recent[Json] = Recent()
+        self._incomplete: Recent[Event] = Recent()
 
     def translate(self, event: Event) -> tuple[Event, ...]:
         """Return one event, or two where GA has two."""
@@ -149,13 +150,13 @@ class ServerUp:
         added, item = event | {"type": "conversation.item.added"}, object_or_empty(event, "item")
         if item.get("status") != "in_progress":
             return (added, _done(event, item))
-        self._incomplete[str(item.get("id"))] = event
+        self._incomplete.note(str(item.get("id")), event)
         return (added,)
 
     def _output_added(self, event: Event) -> tuple[Event, ...]:
         item = object_or_empty(event, "item")
         if item.get("type") == "function_call":
-            self._call_names[str(item.get("id"))] = item.get("name")
+            self._call_names.note(str(item.get("id")), item.get("name"))
         return (event,)
 
     def _output_done(self, event: Event) -> tuple[Event, ...]:

@@ -15,7 +15,15 @@ from typing import Final
 import msgspec
 
 from relay.core.errors import InvalidEvent
-from relay.core.events import Binary, Event, decode_client, decode_server, encode
+from relay.core.events import (
+    MAX_SERVER_VALUES,
+    Binary,
+    Event,
+    decode_client,
+    decode_server,
+    encode,
+    is_short,
+)
 from relay.dialects.beta.events import ServerUp, client_down, client_up, server_down
 
 FROM_CLIENT: Final = frozenset(
@@ -127,7 +135,9 @@ class BetaUpstream:
             return (raw,)
         if (audio := _renamed_audio(raw, BETA_AUDIO, GA_AUDIO)) is not None:
             return (audio,)
-        event = None if _read_kind(raw) in SAME_FROM_UPSTREAM else decode_server(raw)
+        if _read_kind(raw) in SAME_FROM_UPSTREAM or not is_short(raw, MAX_SERVER_VALUES):
+            return (raw,)
+        event = decode_server(raw)
         return (raw,) if event is None else self._translate(event)
 
     def _translate(self, event: Event) -> tuple[bytes, ...]:

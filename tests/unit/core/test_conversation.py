@@ -6,6 +6,7 @@ import pytest
 
 from relay.core.conversation import Conversation, is_hidden
 from relay.core.events import Event
+from relay.core.recent import MAX_IDS
 
 
 @pytest.mark.parametrize(
@@ -130,3 +131,44 @@ def test_an_id_is_free_again_when_the_upstream_did_not_create_the_item() -> None
 
     assert not conversation.has_item("item_1")
     assert conversation.has_item("item_2")
+
+
+def test_an_error_without_an_event_frees_the_items_that_were_created_without_one() -> None:
+    conversation = Conversation()
+    conversation.note_sent(created_with("item_1", "e1"))
+    conversation.note_sent(created_with("item_2", None))
+
+    conversation.unnamed_creation_failed()
+
+    assert conversation.has_item("item_1")
+    assert not conversation.has_item("item_2")
+
+
+def test_the_ids_of_a_conversation_are_limited_in_number() -> None:
+    """A client that sends 200 events a second for an hour makes 720,000 items."""
+    conversation = Conversation()
+    for number in range(3 * MAX_IDS):
+        conversation.note_sent(created_with(f"new_{number}", None))
+        conversation.add_item(f"item_{number}")
+        conversation.add_response(f"resp_{number}")
+        conversation.delegate(f"call_{number}")
+
+    assert len(conversation.items) <= MAX_IDS
+    assert len(conversation.responses) <= MAX_IDS
+    for last in range(3 * MAX_IDS - 1000, 3 * MAX_IDS):
+        assert f"item_{last}" in conversation.items
+        assert f"resp_{last}" in conversation.responses
+        assert conversation.may_answer(f"call_{last}")
+        assert conversation.has_item(f"new_{last}")
+    assert not conversation.may_answer("call_0")
+    assert not conversation.has_item("new_0")
+
+
+def test_an_id_that_no_client_may_name_is_not_remembered() -> None:
+    conversation = Conversation()
+    conversation.add_item("i" * 513)
+    conversation.add_response("r" * 513)
+    conversation.delegate("c" * 513)
+
+    assert (conversation.items, conversation.responses) == (set(), set())
+    assert not conversation.may_answer("c" * 513)

@@ -12,6 +12,7 @@ from relay.core.errors import InvalidEvent
 from relay.core.events import (
     CLIENT_EVENTS,
     MAX_DEPTH,
+    MAX_TEXT_BYTES,
     MAX_VALUES,
     Binary,
     decode_client,
@@ -159,6 +160,57 @@ def test_a_text_may_have_any_number_of_commas() -> None:
     event = {"type": "conversation.item.create", "item": {"output": output}}
 
     assert decode_client(encode(event)) == event
+
+
+AUDIO = b"AAAA" * (MAX_TEXT_BYTES // 2)
+
+
+def item_with(parts: bytes) -> bytes:
+    return b'{"type":"conversation.item.create","item":{"content":[' + parts + b"]}}"
+
+
+@pytest.mark.parametrize(
+    "key", [b'"audio":"', b'"audio" : "', b'"transcript":"\\",\\"", "audio":"', b'"audio":\n"']
+)
+def test_the_audio_of_an_item_may_be_long(key: bytes) -> None:
+    short, long = b"{" + key + b'AAAA"}', b"{" + key + AUDIO + b'"}'
+    event = decode_client(item_with(long + b"," + short + b"," + long))
+
+    parts = event["item"]["content"]
+    assert [len(part["audio"]) for part in parts] == [len(AUDIO), 4, len(AUDIO)]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b'{"text":"' + AUDIO + b'"}',
+        b'{"audio":"' + AUDIO[1:] + b'"}',
+        b'{"audio":"' + b"\\/AA" * (MAX_TEXT_BYTES // 2) + b'"}',
+        b'{"audio":["' + AUDIO + b'"]}',
+        b'{"text":"\\"audio\\":' + AUDIO + b'"}',
+        b'{"text":' + b" " * MAX_TEXT_BYTES + b"1}",
+        b"{}," * (MAX_TEXT_BYTES // 2) + b"{}",
+        b'{"audio":"' + AUDIO + b'","text":"' + b"x" * MAX_TEXT_BYTES + b'"}',
+    ],
+    ids=lambda part: repr(part[:20]),
+)
+def test_an_event_may_not_be_long_without_its_audio(part: bytes) -> None:
+    with pytest.raises(InvalidEvent, match="has more than 524288 bytes without its audio"):
+        decode_client(item_with(part))
+
+
+def test_the_values_beside_a_long_audio_are_counted() -> None:
+    with pytest.raises(InvalidEvent, match="has more than 20000 values"):
+        decode_client(item_with(b'{"audio":"' + AUDIO + b'"}' + b",1" * MAX_VALUES))
+
+
+def test_half_a_surrogate_pair_is_found_beside_a_long_audio() -> None:
+    with pytest.raises(InvalidEvent, match="has half a surrogate pair"):
+        decode_client(item_with(b'{"audio":"' + AUDIO + b'","text":[1,"\\uDFFF"]}'))
+
+
+def test_a_whole_surrogate_pair_is_read() -> None:
+    assert decode_client(rb'{"type":"x","a":["\ud83d\ude00", 1]}')["a"] == ["\U0001f600", 1]
 
 
 @given(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from relay.core.events import Event
 from relay.core.hidden_items import Unseen
+from relay.core.recent import MAX_IDS
 
 OURS, THEIRS = "look_up", "show_map"
 
@@ -191,6 +192,57 @@ ITEMS = st.fixed_dictionaries(
     {"type": st.sampled_from(["function_call", "function_call_output", "message"])},
     optional={"id": IDS, "call_id": IDS, "role": st.sampled_from(["user", "system"])},
 )
+
+
+HIDDEN = {"type": "message", "role": "system", "id": "item_hidden"}
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        ({"items": [HIDDEN, message(1)]}, {"items": [message(1)]}),
+        ({"output": [call()]}, {"output": []}),
+        ({"data": {"item": HIDDEN, "x": 1}}, {"data": {"item": None, "x": 1}}),
+        ({"data": {"pages": [[call()], [message(2)]]}}, {"data": {"pages": [[], [message(2)]]}}),
+        (
+            {"response": {"output": [{"previous_item_id": "item_0"}]}},
+            {"response": {"output": [{"previous_item_id": None}]}},
+        ),
+        ({"session": {"agents": [{"tools": []}]}}, {"session": {"agents": [{"tools": []}]}}),
+    ],
+)
+def test_a_hidden_item_is_found_anywhere_in_an_event(event: Event, shown: Event) -> None:
+    unseen = make()
+    unseen.show(about({"type": "message", "role": "system", "id": "item_0"}))
+
+    assert unseen.show({"type": "unknown", **event}) == {"type": "unknown", **shown}
+
+
+def test_an_event_about_an_item_that_was_hidden_in_a_list_is_hidden() -> None:
+    unseen = make()
+    unseen.show({"type": "conversation.restored", "items": [HIDDEN]})
+
+    assert unseen.show({"type": "conversation.item.deleted", "item_id": "item_hidden"}) is None
+
+
+def test_an_id_of_any_length_is_hidden() -> None:
+    unseen, long = make(), "i" * 10_000
+    hidden = {"type": "message", "role": "system", "id": long}
+    unseen.show(about(hidden, previous_item_id="p" * 10_000))
+
+    assert unseen.show({"type": "conversation.item.deleted", "item_id": long}) is None
+    assert unseen.show(about(message(2), previous_item_id=long)) == about(
+        message(2), previous_item_id=None
+    )
+
+
+def test_the_hidden_ids_are_limited_in_number() -> None:
+    unseen = make()
+    for number in range(3 * MAX_IDS):
+        unseen.show(about(call(number=number)))
+
+    assert len(unseen._hidden) <= MAX_IDS
+    assert len(unseen._before) <= MAX_IDS
 
 
 @given(st.lists(st.tuples(ITEMS, IDS), max_size=12))

@@ -7,7 +7,8 @@ import pytest
 from relay.core.conversation import Conversation
 from relay.core.errors import EventNotAllowed, InvalidEvent
 from relay.core.events import CLIENT_EVENTS
-from relay.core.policy import AnswerUpdate, Decision, Forward, Policy, keep
+from relay.core.paths import keep
+from relay.core.policy import AnswerUpdate, Decision, Forward, Policy
 
 USER = {"type": "message", "role": "user"}
 TURN_DETECTION = frozenset({("audio", "input", "turn_detection")})

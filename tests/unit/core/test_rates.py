@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relay.core.close import CloseCode
 from relay.core.errors import RateLimitExceeded
-from relay.core.rates import MAX_PAUSE_SECONDS, Pace, Starts
+from relay.core.rates import BYTES_PER_EVENT, MAX_PAUSE_SECONDS, Pace, Starts
 
 
 def starts_at(times: Iterable[float], per_minute: float) -> list[float]:
@@ -163,6 +163,14 @@ def test_audio_counts_as_an_event_too() -> None:
     waits = [stepped.wait_seconds(0, audio_seconds=0.001) for _ in range(300)]
 
     assert waits[-1] == pytest.approx(0.5)
+
+
+def test_an_event_counts_once_more_for_each_kibibyte_of_text() -> None:
+    stepped = pace()
+    waits = [stepped.wait_seconds(0, text_bytes=BYTES_PER_EVENT) for _ in range(200)]
+
+    assert waits[99] == pytest.approx(0)
+    assert waits[199] == pytest.approx(1)
 
 
 @given(

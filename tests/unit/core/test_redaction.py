@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from playbook import INSTRUCTIONS, PERSONA, SHOWN
 
 from relay.core.api_errors import CLIENT_ERRORS, KNOWN_ERRORS
-from relay.core.quotations import PersonaWords
+from relay.core.quotations import MAX_SEARCHED_CHARS, PersonaWords
 from relay.core.redaction import REDACTED, redact_error, redact_response, redact_session
 
 NOT_ACTIVE = {"type": "invalid_request_error", "code": "response_cancel_not_active"}
@@ -160,6 +160,24 @@ def test_a_closed_field_beside_an_opened_one_is_compared() -> None:
     assert redact_response(session, PersonaWords(INSTRUCTIONS), opened) == {
         "audio": {"input": {"label": ""}, "output": {"voice": INSTRUCTIONS}}
     }
+
+
+def test_only_names_are_shown_in_a_closed_field_with_an_unknown_name() -> None:
+    """If only quotations were hidden, a client could learn that it has guessed one."""
+    names = {"model": "gpt-4o-mini-transcribe-2025-12-15", "short": "Any words here."}
+    sentences = {"a": "A sentence that is not in the prompt.", "b": "A" * 513, "c": "\u3042" * 24}
+
+    shown = redact_response(names | sentences, PersonaWords(INSTRUCTIONS))
+
+    assert shown == names | dict.fromkeys(sentences, "")
+
+
+def test_the_text_of_an_object_is_searched_up_to_a_limit() -> None:
+    name = "gpt-4o-mini-transcribe-2025-12-15"
+    shown = redact_response({"names": [name] * 5_000}, PersonaWords(INSTRUCTIONS))
+
+    assert shown["names"].count(name) == MAX_SEARCHED_CHARS // len(name)
+    assert redact_response({"names": [name] * 5_000}) == {"names": [name] * 5_000}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playbook import PERSONA, SHOWN, Refusal, start, to_client, to_upstream
 
-from relay.core.commands import End, ObserveFirstAudio, Record, Send, Side
+from relay.core.commands import End, ObserveFirstAudio, Pause, Record, Send, Side
 from relay.core.errors import (
     EventNotAllowed,
     InvalidEvent,
@@ -164,6 +164,42 @@ def test_an_event_without_stripped_fields_is_not_counted() -> None:
     play.receive(Side.CLIENT, json.dumps(SECOND_TO_UPSTREAM).encode())
 
     assert not play.session.counts.blocked
+
+
+# The rate of events that the relay reads.
+
+
+def paused(commands: Any) -> float:
+    return sum(command.seconds for command in commands if isinstance(command, Pause))
+
+
+def test_a_long_event_pauses_the_client_even_if_it_is_refused() -> None:
+    """The relay reads 200 events a second, and an event counts once more for each kibibyte."""
+    text = "x" * 400 * 1024
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+    accepted = start().client(type="conversation.item.create", item=item)
+    refused = start().client(type="conversation.item.create", item=item | {"role": "system"})
+    too_long = start().client(type="x", x=text * 3)
+
+    assert paused(accepted) == paused(refused) == pytest.approx(1.0, abs=0.1)
+    assert paused(too_long) == pytest.approx(5.0, abs=0.1)
+    assert Refusal("invalid_event") in too_long
+
+
+def test_the_audio_of_an_item_counts_as_audio_and_not_as_text() -> None:
+    part = {"type": "input_audio", "audio": "AAAA" * 16_000 * 80}
+    item = {"type": "message", "role": "user", "content": [part]}
+    play = start()
+
+    assert paused(play.client(type="conversation.item.create", item=item)) == 0
+    assert play.session.counts.audio_seconds_to_upstream == 80.0
+    assert paused(play.client(type="conversation.item.create", item=item)) == pytest.approx(20.0)
+
+
+def test_an_append_in_an_unusual_notation_counts_as_audio() -> None:
+    raw = rb'{"type":"input_audio_buffer.\u0061ppend","audio":"' + b"AAAA" * 16_000 * 4 + b'"}'
+
+    assert len(start().session.receive(Side.CLIENT, raw, 0)) == 1
 
 
 # Updates of the session.

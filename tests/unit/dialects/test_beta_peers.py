@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.errors import InvalidEvent
-from relay.core.events import Binary, decode_client, decode_server, peek
+from relay.core.events import (
+    MAX_SERVER_VALUES,
+    Binary,
+    decode_client,
+    decode_server,
+    encode,
+    peek,
+)
+from relay.core.recent import MAX_IDS
 from relay.dialects.beta.events import ServerUp, server_down
 from relay.dialects.beta.peers import FROM_CLIENT, SAME_FROM_UPSTREAM, BetaClient, BetaUpstream
 from relay.dialects.beta.vocabulary import client_events
@@ -223,3 +231,20 @@ def test_an_upstream_receives_only_parts_that_it_can_read() -> None:
         {"type": "session.update", "session": {"modalities": ["text"], "smooth_output": True}}
     ]
     assert upstream.outward(approval) is None
+
+
+def test_an_event_of_an_upstream_with_too_many_values_is_left_to_the_session() -> None:
+    raw = b'{"type":"response.done","response":[' + b"{}," * MAX_SERVER_VALUES + b"1]}"
+
+    assert BetaUpstream().inward(raw) == (raw,)
+
+
+def test_an_upstream_that_completes_nothing_is_remembered_up_to_a_limit() -> None:
+    upstream = BetaUpstream()
+    for number in range(2 * MAX_IDS):
+        item = {"type": "function_call", "id": f"item_{number}", "status": "in_progress"}
+        upstream.inward(encode({"type": "conversation.item.created", "item": item}))
+        upstream.inward(encode({"type": "response.output_item.added", "item": item}))
+
+    assert len(upstream._server._incomplete) <= MAX_IDS
+    assert len(upstream._server._call_names) <= MAX_IDS
