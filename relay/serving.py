@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger as Logger
 
-from relay.app import RELAY, Relay, raise_file_limit
+from relay.app import RELAY, Relay
 from relay.config.models import Config
 from relay.wire import tls
 from relay.wire.peer import CLOSE_SECONDS
@@ -70,7 +70,7 @@ async def serve(
         OSError: the address cannot be listened on.
     """
     relay = app[RELAY]
-    raise_file_limit(relay.config, log)
+    relay.raise_file_limit()
     runner = create_runner(app)
     await runner.setup()
     try:

@@ -101,6 +101,7 @@ class Realtime:
         )
         with ExitStack() as until_ended:
             self._registry.enter(until_ended)
+            await self._admission.wait_for_turn(new.config.limits)
             self._admission.admit(new, until_ended)
             with self._admission.handshake(new):
                 upstream = await self._registry.dial(

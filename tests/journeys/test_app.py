@@ -33,7 +33,7 @@ async def test_a_running_relay_is_alive_and_ready(tmp_path: Path) -> None:
         async with http.get(f"{root}/readyz") as answer:
             assert answer.status == 503
             assert "Retry-After" in answer.headers
-            assert (await answer.json())["error"]["code"] == "relay_draining"
+            assert await answer.json() == {"status": "not_ready", "reason": "draining"}
 
 
 async def test_a_relay_that_drains_refuses_new_sessions(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_a_reload_without_clients_is_refused_if_other_machines_can_connect
 @pytest.mark.parametrize(
     ("limits", "raised", "warned"),
     [
-        ((200, 10_000), [(856, 10_000)], []),
+        ((200, 10_000), [(10_000, 10_000)], []),
         ((200, -1), [(856, -1)], []),
         ((200, 400), [(400, 400)], [(400, 856)]),
         ((400, 400), [], [(400, 856)]),
@@ -192,7 +192,7 @@ async def test_a_reload_raises_the_limit_of_open_files_or_warns(
     raised: list[tuple[int, int]],
     warned: list[tuple[int, int]],
 ) -> None:
-    """300 sessions need 856 files; -1 is no limit."""
+    """The hard limit is allowed, whatever is needed: 856 for 300 sessions; -1 is no limit."""
     set_limits: list[Any] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda _, pair: set_limits.append(pair))

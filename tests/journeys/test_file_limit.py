@@ -1,4 +1,4 @@
-"""The limit of open files after a reload of the configuration."""
+"""The limit of open files, at the start and after a reload of the configuration."""
 
 import resource
 import signal
@@ -10,18 +10,17 @@ from relays import write_config
 LIMITS = "limits: {max_sessions: %d}"
 
 
-async def test_a_reload_raises_the_limit_of_open_files_for_more_sessions(tmp_path: Path) -> None:
-    """The relay needs two files for each session, and 256 others. It never lowers the limit."""
-    soft_limits = []
+async def test_the_relay_raises_its_limit_of_open_files_to_the_hard_limit(tmp_path: Path) -> None:
+    """It warns, at the start and after a reload, if its sessions need more: 2 each, 256 others."""
     path = write_config(tmp_path, "http://127.0.0.1:1/v1", LIMITS % 100)
-    async with serving(path, "sh", "-c", 'ulimit -Sn 200 && exec "$@"', "sh") as relay:
-        soft_limits.append(resource.prlimit(relay.process.pid, resource.RLIMIT_NOFILE)[0])
-        for max_sessions in (200, 100):
-            write_config(tmp_path, "http://127.0.0.1:1/v1", LIMITS % max_sessions)
-            relay.signal(signal.SIGHUP)
-            await relay.until("config.reloaded")
-            soft_limits.append(resource.prlimit(relay.process.pid, resource.RLIMIT_NOFILE)[0])
+    limited = 'ulimit -Sn 200 && ulimit -Hn 500 && exec "$@"'
+    async with serving(path, "sh", "-c", limited, "sh") as relay:
+        assert resource.prlimit(relay.process.pid, resource.RLIMIT_NOFILE) == (500, 500)
+        write_config(tmp_path, "http://127.0.0.1:1/v1", LIMITS % 200)
+        relay.signal(signal.SIGHUP)
+        warned = await relay.until("files.limited")
         relay.signal(signal.SIGTERM)
         assert await relay.ends() == 0
 
-    assert soft_limits == [456, 656, 656]
+    assert (warned["limit"], warned["needed"]) == (500, 656)
+    assert [line["event"] for line in relay.lines].count("files.limited") == 1
