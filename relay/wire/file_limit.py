@@ -13,6 +13,12 @@ def needed_files(max_sessions: int) -> int:
     return FILES_PER_SESSION * max_sessions + OTHER_FILES
 
 
+def file_limit() -> float:
+    """Return the number of files that the process may open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if soft == resource.RLIM_INFINITY else soft
+
+
 def raise_file_limit(needed: int) -> float:
     """Raise the soft limit of open files to the hard limit, and return it.
 
