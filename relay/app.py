@@ -30,6 +30,7 @@ from relay.upstreams.entra import identity
 from relay.wire import tls
 from relay.wire.file_limit import needed_files, raise_file_limit
 from relay.wire.loop_lag import LoopLag
+from relay.wire.off_loop import off_loop
 
 
 class Relay:
@@ -107,13 +108,14 @@ class Relay:
         """
         async with self._reloading:  # a reload that waits for its tools must not undo a later one
             try:
-                config = self._checked(load())
+                config = await off_loop(lambda: self._checked(load()))
                 toolboxes = await make_toolboxes(self._tool_runtime, config)
+                make_dialler = self.realtime.serving.dialler.with_config
+                dialler = await off_loop(lambda: make_dialler(config))
             except InvalidConfig as invalid:
                 self.metrics.reloaded("failed")
                 self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
                 return
-            dialler = self.realtime.serving.dialler.with_config(config)
             self.realtime.serving = self._make_serving(config, dialler, toolboxes)
             self.config = config
         self.raise_file_limit()

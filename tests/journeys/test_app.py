@@ -4,6 +4,7 @@ import asyncio
 import json
 import resource
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from relays import receive, relaying, write_config
 
 from relay import app
 from relay.config.loading import load
+from relay.config.models import Config
 from relay.sessions.registry import Phase
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -136,6 +138,32 @@ async def test_a_new_configuration_applies_to_new_sessions(tmp_path: Path) -> No
         assert await wire.ask(api_key="kiosk-key-one") == 101
         await wire.hang_up()
     assert len(upstream.calls[0].received) == 2
+
+
+async def test_sessions_go_on_while_a_configuration_is_loaded(tmp_path: Path) -> None:
+    """The loading waits until a session has sent a message through; a later reload waits for it."""
+    loading, passed = threading.Event(), threading.Event()
+
+    def load_slowly() -> Config:
+        loading.set()
+        assert passed.wait(30)
+        return load(path, {})
+
+    async with relaying(tmp_path) as (relay, upstream):
+        path = write_config(tmp_path, upstream.url, "limits: {max_sessions: 7}")
+        application = relay.application[app.RELAY]
+        async with relay.connect() as client, asyncio.TaskGroup() as tasks:
+            await receive(client)
+            tasks.create_task(application.reload(load_slowly))
+            await asyncio.to_thread(loading.wait)
+            last = (await asyncio.to_thread(load, path, {})).model_copy()
+            tasks.create_task(application.reload(lambda: last))
+            await client.send('{"type":"input_audio_buffer.commit"}')
+            await client.close()
+            await upstream.calls[0].closed
+            assert len(upstream.calls[0].received) == 2
+            passed.set()
+        assert application.config is last
 
 
 async def test_the_stop_of_the_application_closes_the_sessions(tmp_path: Path) -> None:
