@@ -18,6 +18,10 @@ from relay.core.terms import Billing, SessionLimits, Terms, ToolTerms
 from relay.dialects.beta.events import unflattened
 from relay.tools.toolbox import Toolbox
 from relay.wire.peer import Patience
+from relay.wire.waiting_data import WaitingData
+
+CLIENTS_DATA = WaitingData()
+"""The data that waits for the clients of this process."""
 
 
 def _new_session_id() -> str:
@@ -49,7 +53,9 @@ class NewSession:
 
 def client_patience(limits: Limits) -> Patience:
     """Return how long a client may take, and how much data may wait for it."""
-    return Patience(limits.slow_client_seconds, limits.max_buffered_bytes)
+    return Patience(
+        limits.slow_client_seconds, limits.max_buffered_bytes, waiting_data=CLIENTS_DATA
+    )
 
 
 def terms_of(new: NewSession, upstream: Upstream) -> Terms:

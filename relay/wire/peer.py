@@ -31,6 +31,7 @@ from relay.wire.inbox import Inbox, MessageHandler
 from relay.wire.liveness import PING_SECONDS, SILENCE_SECONDS, Liveness
 from relay.wire.slow_reader import SlowReader
 from relay.wire.state import ConnectionEvent, ConnectionState, Lifecycle
+from relay.wire.waiting_data import WaitingData
 
 CLOSE_SECONDS = 1.0
 """How long a peer has to answer a Close."""
@@ -40,13 +41,18 @@ _TEXT_FRAME = WSMsgType.TEXT  # to read a member from its enumeration takes a ca
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a peer may take, in seconds, and how much may wait for it, in bytes."""
+    """How long a peer may take, in seconds, and how much may wait for it, in bytes.
+
+    Attributes:
+        waiting_data: Limits the data that waits for several peers together; None for no limit.
+    """
 
     slow_seconds: float = 10.0
     max_buffered_bytes: int = 4 * 1024 * 1024
     ping_seconds: float = PING_SECONDS
     silence_seconds: float = SILENCE_SECONDS
     close_seconds: float = CLOSE_SECONDS
+    waiting_data: WaitingData | None = None
 
 
 class Peer(asyncio.Protocol):
@@ -103,6 +109,7 @@ class Peer(asyncio.Protocol):
                 slow_seconds=patience.slow_seconds, max_buffered_bytes=patience.max_buffered_bytes
             ),
             masks=masks,
+            waiting_data=patience.waiting_data,
         )
         self._liveness = Liveness(
             self._inbox.received_at,
