@@ -11,7 +11,7 @@ MAX_WAITING_BYTES = 256 * 1024 * 1024
 """The limit of one process."""
 
 
-class Writer(Protocol):
+class ClientWriter(Protocol):
     """A writer to a client.
 
     Attributes:
@@ -30,9 +30,9 @@ class WaitingData:
     def __init__(self, max_bytes: int = MAX_WAITING_BYTES) -> None:
         self._max_bytes = max_bytes
         self._total_bytes = 0
-        self._waiting_bytes: dict[Writer, int] = {}
+        self._waiting_bytes: dict[ClientWriter, int] = {}
 
-    def note(self, writer: Writer) -> None:
+    def note(self, writer: ClientWriter) -> None:
         """Count the bytes that wait for a client now; close clients if all hold too much."""
         self._count(writer)
         if self._total_bytes > self._max_bytes:
@@ -43,11 +43,11 @@ class WaitingData:
             self.discard(largest)
             largest.on_slow()
 
-    def discard(self, writer: Writer) -> None:
+    def discard(self, writer: ClientWriter) -> None:
         """Count a client no more: it has room, or is lost."""
         self._total_bytes -= self._waiting_bytes.pop(writer, 0)
 
-    def _count(self, writer: Writer) -> None:
+    def _count(self, writer: ClientWriter) -> None:
         waiting_bytes = writer.waiting_bytes()
         self._total_bytes += waiting_bytes - self._waiting_bytes.get(writer, 0)
         self._waiting_bytes[writer] = waiting_bytes
