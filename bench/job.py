@@ -39,7 +39,8 @@ class LoadReport:
         upgrade_ms: By percentile, until the 101 if the relay has configured the session by then,
             else until ready.
         memory_bytes: The growth of the relay's memory for each session.
-        connections: Connections that were opened and closed in the window.
+        connections: Connections that were opened; for most work, and closed in the window.
+        refused: Connections that the relay refused, where refusals are no faults.
         first_audio_own_ms: The mean delay of an answer's first audio inside the relay.
         faults: The number of faults.
         first_fault: A description of the first fault.
@@ -52,6 +53,7 @@ class LoadReport:
     upgrade_ms: Mapping[str, float] = field(default_factory=dict)
     memory_bytes: float = 0.0
     connections: int = 0
+    refused: int = 0
     first_audio_own_ms: float = 0.0
     faults: int = 0
     first_fault: str = ""

@@ -27,6 +27,9 @@ TICKS_PER_APPEND = APPEND_MS * 1_000_000 // TICK_NS
 
 SETTLE_SECONDS = 2.0
 
+OFFER_SECONDS = 0.04
+"""The time between two sessions that are offered."""
+
 UNANSWERED = 2
 """The number of deltas that a saturating session waits for at the same time."""
 
@@ -48,6 +51,33 @@ async def paced(load: LoadGenerator) -> None:
             await load.measure()
             load.measure_memory()
         await load.finish(sessions)
+
+
+async def offered(load: LoadGenerator) -> None:
+    """Offer one session after the other; each that is admitted sends in real time from then on."""
+    groups: list[list[LoadSession]] = [[] for _ in range(TICKS_PER_APPEND)]
+    group = cycle(groups)
+
+    def send() -> None:
+        for session in next(group):
+            session.append()
+
+    async def join(number: int) -> None:
+        await asyncio.sleep(number * OFFER_SECONDS)
+        if session := await load.connect():
+            groups[number % TICKS_PER_APPEND].append(session)
+
+    with ticking(TICK_NS, send):
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(load.job.sessions):
+                tasks.create_task(join(number))
+        await load.measure()
+    sessions = [session for members in groups for session in members]
+    load.report.connections = len(sessions)
+    load.report.refused = load.job.sessions - len(sessions)
+    async with asyncio.TaskGroup() as tasks:
+        for session in sessions:
+            tasks.create_task(session.leave(1))
 
 
 async def saturated(load: LoadGenerator) -> None:
@@ -94,7 +124,7 @@ async def crowded(load: LoadGenerator) -> None:
 
 
 WORK: Mapping[str, Callable[[LoadGenerator], Awaitable[None]]] = {
-    work.__name__: work for work in (paced, saturated, idle, alone, crowded)
+    work.__name__: work for work in (paced, offered, saturated, idle, alone, crowded)
 }
 
 

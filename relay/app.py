@@ -1,9 +1,9 @@
 """Wires a relay together: the configuration, the rooms and the routes of one application."""
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from time import monotonic
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger as Logger
@@ -11,25 +11,26 @@ from structlog.typing import FilteringBoundLogger as Logger
 from relay.access import auth
 from relay.config.loading import InvalidConfig
 from relay.config.models import Config, check_listen
-from relay.core.errors import InvalidRequest, RelayDraining, RelayError
+from relay.config.toolboxes import make_toolboxes
+from relay.core.errors import InvalidRequest, RelayError
 from relay.endpoints import cors, credentials, pages, personas
+from relay.endpoints.readiness import Readiness
 from relay.endpoints.realtime import Realtime, Serving
 from relay.endpoints.refusals import refusal
 from relay.ledger.accounts import Accounts
 from relay.sessions.admission import Admission
-from relay.sessions.registry import Phase, Registry
+from relay.sessions.registry import Registry
 from relay.telemetry.metrics import CONTENT_TYPE, Metrics
 from relay.telemetry.observer import SessionObserver
-from relay.tools.runtime import PersonaTools, ToolRuntime, ToolsUnusable, open_runtime
+from relay.tools.runtime import open_runtime
 from relay.tools.toolbox import Toolbox
 from relay.upstreams.connections import connections
 from relay.upstreams.dialler import Dialler, DialResources
 from relay.upstreams.entra import identity
 from relay.wire import tls
-
-FILES_PER_SESSION, OTHER_FILES = 2, 256
-"""Open files: two sockets for each session, and ``OTHER_FILES`` for the ledger, tools, scrapes and
-refused clients."""
+from relay.wire.file_limit import needed_files, raise_file_limit
+from relay.wire.loop_lag import LoopLag
+from relay.wire.off_loop import off_loop
 
 
 class Relay:
@@ -45,7 +46,7 @@ class Relay:
         self.metrics = Metrics(config.personas)
         self.tls = self._tls()
         self._log = log
-        self._upstream_is_ready = ready
+        self._has_started = ready
         self._reloading = asyncio.Lock()
 
     async def run(self, _app: web.Application) -> AsyncIterator[None]:
@@ -58,21 +59,26 @@ class Relay:
                 connections() as http,
                 identity() as entra,
             ):
+                loop_lag = LoopLag()
+                self.metrics.loop_lag_seconds = loop_lag.worst_seconds
                 # Outside the group, which would wrap the error of a tool.
                 toolboxes = await make_toolboxes(self._tool_runtime, self.config)
                 resources = DialResources(http, entra, self.metrics.attempted, self._log)
+                admission = Admission(accounts, monotonic, loop_lag)
                 async with asyncio.TaskGroup() as tasks:
                     self.sessions = Registry(
                         accounts, SessionObserver(self.metrics, self._log), self._log, tasks
                     )
                     self.realtime = Realtime(
                         self._make_serving(self.config, Dialler(resources, self.config), toolboxes),
-                        admission=Admission(accounts, asyncio.get_running_loop().time),
+                        admission=admission,
                         registry=self.sessions,
                         count_refusal=self.metrics.refused,
                         log=self._log,
                     )
-                    yield
+                    self._readiness = Readiness(self.sessions, admission, self._has_started)
+                    with loop_lag.measuring():
+                        yield
                     await self.sessions.drain(0)
         finally:
             await accounts.ledger.close()
@@ -85,10 +91,9 @@ class Relay:
         self.metrics.expect_personas(config.personas)
         return Serving(config, dialler, toolboxes)
 
-    @property
-    def ready(self) -> bool:
-        """Whether the relay takes new sessions."""
-        return self.sessions.phase is Phase.SERVING and self._upstream_is_ready()
+    def readiness(self) -> web.Response:
+        """Answer whether the relay takes new sessions."""
+        return self._readiness.respond(self.config)
 
     def unpriced(self) -> tuple[str, ...]:
         """Return the models of the personas for which there is no price today."""
@@ -103,18 +108,26 @@ class Relay:
         """
         async with self._reloading:  # a reload that waits for its tools must not undo a later one
             try:
-                config = self._checked(load())
+                config = await off_loop(lambda: self._checked(load()))
                 toolboxes = await make_toolboxes(self._tool_runtime, config)
+                make_dialler = self.realtime.serving.dialler.with_config
+                dialler = await off_loop(lambda: make_dialler(config))
             except InvalidConfig as invalid:
                 self.metrics.reloaded("failed")
                 self._log.error("config.refused", problems=[str(p) for p in invalid.problems])
                 return
-            dialler = self.realtime.serving.dialler.with_config(config)
             self.realtime.serving = self._make_serving(config, dialler, toolboxes)
             self.config = config
-        raise_file_limit(config, self._log)
+        self.raise_file_limit()
         self.metrics.reloaded("completed")
         self._log.info("config.reloaded", personas=sorted(config.personas))
+
+    def raise_file_limit(self) -> None:
+        """Let the process open as many files as it may; warn if its sessions need more."""
+        needed = needed_files(self.config.limits.max_sessions)
+        allowed = raise_file_limit(needed)
+        if allowed < needed:
+            self._log.warning("files.limited", limit=allowed, needed=needed)
 
     def _tls(self) -> tls.Tls | None:
         server = self.config.server
@@ -140,42 +153,6 @@ class Relay:
         if problem:
             raise InvalidConfig([config.problem(("clients",), problem)])
         return config
-
-
-async def make_toolboxes(runtime: ToolRuntime, config: Config) -> Mapping[str, Toolbox]:
-    """Return the toolbox of each persona.
-
-    Raises:
-        InvalidConfig: with every tool that cannot be run.
-    """
-    personas = {
-        name: PersonaTools(persona.session, persona.limits.max_tool_seconds)
-        for name, persona in config.personas.items()
-    }
-    key = config.tools.signing_key
-    try:
-        return await runtime.toolboxes(
-            personas,
-            signing_key=None if key is None else key.get_secret_value(),
-            max_running=config.tools.max_running,
-        )
-    except ToolsUnusable as unusable:
-        raise InvalidConfig(
-            [
-                config.problem(("personas", persona, *path), reason)
-                for persona, path, reason in unusable.problems
-            ]
-        ) from None
-
-
-async def check_tools(config: Config, log: Logger) -> None:
-    """Import every function, and ask every MCP server for its tools; call no tool.
-
-    Raises:
-        InvalidConfig: with every tool that cannot be run.
-    """
-    async with open_runtime(Metrics().observe_tool, log) as runtime:
-        await make_toolboxes(runtime, config)
 
 
 RELAY = web.AppKey("relay", Relay)
@@ -278,9 +255,7 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    if request.app[RELAY].ready:
-        return web.json_response({"status": "ready"})
-    return refusal(RelayDraining("The relay takes no new sessions now."))
+    return request.app[RELAY].readiness()
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -291,14 +266,3 @@ async def _metrics(request: web.Request) -> web.Response:
         return refusal(error)
     exposition = relay.metrics.exposition()
     return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE})
-
-
-def raise_file_limit(config: Config, log: Logger) -> None:
-    """Let the process open the files that its sessions need; log a warning if it may not."""
-    needed = FILES_PER_SESSION * config.limits.max_sessions + OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < needed:
-        log.warning("files.limited", limit=allowed, needed=needed)

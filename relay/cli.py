@@ -22,6 +22,7 @@ from relay import app, serving
 from relay.config.loading import InvalidConfig, load, load_usage
 from relay.config.models import Config, check_listen
 from relay.config.persona import session_to_send, with_variables
+from relay.config.toolboxes import check_tools
 from relay.ledger.check import check_ledger
 from relay.ledger.prune import prune_ledger
 from relay.ledger.query import parse_grouping, parse_moment, query_usage
@@ -205,7 +206,7 @@ def _simulate(given: argparse.Namespace) -> None:
 def _check(given: argparse.Namespace) -> None:
     config = load(given.config, os.environ)
     with LogStream(sys.stderr) as stream:
-        _run(app.check_tools(config, _log(stream, config)))
+        _run(check_tools(config, _log(stream, config)))
     cert = config.server.tls_cert
     if cert and (until := valid_until(cert)) <= datetime.now(UTC):
         print(f"{given.config}: server.tls_cert: warning: expired on {until:%Y-%m-%d}")

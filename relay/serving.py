@@ -5,14 +5,14 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger as Logger
 
-from relay.app import RELAY, Relay, raise_file_limit
+from relay.app import RELAY, Relay
 from relay.config.models import Config
 from relay.wire import tls
+from relay.wire.connections import connection_factory
 from relay.wire.peer import CLOSE_SECONDS
 
 HEAD_SECONDS = 15
@@ -45,13 +45,10 @@ async def listen(
         OSError: the address cannot be listened on.
     """
     assert runner.server is not None, "the runner is not set up"  # noqa: S101
-    secured: dict[str, Any] = {}
-    if secure is not None:
-        secured["ssl"] = secure.context
-        secured["ssl_handshake_timeout"] = HEAD_SECONDS
-        secured["ssl_shutdown_timeout"] = CLOSE_SECONDS
+    context = None if secure is None else secure.context
+    factory = connection_factory(runner.server, context, HEAD_SECONDS, CLOSE_SECONDS)
     loop = asyncio.get_running_loop()
-    return await loop.create_server(runner.server, host, port, backlog=BACKLOG, **secured)
+    return await loop.create_server(factory, host, port, backlog=BACKLOG)
 
 
 async def serve(
@@ -70,7 +67,7 @@ async def serve(
         OSError: the address cannot be listened on.
     """
     relay = app[RELAY]
-    raise_file_limit(relay.config, log)
+    relay.raise_file_limit()
     runner = create_runner(app)
     await runner.setup()
     try:

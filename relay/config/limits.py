@@ -34,6 +34,9 @@ class Limits(Section):
     """Events per second that a client may send."""
     max_blocked_events: Count = 100
     """Close a session with 1008 if the relay refuses more events than this."""
+    max_lag_ms: Count | None = 100
+    """Refuse new sessions while the event loop is later than this, in milliseconds: the median of
+    the last 2 seconds. `null` turns this off."""
     user: UserLimits = UserLimits()
     """Limits of one end user. A trusted client names the end user."""
 

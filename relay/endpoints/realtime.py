@@ -30,7 +30,8 @@ from relay.tools.toolbox import Toolbox
 from relay.upstreams.dialler import Dialler, OpenedUpstream
 from relay.wire import handshake
 from relay.wire.handshake import EVENTS_SUBPROTOCOL, subprotocols
-from relay.wire.peer import Peer
+from relay.wire.peer import Patience, Peer
+from relay.wire.waiting_data import WaitingData
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Realtime:
 
     Attributes:
         serving: used by new sessions; a running session keeps the one that it started with.
+        waiting_data: the data that waits for all clients.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Realtime:
         log: Logger,
     ) -> None:
         self.serving = serving
+        self.waiting_data = WaitingData()
         self._admission = admission
         self._registry = registry
         self._count_refusal = count_refusal
@@ -101,12 +104,14 @@ class Realtime:
         )
         with ExitStack() as until_ended:
             self._registry.enter(until_ended)
+            await self._admission.wait_for_turn(new.config.limits)
             self._admission.admit(new, until_ended)
             with self._admission.handshake(new):
                 upstream = await self._registry.dial(
                     partial(serving.dialler.open, new.persona, new.relay_ids, new.principal.user)
                 )
-                answer, client, session = await _accept(request, new, upstream, dialect)
+                patience = client_patience(new.config.limits, self.waiting_data)
+                answer, client, session = await _accept(request, new, upstream, dialect, patience)
             await self._registry.relay(new, session, client, upstream, until_ended)
         return answer  # pragma: no cover  # aiohttp cancels the handler of a lost client
 
@@ -133,18 +138,22 @@ def _new_session(request: web.Request, serving: Serving) -> NewSession:
 
 
 async def _accept(
-    request: web.Request, new: NewSession, upstream: OpenedUpstream, dialect: Dialect
+    request: web.Request,
+    new: NewSession,
+    upstream: OpenedUpstream,
+    dialect: Dialect,
+    patience: Patience,
 ) -> tuple[web.StreamResponse, Peer, Session]:
     """Start the session, and answer its client with 101; close the upstream if this fails.
 
     Raises:
         ClientLost: the client has left.
     """
-    limits = new.config.limits
+    max_message_bytes = new.config.limits.max_message_bytes
     try:
         session = _session(new, upstream, dialect)
         answer, client = await handshake.accept(
-            request, client_patience(limits), max_message_bytes=limits.max_message_bytes
+            request, patience, max_message_bytes=max_message_bytes
         )
     except BaseException:
         # No session will run: the client has left (ClientLost or CancelledError), or there is a

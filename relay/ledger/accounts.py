@@ -46,6 +46,10 @@ class Accounts:
         await asyncio.wait((spent,), timeout=PATIENCE_SECONDS)
         return cls(ledger, budgets)
 
+    def is_refusing(self, config: Config) -> bool:
+        """Return whether no session may start because its usage cannot be recorded."""
+        return self.ledger.failing and config.usage.on_failure == "refuse"
+
     def admit(
         self, session_id: str, client: str, user: str | None, persona: Persona, config: Config
     ) -> None:
@@ -55,7 +59,7 @@ class Accounts:
             BudgetExhausted: a budget of the session is used up.
             RelayFull: the ledger cannot record the usage of the session.
         """
-        if self.ledger.failing and config.usage.on_failure == "refuse":
+        if self.is_refusing(config):
             raise RelayFull(
                 "The relay cannot record usage now. Try again later.",
                 detail="the ledger is failing",

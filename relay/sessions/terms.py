@@ -19,6 +19,7 @@ from relay.core.terms import Billing, SessionLimits, Terms, ToolTerms
 from relay.dialects.beta.events import unflattened
 from relay.tools.toolbox import Toolbox
 from relay.wire.peer import Patience
+from relay.wire.waiting_data import WaitingData
 
 
 def _new_session_id() -> str:
@@ -48,12 +49,16 @@ class NewSession:
     relay_ids: str = field(default_factory=_new_relay_ids)
 
 
-def client_patience(limits: Limits) -> Patience:
-    """Return how long a client may take, and how much data may wait for it."""
+def client_patience(limits: Limits, waiting_data: WaitingData | None = None) -> Patience:
+    """Return how long a client may take, and how much data may wait for it.
+
+    ``waiting_data`` limits the data that waits for all clients together.
+    """
     return Patience(
         limits.slow_client_seconds,
         limits.max_buffered_bytes,
         frames_per_second=limits.events_per_second,
+        waiting_data=waiting_data,
     )
 
 

@@ -88,6 +88,9 @@ METRICS: Mapping[str, Description] = {
         "histogram", "Duration of calls of tools that the relay runs.", ("tool", "outcome")
     ),
     "relay_log_lines_dropped_total": Description("counter", "Log lines that could not be written."),
+    "relay_event_loop_lag_seconds": Description(
+        "gauge", "The longest delay of the event loop in the last 2 seconds."
+    ),
     "relay_config_reloads_total": Description(
         "counter", "Reloads of the configuration and of the certificate.", ("outcome",)
     ),
@@ -110,6 +113,7 @@ class Metrics(Collector):
         ledger: its state is exposed; None before it is open.
         circuits: the circuit of each upstream; their states are exposed.
         dropped_log_lines: returns the number of log lines that could not be written.
+        loop_lag_seconds: returns the longest delay of the event loop in the last 2 seconds.
     """
 
     def __init__(self, personas: Iterable[str] = ()) -> None:
@@ -117,6 +121,7 @@ class Metrics(Collector):
         self.ledger: Ledger | None = None
         self.circuits: Mapping[str, Circuit] = {}
         self.dropped_log_lines: Callable[[], int] = int
+        self.loop_lag_seconds: Callable[[], float] = float
         self._open: set[RunningSession] = set()
         self._ended: Totals = {
             name: Counter() for name, d in METRICS.items() if d.kind != "histogram"
@@ -187,6 +192,8 @@ class Metrics(Collector):
         for upstream, circuit in self.circuits.items():
             totals["relay_upstream_circuit_open"][(upstream,)] = int(circuit.is_open)
         totals["relay_log_lines_dropped_total"][()] = self.dropped_log_lines()
+        lag_seconds = self.loop_lag_seconds()
+        totals["relay_event_loop_lag_seconds"][()] = lag_seconds  # type: ignore[assignment]  # as above
         for name, amounts in totals.items():
             yield _family(name, amounts)
 

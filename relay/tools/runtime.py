@@ -7,9 +7,10 @@ connected.
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -22,6 +23,7 @@ from relay.tools.function import Function, ToolUnusable
 from relay.tools.outcome import ToolFailed
 from relay.tools.toolbox import Call, Observe, RunningCalls, Tool, Toolbox
 from relay.tools.webhook import Webhook, connections
+from relay.wire.off_loop import off_loop
 from relay.wire.threads import Threads
 from relay.yaml.source import KeyPath, dotted
 from relay.yaml.value import did_you_mean
@@ -104,7 +106,11 @@ class ToolRuntime:
         """
         key = None if signing_key is None else signing_bytes(signing_key)
         listed = await self._list_tools(persona.session for persona in personas.values())
-        made = {name: self._make_tools(each, key, listed) for name, each in personas.items()}
+        for persona in personas.values():
+            _import_functions(persona.session)
+        made = await off_loop(
+            lambda: {name: self._make_tools(each, key, listed) for name, each in personas.items()}
+        )
         problems = [(name, *problem) for name, (_, found) in made.items() for problem in found]
         if problems:
             raise ToolsUnusable(problems)
@@ -191,6 +197,17 @@ def _runs(session: Mapping[str, Any]) -> Iterable[tuple[int, Mapping[str, Any], 
     for index, tool in enumerate(tools_of(session)):
         if (run := run_of(tool)) is not None:
             yield index, tool, run
+
+
+def _import_functions(session: Mapping[str, Any]) -> None:
+    """Import the modules of Python functions, on the event loop: a module may need it.
+
+    A module that fails fails again later, where the error is reported.
+    """
+    for _, _, run in _runs(session):
+        if run.python:
+            with suppress(Exception):
+                import_module(run.python.partition(":")[0])
 
 
 def _find(name: str, tools: ServerTools) -> _Implementation:

@@ -8,6 +8,7 @@ from relay.wire.frames import BINARY, PONG, TEXT, encode
 from relay.wire.slow_reader import SlowReader
 from relay.wire.state import ConnectionState, Lifecycle
 from relay.wire.tcp_info import acknowledged_bytes, is_unreachable
+from relay.wire.waiting_data import WaitingData
 
 
 class FrameWriter:
@@ -28,6 +29,7 @@ class FrameWriter:
         "_masks",
         "_slow_reader",
         "_transport",
+        "_waiting_data",
         "_written_bytes",
         "at_once_bytes",
         "bytes_sent",
@@ -43,6 +45,7 @@ class FrameWriter:
         slow_reader: SlowReader,
         *,
         masks: bool,
+        waiting_data: WaitingData | None = None,
     ) -> None:
         self.at_once_bytes = transport.get_write_buffer_limits()[1]
         self.room: asyncio.Future[None] | None = None
@@ -52,6 +55,7 @@ class FrameWriter:
         self._life = life
         self._slow_reader = slow_reader
         self._masks = masks
+        self._waiting_data = waiting_data
         self._due_pong: bytes | None = None
         self._look_timer: asyncio.TimerHandle | None = None
 
@@ -70,6 +74,7 @@ class FrameWriter:
         try:
             self.send(message)
             if self.room is not None:
+                self._note_waiting()
                 await asyncio.shield(self.room)  # other tasks wait for it too
         finally:
             slow_reader.in_flight_bytes = 0
@@ -103,6 +108,7 @@ class FrameWriter:
         """Note that there is no room: many bytes wait for the peer."""
         self.room = self.room or asyncio.get_running_loop().create_future()
         self._begin_looks()
+        self._note_waiting()
 
     def resume(self) -> None:
         """Note that there is room again."""
@@ -117,7 +123,13 @@ class FrameWriter:
             self._look_timer.cancel()
             self._look_timer = None  # it leads back here
 
+    def _note_waiting(self) -> None:
+        if self._waiting_data is not None:
+            self._waiting_data.note(self)
+
     def _make_room(self) -> None:
+        if self._waiting_data is not None:
+            self._waiting_data.discard(self)
         if self.room is not None:
             self.room.set_result(None)
             self.room = None

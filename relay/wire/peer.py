@@ -30,6 +30,7 @@ from relay.wire.intake import Intake, IntakeState
 from relay.wire.liveness import PING_SECONDS, SILENCE_SECONDS, Liveness
 from relay.wire.slow_reader import SlowReader
 from relay.wire.state import ConnectionEvent, ConnectionState, Lifecycle
+from relay.wire.waiting_data import WaitingData
 
 CLOSE_SECONDS = 1.0
 """How long a peer has to answer a Close."""
@@ -39,7 +40,9 @@ CLOSE_SECONDS = 1.0
 class Patience:
     """How long a peer may take, in seconds, and how much may wait for it, in bytes.
 
-    ``frames_per_second``: control frames and small fragments that it may send.
+    Attributes:
+        frames_per_second: Control frames and small fragments that it may send.
+        waiting_data: Limits the data that waits for several peers together; None for no limit.
     """
 
     slow_seconds: float = 10.0
@@ -48,6 +51,7 @@ class Patience:
     silence_seconds: float = SILENCE_SECONDS
     close_seconds: float = CLOSE_SECONDS
     frames_per_second: float = 200.0
+    waiting_data: WaitingData | None = None
 
 
 class Peer(asyncio.Protocol):
@@ -112,6 +116,7 @@ class Peer(asyncio.Protocol):
                 max_buffered_bytes=patience.max_buffered_bytes,
             ),
             masks=masks,
+            waiting_data=patience.waiting_data,
         )
         self._liveness = Liveness(
             self.intake.received_at,

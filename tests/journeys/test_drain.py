@@ -184,7 +184,10 @@ async def test_after_sighup_new_sessions_get_the_new_configuration(tmp_path: Pat
     assert "PLANTED" not in json.dumps(relay.lines)
 
 
-@pytest.mark.parametrize(("which", "soft", "warned"), [("-Sn", 856, []), ("-n", 200, [(200, 856)])])
+@pytest.mark.parametrize(
+    ("which", "soft", "warned"),
+    [("-Sn", resource.getrlimit(resource.RLIMIT_NOFILE)[1], []), ("-n", 200, [(200, 856)])],
+)
 async def test_the_relay_raises_the_limit_of_open_files_or_warns(
     tmp_path: Path, which: str, soft: int, warned: list[tuple[int, int]]
 ) -> None:

@@ -31,6 +31,7 @@ from scripts import (
     streaming,
 )
 
+from relay.app import RELAY
 from relay.core.commands import Side
 from relay.core.session import Session
 from relay.ledger.accounts import Accounts
@@ -39,6 +40,7 @@ from relay.sessions import terms
 from relay.sessions.bridge import Bridge
 from relay.upstreams import dialler as relay_upstream
 from relay.wire.peer import Patience
+from relay.wire.waiting_data import WaitingData
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -605,3 +607,29 @@ async def test_a_defect_after_the_end_of_a_session_does_not_stop_the_relay(
     assert line["outcome"] == "internal_error"
     (failure,) = relay.lines("session.failed")
     assert "LookupError: a defect" in failure["exception"]
+
+
+async def test_the_data_of_all_slow_clients_together_is_limited(tmp_path: Path) -> None:
+    """Each of three clients may hold 15 MB for 60 s, all together 31 MB: the largest is closed."""
+
+    async def sends_one_large_message(call: Call) -> None:
+        await call.open()
+        await call.send({"type": "some.new_event", "x": "A" * 15_000_000})
+        await call.listen()
+
+    settings = "limits: {slow_client_seconds: 60}"
+    async with relaying(tmp_path, sends_one_large_message, settings) as (relay, upstream):
+        relay.application[RELAY].realtime.waiting_data = WaitingData(31_000_000)
+        slow = [
+            await Wire.connect(relay.port, receive_buffer_bytes=SMALL_BUFFER_BYTES)
+            for _ in range(3)
+        ]
+        for client in slow:
+            await client.receive()
+        closing = [call.closed for call in upstream.calls]
+        await asyncio.wait(closing, return_when=asyncio.FIRST_COMPLETED)
+        for client in slow:
+            await client.hang_up()
+        await relay.application[RELAY].sessions.emptied()
+    outcomes = [line["outcome"] for line in relay.lines("session.ended")]
+    assert sorted(outcomes) == ["client_lost", "client_lost", "slow_client"]

@@ -5,7 +5,7 @@ import io
 import json
 import ssl
 import textwrap
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,13 +141,16 @@ def write_fallbacks(folder: Path, **upstreams: Mapping[str, Any]) -> Path:
 
 @asynccontextmanager
 async def running_relay(
-    path: Path, seconds: float = TEST_SECONDS, host: str = "127.0.0.1"
+    path: Path,
+    seconds: float = TEST_SECONDS,
+    host: str = "127.0.0.1",
+    has_started: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[RunningRelay]:
     """Run a relay on this configuration file, for at most ``seconds``."""
     logged = io.StringIO()
     logger = log.create(logged, "json")
     config = load(path, {})
-    application = app.create_app(config, logger)
+    application = app.create_app(config, logger, ready=has_started)
     runner = serving.create_runner(application)
     await runner.setup()
     cert = config.server.tls_cert
