@@ -169,23 +169,39 @@ class Registry:
         )
 
     async def _relay(self, running: RunningSession, until_ended: ExitStack) -> None:
-        now = asyncio.get_running_loop().time
+        """Relay a session to its end; a defect in one session must not end another."""
         end = End.because(InternalError())
         self.running[running.session_id] = running
-        self._observer.started(running)
+        self._guard(running, lambda: self._observer.started(running))
         try:
             if self.phase is Phase.STOPPED:
                 _stop(running.bridge)
             await self._record_start(running)
             end = await running.bridge.run()
-        except Exception:  # noqa: BLE001  # a defect in one session must not end another
-            self._log.exception("session.failed", session_id=running.session_id)
+        except Exception:  # noqa: BLE001  # as above
+            self._log_defect(running)
         finally:
-            duration_seconds = now() - running.started_at
+            await self._end(running, end, until_ended)
+
+    async def _end(self, running: RunningSession, end: End, until_ended: ExitStack) -> None:
+        duration_seconds = asyncio.get_running_loop().time() - running.started_at
+        try:
             await self._accounts.ended(running.ending(end, duration_seconds, datetime.now(UTC)))
+        except Exception:  # noqa: BLE001  # as above
+            self._log_defect(running)
+        finally:
             del self.running[running.session_id]
-            until_ended.close()
-            self._observer.ended(running, end, duration_seconds)
+            self._guard(running, until_ended.close)
+        self._guard(running, lambda: self._observer.ended(running, end, duration_seconds))
+
+    def _guard(self, running: RunningSession, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001  # as above
+            self._log_defect(running)
+
+    def _log_defect(self, running: RunningSession) -> None:
+        self._log.exception("session.failed", session_id=running.session_id)
 
     async def _record_start(self, running: RunningSession) -> None:
         """Write the start to the ledger; a defect in this ends the session on both sides."""
@@ -193,7 +209,7 @@ class Registry:
             if await self._accounts.started(running.beginning(datetime.now(UTC))):
                 running.bridge.exhaust_budget()
         except Exception:  # noqa: BLE001  # as above
-            self._log.exception("session.failed", session_id=running.session_id)
+            self._log_defect(running)
             running.bridge.stop(InternalError(), upstream_code=CloseCode.INTERNAL_ERROR)
 
     async def _keep(self, session_id: str, report: Report) -> None:
