@@ -71,7 +71,10 @@ class ClientEvents:
             return self._answer_update(event, now)
         self._count_stripped(event, decision.event)
         self._note_sent(decision.event, now)
-        return self._state.calls.forward(decision.event)
+        commands = self._state.calls.forward(decision.event)
+        if commands:  # otherwise the relay requests the response itself
+            self._state.meter.sent(decision.event)
+        return commands
 
     def _answer_update(self, event: Event, now: float) -> Commands:
         """Answer a ``session.update`` that has only closed fields: SDKs wait for an answer."""
@@ -101,9 +104,6 @@ class ClientEvents:
             self._count_base64(event["audio"])
             return
         self._note_activity(event, now)
-        if event["type"] == "conversation.item.create":
-            for part in event["item"].get("content", ()):
-                self._count_base64(part.get("audio", ""))
 
     def _note_activity(self, event: Event, now: float) -> None:
         self._state.activity.at = now

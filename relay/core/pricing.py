@@ -10,7 +10,7 @@ No price is guessed: if the row has no price for a kind that a report used, the 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
 from fnmatch import fnmatchcase
@@ -25,8 +25,8 @@ RATE_OF: Mapping[str, str] = dict(zip(TOKEN_KINDS, TOKEN_KINDS, strict=True)) | 
 }
 """The price in a row for each kind of token.
 
-A transcription has the prices of its own model. Its input counts as audio, because the report of
-the API need not give the share of the prompt's text.
+A transcription has the prices of its own model. Its input counts as audio, except for the text that
+the upstream reports on its own.
 """
 
 RATES = tuple(dict.fromkeys(RATE_OF.values()))
@@ -51,9 +51,21 @@ class Price:
     usd_per_million: Mapping[str, Decimal]
     usd_per_minute: Decimal | None = None
 
-    def cost(self, tokens: Tokens, transcription_seconds: float = 0) -> Decimal | None:
-        """Return the cost of usage in USD; None if a price is missing."""
+    def cost(
+        self, tokens: Tokens, transcription_seconds: float = 0, text_tokens: int = 0
+    ) -> Decimal | None:
+        """Return the cost of usage in USD; None if a price is missing.
+
+        ``text_tokens`` of the ``transcription_input`` are text. Without a price for text they have
+        that of audio.
+        """
         usd = self._cost_of_time(transcription_seconds)
+        text_tokens = min(text_tokens, tokens.transcription_input)
+        if text_tokens and "input_text" in self.usd_per_million:
+            audio_tokens = tokens.transcription_input - text_tokens
+            tokens = replace(tokens, transcription_input=audio_tokens) + Tokens(
+                input_text=text_tokens
+            )
         for kind, count in tokens.by_kind().items():
             rate = self.usd_per_million.get(RATE_OF[kind])
             if rate is None or usd is None:
@@ -92,11 +104,16 @@ class Prices:
         return max(rows, key=lambda row: row.precedence, default=None)
 
     def cost(
-        self, model: str, tokens: Tokens, transcription_seconds: float, on: date
+        self,
+        model: str,
+        tokens: Tokens,
+        transcription_seconds: float,
+        on: date,
+        text_tokens: int = 0,
     ) -> Decimal | None:
         """Return the cost of one report in USD, to the micro-dollar; None without a price."""
         row = self.of(model, on)
-        return None if row is None else row.cost(tokens, transcription_seconds)
+        return None if row is None else row.cost(tokens, transcription_seconds, text_tokens)
 
     def unpriced(self, models: Iterable[str], on: date) -> tuple[str, ...]:
         """Return the models without a price on a day, each once, sorted."""

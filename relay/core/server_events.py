@@ -6,7 +6,6 @@ Server events pass as they came, unless their type is in the table at the end of
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from relay.core.audio import audio_bytes
 from relay.core.commands import (
     NOTHING,
     CallTool,
@@ -17,11 +16,11 @@ from relay.core.commands import (
     Send,
     Side,
 )
+from relay.core.deltas import TEXT_DELTAS, audio_length_bytes, text_length
 from relay.core.errors import BudgetExhausted, UpstreamLost
 from relay.core.events import (
     Binary,
     Event,
-    ServerPeek,
     decode_server,
     encode,
     error_of,
@@ -29,7 +28,6 @@ from relay.core.events import (
     peek,
 )
 from relay.core.first_audio import Wait
-from relay.core.meter import Meter
 from relay.core.objects import object_or_empty
 from relay.core.redaction import HIDDEN_EVENTS, redact_error, redact_response
 from relay.core.reports import Report
@@ -74,11 +72,13 @@ class ServerEvents:
         if seen is None:
             return self._binary(raw, now)
         if seen.type == "response.output_audio.delta":
-            return (Send(CLIENT, raw), *self._audio(_delta_bytes(seen), now))
+            return (Send(CLIENT, raw), *self._audio(audio_length_bytes(seen), now))
         if seen.type.startswith(ACTIVITY):
             self._activity.at = now
         if seen.type.startswith(HIDDEN_EVENTS):
             return NOTHING
+        if seen.type in TEXT_DELTAS:
+            self._meter.underway.wrote(text_length(seen))
         react = self._reactions.get(seen.type)
         if react is None:
             return (Send(CLIENT, raw),)
@@ -87,14 +87,6 @@ class ServerEvents:
             return self._unreadable() if event is None else self._react(react, event, raw, now)
         except RecursionError:
             return self._unreadable()
-
-    def record_late(self, raw: bytes, now: float) -> Commands:
-        """Return the records of the usage that a message states after the end of the session."""
-        seen = None if isinstance(raw, Binary) else peek(raw)
-        if seen is None or not Meter.reports_usage(seen.type):
-            return NOTHING
-        event = decode_server(raw)
-        return NOTHING if event is None else _record(self._meter.read(event, now))
 
     def exhaust_budget(self) -> Commands:
         """End the session when the response that is under way was delivered."""
@@ -152,22 +144,21 @@ class ServerEvents:
 
     def _on_speech_started(self, event: Event, raw: bytes, now: float) -> Commands:
         self._activity.interrupt(now)
-        self._meter.untranscribed.began(event)
+        self._meter.read(event, now)
         return self._on_item_id(event, raw, now)
 
     def _on_speech_stopped(self, event: Event, raw: bytes, now: float) -> Commands:
         self._activity.at = now
         self._state.request_response(now)
-        self._meter.untranscribed.ended(event)
+        self._meter.read(event, now)
         return self._on_item_id(event, raw, now)
 
     def _on_committed(self, event: Event, raw: bytes, now: float) -> Commands:
-        if self._confirmed.transcriber is not None:
-            self._meter.untranscribed.committed(event, self._counts.audio_seconds_to_upstream)
+        self._meter.read(event, now)
         return self._on_item_id(event, raw, now)
 
-    def _on_cleared(self, _event: Event, raw: bytes, _now: float) -> Commands:
-        self._meter.untranscribed.cleared(self._counts.audio_seconds_to_upstream)
+    def _on_cleared(self, event: Event, raw: bytes, now: float) -> Commands:
+        self._meter.read(event, now)
         return (Send(CLIENT, raw),)
 
     def _on_item_id(self, event: Event, raw: bytes, _now: float) -> Commands:
@@ -189,18 +180,18 @@ class ServerEvents:
         self._conversation.delegate(event.get("call_id"))
         return (Send(CLIENT, raw),)
 
-    def _on_response_created(self, event: Event, raw: bytes, _now: float) -> Commands:
+    def _on_response_created(self, event: Event, raw: bytes, now: float) -> Commands:
         response = object_or_empty(event, "response")
         response_id = response.get("id")
         if isinstance(response_id, str):
             self._conversation.add_response(response_id)
-            self._meter.underway.began(response_id, self._counts.audio_seconds_to_upstream)
+        self._meter.read(event, now)
         self._first_audio.began()
         return (self._response(event, response, raw),)
 
     def _on_response_done(self, event: Event, raw: bytes, now: float) -> Commands:
         self._first_audio.ended()
-        report = self._meter.response_done(event, now)
+        report = self._meter.read(event, now)
         return (
             *_record(report),
             self._response(event, object_or_empty(event, "response"), raw),
@@ -221,17 +212,18 @@ class ServerEvents:
         return Send(CLIENT, raw if shown == response else encode(event | {"response": shown}))
 
     def _on_transcription(self, event: Event, raw: bytes, now: float) -> Commands:
-        return (*_record(self._meter.transcribed(event, now)), Send(CLIENT, raw))
+        return (*_record(self._meter.read(event, now)), Send(CLIENT, raw))
 
-    def _on_transcription_failed(self, event: Event, _raw: bytes, _now: float) -> Commands:
+    def _on_transcription_failed(self, event: Event, _raw: bytes, now: float) -> Commands:
         error = object_or_empty(event, "error")
         self._meter.count_error(error)
-        self._meter.untranscribed.reported(event)
+        self._meter.read(event, now)
         return (Send(CLIENT, encode(event | {"error": redact_error(error)})),)
 
-    def _on_error(self, event: Event, _raw: bytes, _now: float) -> Commands:
+    def _on_error(self, event: Event, _raw: bytes, now: float) -> Commands:
         error = {"type": "server_error", **error_of(event)}
         self._meter.count_error(error)
+        self._meter.read(event, now)
         self._conversation.creation_failed(error.get("event_id"))
         if str(error.get("event_id")).startswith(self._terms.relay_ids):
             return NOTHING
@@ -269,10 +261,3 @@ Reaction = Callable[[ServerEvents, Event, bytes, float], Commands]
 
 def _record(report: Report | None) -> Commands:
     return NOTHING if report is None else (Record(report),)
-
-
-def _delta_bytes(delta: ServerPeek) -> int:
-    """Return the length of the audio in a delta, from its base64."""
-    quoted = memoryview(delta.delta)
-    chars, padding = len(quoted) - len('""'), bytes(quoted[-4:]).count(b"=")
-    return audio_bytes(chars, padding)

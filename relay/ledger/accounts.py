@@ -82,8 +82,7 @@ class Accounts:
         Returns when the report is on disk, or when the patience of the ledger ends.
         """
         now = datetime.now(UTC)
-        cost = 0 if report.cost_usd is None else micros(report.cost_usd)
-        exhausted = self._budgets.charge(session_id, cost, now.date())
+        exhausted = self._budgets.charge(session_id, micros(report.charge_usd), now.date())
         await self.ledger.used(session_id, report, now)
         return exhausted
 

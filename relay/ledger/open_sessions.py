@@ -40,7 +40,7 @@ class OpenSessions:
                     self._open[entry.session_id] = _OpenSession(entry)
                 case SessionReport() if session is not None:
                     session.written = max(session.written, entry.number)
-                case SessionEnd():
+                case SessionEnd():  # pragma: no branch  # the rest is of unknown sessions
                     self._open.pop(entry.session_id, None)
 
     def missing_starts(self, connection: sqlite3.Connection) -> list[Entry]:

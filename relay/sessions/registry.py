@@ -13,8 +13,10 @@ from structlog.typing import FilteringBoundLogger as Logger
 from relay.core.close import CloseCode
 from relay.core.commands import CallTool, End
 from relay.core.errors import InternalError, RelayDraining
+from relay.core.ids import bounded
 from relay.core.reports import Report
 from relay.core.session import Session
+from relay.core.settling import SETTLE_SECONDS
 from relay.ledger.accounts import Accounts
 from relay.sessions.bridge import Bridge
 from relay.sessions.running import RunningSession
@@ -22,7 +24,7 @@ from relay.sessions.terms import NewSession
 from relay.tools import Context
 from relay.upstreams.connections import clear_traceback
 from relay.upstreams.dialler import OpenedUpstream
-from relay.wire.peer import Peer
+from relay.wire.peer import CLOSE_SECONDS, Peer
 
 T = TypeVar("T")
 
@@ -112,6 +114,11 @@ class Registry:
             async with asyncio.timeout(seconds):
                 await self.emptied()
         self.stop()
+        # With the time that the upstream has to answer its Close, this is SETTLE_SECONDS at most.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS - CLOSE_SECONDS):
+                await self.emptied()
+        self.stop_at_once()
         await self.emptied()
 
     async def emptied(self) -> None:
@@ -125,6 +132,12 @@ class Registry:
             self._dials.pop().reschedule(0)
         for session in self.running.values():
             _stop(session.bridge)
+
+    def stop_at_once(self) -> None:
+        """End all sessions now, and wait for no usage that the upstreams have not reported."""
+        self.stop()
+        for session in self.running.values():
+            session.bridge.stop_settling()
 
     async def relay(
         self,
@@ -157,7 +170,7 @@ class Registry:
         )
         return RunningSession(
             session_id=new.session_id,
-            upstream_session_id=str(upstream.session.get("id") or ""),
+            upstream_session_id=bounded(str(upstream.session.get("id") or "")),
             persona=new.persona.name,
             client=new.principal.client,
             user=new.principal.user,

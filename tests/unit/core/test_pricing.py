@@ -72,6 +72,24 @@ def test_a_transcription_by_tokens_has_the_audio_and_text_prices_of_its_own_mode
 
 
 @pytest.mark.parametrize(
+    ("rates", "text_tokens", "cost"),
+    [
+        ({"input_text": Decimal(2)}, 0, "0.006000"),
+        ({"input_text": Decimal(2)}, 250, "0.005000"),
+        ({"input_text": Decimal(2)}, 9999, "0.002000"),
+        ({}, 250, "0.006000"),  # without a price for text, it is not free
+    ],
+)
+def test_the_text_that_a_transcription_reads_has_the_price_of_text(
+    rates: dict[str, Decimal], text_tokens: int, cost: str
+) -> None:
+    row = Price("t", DAY, {"input_audio": Decimal(6), **rates})
+    tokens = Tokens(transcription_input=1000)
+
+    assert row.cost(tokens, text_tokens=text_tokens) == Decimal(cost)
+
+
+@pytest.mark.parametrize(
     ("model", "tokens", "seconds"),
     [
         ("gpt-unheard-of", Tokens(input_text=1), 0),
