@@ -17,7 +17,7 @@ from relay.core.events import (
     holds_event,
     read_append,
 )
-from relay.core.policy import AnswerUpdate
+from relay.core.policy import AnswerUpdate, Forward
 from relay.core.rates import Pace
 from relay.core.session_state import SessionState
 
@@ -65,6 +65,8 @@ class ClientEvents:
         try:
             event = self._terms.to_ga(decode_client(raw))
             decision = self._terms.policy.decide(event, self._state.conversation)
+            if isinstance(decision, Forward):
+                self._state.meter.check_price(decision.event, now)
         except (InvalidEvent, EventNotAllowed) as refusal:
             return self._refuse(refusal, event)
         if isinstance(decision, AnswerUpdate):

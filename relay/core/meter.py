@@ -1,21 +1,21 @@
 """The usage of one session: each report is made once, dated, and added to the counts."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import ClassVar
 
 from relay.core.api_errors import KNOWN_ERRORS
 from relay.core.confirmed_session import Confirmed
 from relay.core.counts import Counts
+from relay.core.errors import EventNotAllowed
 from relay.core.estimation import text_and_audio
 from relay.core.events import Event, Json, error_of
+from relay.core.labels import UNKNOWN, model_label
 from relay.core.objects import object_or_empty
 from relay.core.reports import Report, Reports, id_of
 from relay.core.requests import Requests
 from relay.core.terms import Terms
-
-UNKNOWN = "unknown"
-"""Model name used when neither the upstream nor the persona names a transcription model."""
 
 
 class Meter:
@@ -40,6 +40,23 @@ class Meter:
         self._counts = counts
 
     # Events of the client.
+
+    def check_price(self, event: Event, now: float) -> None:
+        """Refuse a transcription model without a price: no budget would limit its usage.
+
+        Raises:
+            EventNotAllowed: the event sets such a model, or leaves the choice to the upstream.
+        """
+        audio = object_or_empty(object_or_empty(event, "session"), "audio")
+        transcription = object_or_empty(audio, "input").get("transcription")
+        if not isinstance(transcription, dict):
+            return
+        model = transcription.get("model", self._confirmed.transcriber)
+        is_set = "model" in transcription
+        prices = self._terms.billing.prices
+        is_priced = isinstance(model, str) and prices.of(model, self._today(now)) is not None
+        if not is_priced and (is_set or model is None):
+            raise EventNotAllowed("'session.audio.input.transcription.model' has no price here.")
 
     def sent(self, event: Event) -> None:
         """Note an event of the client, other than an append, that is sent to the upstream."""
@@ -155,8 +172,9 @@ class Meter:
         return None if report is None else self._counted(report)
 
     def _counted(self, report: Report) -> Report:
-        self._counts.add(report)
-        return report
+        labelled = replace(report, model=model_label(report.model, self._terms.billing))
+        self._counts.add(labelled)
+        return labelled
 
     @property
     def _answers(self) -> bool:

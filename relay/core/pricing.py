@@ -81,6 +81,26 @@ class Price:
         # By way of str, which keeps the reported digits; Decimal(seconds) has those of the float.
         return Decimal(str(seconds)) * self.usd_per_minute / 60
 
+    def charge(self, tokens: Tokens) -> Decimal:
+        """Return the most that tokens cost: a kind without a price has the highest of the row."""
+        highest = max(self.usd_per_million.values(), default=Decimal(0))
+        rates = {rate: self.usd_per_million.get(rate, highest) for rate in RATES}
+        cost = replace(self, usd_per_million=rates).cost(tokens)
+        return cost or Decimal(0)
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether these are prices of a model that transcribes, and not of one that speaks."""
+        if self.usd_per_minute is not None:
+            return True
+        rates = self.usd_per_million
+        return "input_audio" in rates and "output_text" in rates and "output_audio" not in rates
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether the row is for all models that match a pattern."""
+        return _WILDCARDS.search(self.model) is not None
+
     @property
     def precedence(self) -> tuple[bool, int, date]:
         """The sort key of rows that match: a name first, then the longer pattern, then the day."""
@@ -93,6 +113,15 @@ class Prices:
     """A price list."""
 
     rows: tuple[Price, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of models in the list, without the patterns."""
+        return frozenset(row.model for row in self.rows if not row.is_pattern)
+
+    def can_price_transcriptions(self, on: date) -> bool:
+        """Return whether a model that transcribes has a price on a day."""
+        return any(row.transcribes and row.since <= on for row in self.rows)
 
     def of(self, model: str, on: date) -> Price | None:
         """Return the row for a model on a day (UTC); None without a row.

@@ -12,7 +12,12 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from relay.core.estimation import Underway, Untranscribed, estimated_transcription
+from relay.core.estimation import (
+    TOKENS_PER_INPUT_SECOND,
+    Underway,
+    Untranscribed,
+    estimated_transcription,
+)
 from relay.core.events import Event, Json
 from relay.core.ids import bounded
 from relay.core.pricing import Prices
@@ -43,7 +48,8 @@ class Report:
         estimated: the tokens or the seconds are estimated from the audio and text, or the kinds of
             the cached tokens are a guess.
         unknown: the upstream reported no usage; the tokens are not zero but missing.
-        estimated_usd: the estimated cost of unknown usage, for the budgets only.
+        estimated_usd: the estimated cost of usage that is unknown or has a kind without a price,
+            for the budgets only.
     """
 
     report_id: str
@@ -114,6 +120,7 @@ class Reports:
         part = whole_number(event, "content_index")
         usage = event.get("usage")
         tokens, seconds = tokens_of_transcription(usage), seconds_of_transcription(usage)
+        estimate = self._estimate(model, length_seconds or seconds or _seconds_of(tokens), on)
         report = Report(
             self._unused(f"{bounded(item_id)}/{part}" if isinstance(item_id, str) else None),
             "transcription",
@@ -124,8 +131,10 @@ class Reports:
             unknown=tokens is None and not seconds,
         )
         if report.unknown:
-            return self._charged(report, *self._estimate(model, length_seconds, on), on)
-        return self._priced(report, on, text_of_transcription(usage))
+            return self._charged(report, *estimate, on)
+        priced = self._priced(report, on, text_of_transcription(usage))
+        # The price list may have the model in the other unit: tokens or minutes.
+        return priced if priced.cost_usd is not None else self._charged(priced, *estimate, on)
 
     def cut_off(self, transcriber: str, on: date) -> Iterator[Report]:
         """Yield an estimated report of each response and transcription without a report."""
@@ -167,6 +176,8 @@ class Reports:
         cost = self._prices.cost(
             report.model, report.tokens, report.transcription_seconds, on, text_tokens
         )
+        if cost is None and (price := self._prices.of(report.model, on)):
+            return replace(report, estimated_usd=price.charge(report.tokens))
         return replace(report, cost_usd=cost)
 
     def _charged(self, report: Report, tokens: Tokens, seconds: float, on: date) -> Report:
@@ -178,6 +189,11 @@ def id_of(response: Event) -> str | None:
     """Return the id of a response, as it is stored; None without one."""
     name = response.get("id")
     return bounded(name) if isinstance(name, str) else None
+
+
+def _seconds_of(tokens: Tokens | None) -> float:
+    """Return the length of transcribed audio by its tokens."""
+    return tokens.transcription_input / TOKENS_PER_INPUT_SECOND if tokens else 0.0
 
 
 def _status(status: Json) -> str:

@@ -271,7 +271,10 @@ def test_unknown_usage_charges_budgets_with_an_estimate(reports: Reports) -> Non
     ]
 
 
-def test_a_budget_is_charged_with_the_cost_if_it_is_known(reports: Reports) -> None:
+def test_a_budget_is_charged_with_the_cost_or_with_the_most_that_it_can_be(
+    reports: Reports,
+) -> None:
+    """A kind without a price has no cost, and is not free: it has the highest price of the row."""
     report = reports.response({"id": "resp_1", "usage": SPOKEN}, TODAY)
     unpriced = reports.response(
         {"id": "resp_2", "usage": {"output_token_details": {"text_tokens": 1}}}, TODAY
@@ -279,7 +282,31 @@ def test_a_budget_is_charged_with_the_cost_if_it_is_known(reports: Reports) -> N
 
     assert report is not None
     assert unpriced is not None
-    assert (report.charge_usd, unpriced.charge_usd) == (Decimal("0.006400"), Decimal(0))
+    assert (report.cost_usd, report.charge_usd) == (Decimal("0.006400"), Decimal("0.006400"))
+    assert (unpriced.cost_usd, unpriced.charge_usd) == (None, Decimal("0.000064"))
+
+
+def test_a_transcription_in_another_unit_than_its_price_is_charged_by_its_length(
+    reports: Reports,
+) -> None:
+    by_tokens = {"type": "tokens", "input_tokens": 600, "output_tokens": 7}
+    event = transcribed("item_1", by_tokens)
+    unknown_length = reports.transcription(event, TRANSCRIBER, TODAY)
+    event = transcribed("item_2", by_tokens)
+    reports.untranscribed.committed(event, 10.0)
+    known_length = reports.transcription(event, TRANSCRIBER, TODAY)
+    in_seconds = transcribed("item_3", {"type": "duration", "seconds": 10})
+    by_time = reports.transcription(in_seconds, MODEL, TODAY)
+    without_price = reports.transcription(transcribed("item_4", by_tokens), "of-nobody", TODAY)
+
+    made = [unknown_length, known_length, by_time, without_price]
+    assert [report and report.cost_usd for report in made] == [None] * 4
+    assert [report and report.charge_usd for report in made] == [
+        Decimal("0.006000"),
+        Decimal("0.001000"),
+        Decimal("0.003200"),
+        Decimal(0),
+    ]
 
 
 def test_the_text_of_a_transcription_has_the_price_of_text() -> None:
