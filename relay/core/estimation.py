@@ -157,6 +157,15 @@ class Underway:
         for number, made in enumerate(self._requested, start=1):
             yield f"requested_{number}", self._estimate(made)
 
+    def outstanding(self, requests: int, received_seconds: float) -> Iterator[Tokens]:
+        """Yield the estimates of the responses, and of as many requests."""
+        yield from (tokens for _, tokens in self.estimates())
+        new_seconds = received_seconds - self._assigned_seconds
+        new = _Progress(new_seconds, self._unassigned_chars)
+        for _ in range(requests):
+            yield self._estimate(new)
+            new = _Progress(0.0, 0)
+
     def cut_off(self) -> tuple[tuple[str, Tokens], ...]:
         """Return the estimates, and forget these responses."""
         estimates = tuple(self.estimates())
@@ -263,6 +272,11 @@ class Untranscribed:
 
     def __bool__(self) -> bool:
         return bool(self._turns)
+
+    def outstanding_seconds(self, *, commits: int, received_seconds: float) -> float:
+        """Return the length of the turns, and of the audio that is to be committed."""
+        committing = received_seconds - self._assigned_seconds if commits else 0.0
+        return sum(map(sum, self._turns.values())) + committing
 
     def cut_off(self) -> Mapping[str, float]:
         """Return the length in seconds of the turns of each item, and forget these turns."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import ClassVar
 
 from relay.core.api_errors import KNOWN_ERRORS
@@ -148,6 +149,12 @@ class Meter:
         requests = self.requests
         is_requested = requests.responses or requests.commits
         return bool(self.underway or self.untranscribed or is_requested)
+
+    def outstanding_usd(self, now: float) -> Decimal:
+        """Return the estimated cost of everything that is in progress or requested."""
+        received_seconds = self._counts.audio_seconds_to_upstream
+        transcriber, today = self._confirmed.transcriber, self._today(now)
+        return self._reports.outstanding_usd(self.requests, received_seconds, transcriber, today)
 
     def cut_off(self, now: float) -> Iterator[Report]:
         """Yield a report of all usage that the upstream will not report any more."""

@@ -21,6 +21,7 @@ from relay.core.estimation import (
 from relay.core.events import Event, Json
 from relay.core.ids import bounded
 from relay.core.pricing import Prices
+from relay.core.requests import Requests
 from relay.core.tokens import (
     Tokens,
     is_split_guessed,
@@ -135,6 +136,26 @@ class Reports:
         priced = self._priced(report, on, text_of_transcription(usage))
         # The price list may have the model in the other unit: tokens or minutes.
         return priced if priced.cost_usd is not None else self._charged(priced, *estimate, on)
+
+    def outstanding_usd(
+        self,
+        requests: Requests,
+        received_seconds: float,
+        transcriber: str | None,
+        on: date,
+    ) -> Decimal:
+        """Return the estimated cost of everything that is in progress or requested."""
+        expected = max(requests.responses, min(requests.commits, 1) if transcriber is None else 0)
+        usd = Decimal(0)
+        if price := self._prices.of(self._model, on):
+            usd += sum(map(price.charge, self.underway.outstanding(expected, received_seconds)))
+        if transcriber is not None:
+            seconds = self.untranscribed.outstanding_seconds(
+                commits=requests.commits, received_seconds=received_seconds
+            )
+            tokens, billed_seconds = self._estimate(transcriber, seconds, on)
+            usd += self._prices.cost(transcriber, tokens, billed_seconds, on) or 0
+        return usd
 
     def cut_off(self, transcriber: str, on: date) -> Iterator[Report]:
         """Yield an estimated report of each response and transcription without a report."""

@@ -5,6 +5,7 @@ and every method returns the commands that follow.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from relay.core.client_events import ClientEvents
 from relay.core.close import SENDABLE, CloseCode
@@ -98,6 +99,10 @@ class Session:
     def exhaust_budget(self) -> Commands:
         """End the session for its budget, when the response under way was delivered."""
         return self._server_events.exhaust_budget()
+
+    def outstanding_usd(self, now: float) -> Decimal:
+        """Return the estimated cost of the usage that the upstream has not reported."""
+        return self._state.meter.outstanding_usd(now)
 
     def settle(self, end: End, now: float) -> Commands:
         """Cancel the responses in progress after the end, whose reports are awaited."""

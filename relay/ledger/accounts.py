@@ -86,6 +86,10 @@ class Accounts:
         await self.ledger.used(session_id, report, now)
         return exhausted
 
+    def hold(self, session_id: str, cost_usd: Decimal) -> None:
+        """Count the estimated cost of usage without a report when new sessions are admitted."""
+        self._budgets.hold(session_id, micros(cost_usd))
+
     async def ended(self, end: SessionEnd) -> None:
         """Record the end of a session."""
         await self.ledger.session_ended(end)

@@ -10,6 +10,7 @@ both directions go on reading and discard the messages, until each peer has clos
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from decimal import Decimal
 from functools import partial
 from time import monotonic
 
@@ -50,6 +51,7 @@ class Bridge:
         upstream: Peer,
         observe_first_audio: Callable[[float, float], None],
         keep: Callable[[Report], Awaitable[None]],
+        hold: Callable[[Decimal], None],
         run_tool: Callable[[CallTool], Awaitable[str]],
         log: Logger,
     ) -> None:
@@ -57,14 +59,16 @@ class Bridge:
 
         ``observe_first_audio`` receives two durations in seconds: how long the client waited for
         the first audio of an answer, and how long the relay held that audio. ``keep`` returns when
-        a report of usage is in the ledger. ``run_tool`` returns the output of a tool; it raises
-        nothing and may be cancelled.
+        a report of usage is in the ledger. ``hold`` receives the estimated cost in USD of usage
+        that is not reported when the session ends. ``run_tool`` returns the output of a tool; it
+        raises nothing and may be cancelled.
         """
         self.session = session
         self.peers: Mapping[Side, Peer] = {Side.CLIENT: client, Side.UPSTREAM: upstream}
         self.cancelled_tools: tuple[str, ...] = ()
         self._observe_first_audio = observe_first_audio
         self._keep = keep
+        self._hold = hold
         self._run_tool = run_tool
         self._running_tools: set[asyncio.Task[None]] = set()
         self._busy: set[Side] = set()
@@ -220,6 +224,7 @@ class Bridge:
         await self.peers[Side.UPSTREAM].close(end.upstream_code, end.reason)
 
     async def _settle(self, end: End) -> None:
+        self._hold(self.session.outstanding_usd(self._now()))
         # In a task, because an upstream without room must not delay the end.
         cancels = self._perform_all(iter(self.session.settle(end, self._now())))
         self._tasks.create_task(self._guard(lambda: cancels))

@@ -165,6 +165,7 @@ class Registry:
             upstream=upstream.peer,
             observe_first_audio=self._observer.first_audio,
             keep=partial(self._keep, new.session_id),
+            hold=partial(self._accounts.hold, new.session_id),
             run_tool=partial(_run_tool, new),
             log=self._log.bind(session_id=new.session_id),
         )

@@ -9,7 +9,7 @@ from relays import receive, relaying, send
 from relay.core.commands import Side
 from relay.ledger.accounts import Accounts
 from relay.ledger.check import check_ledger
-from relay.telemetry.observer import SessionObserver
+from relay.telemetry import observer
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
         (Accounts, "started", 1011),  # the ledger does not know the session at its end
         (Accounts, "ended", 1000),
         (Accounts, "release", 1000),
-        (SessionObserver, "started", 1000),
-        (SessionObserver, "ended", 1000),
+        (observer.SessionObserver, "started", 1000),
+        (observer, "line", 1000),  # of the log
     ],
 )
 async def test_a_defect_in_one_session_ends_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, milestone: str, close_code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, milestone: str, close_code: int
 ) -> None:
     failed = asyncio.Event()
 

@@ -132,6 +132,21 @@ async def test_a_budget_takes_effect_when_a_client_leaves_before_each_answer_is_
     checked_ledger(tmp_path)
 
 
+async def test_a_budget_takes_effect_before_the_reports_have_arrived(tmp_path: Path) -> None:
+    """The next session starts while the relay still waits for the reports of the last one."""
+    async with accounting(tmp_path, never_reports, CLIENTS) as (relay, _):
+        for _ in range(5):  # each answer is estimated at $0.002576
+            async with relay.connect(additional_headers=KEYS) as client:
+                await ask(client)
+        assert await refusal(relay, additional_headers=KEYS) == (429, "budget_exhausted")
+        assert reports(tmp_path, "report_id") == []
+        relay.sessions.stop_at_once()
+        await relay.sessions.emptied()
+
+    assert len(reports(tmp_path, "report_id")) == 5
+    checked_ledger(tmp_path)
+
+
 @pytest.mark.usefixtures("short_wait")
 async def test_a_text_answer_without_a_report_is_estimated_from_its_text_and_its_prompt(
     tmp_path: Path,

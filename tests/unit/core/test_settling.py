@@ -1,6 +1,8 @@
 """The end of a session at the upstream: events that are cancelled, awaited, read and estimated."""
 
 import json
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,11 +12,13 @@ from relay.core.commands import End, Record, Send, Side
 from relay.core.errors import SessionExpired
 from relay.core.events import Binary
 from relay.core.policy import Policy
+from relay.core.pricing import Price, Prices
 from relay.core.reports import Report
 from relay.core.settling import SETTLE_SECONDS
 from relay.core.tokens import Tokens
 from relay.dialects.beta.peers import BetaUpstream
 
+DAY = date(2020, 1, 1)
 LEFT = End("client", "completed", 1000, 1000, "client closed")
 LOST = End("upstream", "upstream_lost", 1011, 1000, "")
 
@@ -420,3 +424,47 @@ def test_an_error_of_the_relay_ends_a_session_that_is_settled_too() -> None:
     assert isinstance(end, End)
 
     assert settle(play, end) == [cancel(1, response_id="resp_1")]
+
+
+PRICED = Prices(
+    (
+        Price("gpt-realtime-2.1", DAY, {"input_text": Decimal(4), "output_text": Decimal(24)}),
+        Price("whisper-1", DAY, {}, Decimal("0.006")),
+    )
+)
+
+
+def test_the_cost_of_everything_that_is_outstanding_is_held_until_it_is_reported() -> None:
+    play = start(prices=PRICED, prompt_chars=4000)
+    assert play.session.outstanding_usd(0) == 0
+    play.upstream(**CREATED)
+    play.upstream(**FOUR_CHARS | {"delta": "four" * 1000})
+    play.client(type="response.create")
+    play.client(**MINUTE)
+    play.client(type="input_audio_buffer.commit")
+
+    # The prompt and the words; the prompt and the audio at the highest price; the transcription.
+    response, request = Decimal("0.028"), Decimal("0.004") + 600 * Decimal("0.000024")
+    minute = Decimal("0.006")
+    assert play.session.outstanding_usd(0) == response + request + minute
+    settle(play)
+    assert sum(report.charge_usd for report in cut_off(play)) == response + request + minute
+    assert play.session.outstanding_usd(0) == 0
+
+
+def test_without_a_price_nothing_is_outstanding() -> None:
+    play = start()
+    play.upstream(**CREATED)
+    play.upstream(**COMMITTED)
+
+    assert play.session.outstanding_usd(0) == 0
+
+
+def test_a_commit_without_a_transcription_is_outstanding_as_a_response() -> None:
+    rates = {"input_audio": Decimal(32)}
+    prices = Prices((Price("gpt-realtime-2.1", DAY, rates),))
+    play = start(session=DETECTING, prices=prices)
+    play.client(**MINUTE)
+    play.client(type="input_audio_buffer.commit")
+
+    assert play.session.outstanding_usd(0) == Decimal("0.0192")
