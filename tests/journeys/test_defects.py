@@ -51,5 +51,6 @@ async def test_a_defect_in_one_session_ends_no_other(
         line = await relay.ended()
 
     assert (line["session_id"], line["outcome"]) == (running.session_id, "completed")
-    assert "LookupError: a defect" in relay.lines("session.failed")[0]["exception"]
+    (failure,) = relay.lines("session.failed")
+    assert "LookupError: a defect" in failure["exception"]
     assert check_ledger(tmp_path / "data" / "usage.db").problems == ()
