@@ -114,7 +114,7 @@ def _signals(
 
     def stop() -> None:
         if stopping.is_set():
-            relay.sessions.stop()
+            relay.sessions.stop_at_once()
         stopping.set()
 
     reactions: dict[signal.Signals, Callable[[], object]] = {

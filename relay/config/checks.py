@@ -16,6 +16,11 @@ from relay.yaml.source import Document, KeyPath, Problem, dotted
 
 BUDGET_KEYS = ("usd_per_session", "usd_per_day")
 
+OPENS_TRANSCRIBER = frozenset(
+    {"audio", "audio.input", "audio.input.transcription", "audio.input.transcription.model"}
+)
+"""Fields that let a client set the transcription model."""
+
 CONVERSATION_KEYS: tuple[KeyPath, ...] = (
     ("variables",),
     ("greeting",),
@@ -51,6 +56,23 @@ def budget_problems(config: Config, today: date) -> Iterator[Problem]:
         if unpriced := config.prices.unpriced(models, today):
             message = f"needs a price in {config.usage.prices.name} for {', '.join(unpriced)}"
             yield config.problem(path, message)
+
+
+def opened_model_problems(config: Config, today: date) -> Iterator[Problem]:
+    """Find personas whose clients may set the transcription model, if no such model has a price.
+
+    The relay would refuse each model that a client sets.
+    """
+    if config.prices.can_price_transcriptions(today):
+        return
+    for name, persona in config.personas.items():
+        for index, field in enumerate(persona.client.session):
+            if field in OPENS_TRANSCRIBER:
+                message = (
+                    f"opens the transcription model: {config.usage.prices.name} needs a price for "
+                    "a model that transcribes"
+                )
+                yield config.problem(("personas", name, "client", "session", index), message)
 
 
 def _budgets(config: Config) -> Iterator[tuple[KeyPath, Collection[str]]]:

@@ -14,6 +14,7 @@ from relay.config import schema
 from relay.config.checks import (
     budget_problems,
     extra_fields_of,
+    opened_model_problems,
     persona_problems,
     public_anonymous_problems,
     reserved_key_problems,
@@ -74,8 +75,10 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         config._sources = sources  # noqa: SLF001  # only `load` has it
         found += shared_key_problems(config, root)
         price_problems = _read_prices(config, environ)
+        today = datetime.now(UTC).date()
         # Without the price list, every budget would be a problem too.
-        found += price_problems or budget_problems(config, datetime.now(UTC).date())
+        found += price_problems or budget_problems(config, today)
+        found += () if price_problems else opened_model_problems(config, today)
     except ValidationError as error:
         found += [sources.problem(*problem) for problem in validation_problems(error, Config)]
     problems = causes + [problem for problem in found if not _follows(problem, causes)]

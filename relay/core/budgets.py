@@ -46,6 +46,7 @@ class Budgets:
         self._spent = Counter(spent)
         self._open: dict[str, Allowance] = {}
         self._spent_by_session: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
 
     def merge(self, spent: Mapping[Payer, int], day: date) -> None:
         """Take over the spending on a day from the ledger, where it is higher.
@@ -62,9 +63,17 @@ class Budgets:
             BudgetExhausted: the budget of a payer is used up today.
         """
         self._begin(day)
-        for payer in self._exhausted_payers(allowance):
+        for payer in self._exhausted_payers(allowance, self._held_by_payer()):
             raise BudgetExhausted(detail=f"{payer[0]} {payer[1]}: usd_per_day")
         self._open[session_id] = allowance
+
+    def hold(self, session_id: str, micros: int) -> None:
+        """Count the estimated cost of a session for new sessions, until it is charged or released.
+
+        A running session does not end for an estimate.
+        """
+        if micros:
+            self._held[session_id] = micros
 
     def charge(self, session_id: str, micros: int, day: date) -> frozenset[str]:
         """Charge a session and its payers; return the open sessions with a budget that is used up.
@@ -74,6 +83,8 @@ class Budgets:
         self._begin(day)
         allowance = self._open[session_id]
         self._spent_by_session[session_id] += micros
+        if session_id in self._held:
+            self._held[session_id] = max(0, self._held[session_id] - micros)
         for payer in allowance.payers:
             self._spent[payer] += micros
         # Other sessions are affected only if the budget of a payer is used up.
@@ -84,6 +95,7 @@ class Budgets:
         """Forget a session that has ended; its payers keep its spending."""
         self._open.pop(session_id, None)
         self._spent_by_session.pop(session_id, None)
+        self._held.pop(session_id, None)
 
     def spent(self, payer: Payer, day: date) -> int:
         """Return the spending of a payer on a day, in micro-dollars."""
@@ -103,6 +115,14 @@ class Budgets:
             return True
         return bool(self._exhausted_payers(allowance))
 
-    def _exhausted_payers(self, allowance: Allowance) -> list[Payer]:
-        limits = allowance.micros_per_day
-        return [payer for payer, limit in limits.items() if self._spent[payer] >= limit]
+    def _held_by_payer(self) -> Mapping[Payer, int]:
+        held: Counter[Payer] = Counter()
+        for session_id, micros in self._held.items():
+            held.update(dict.fromkeys(self._open[session_id].payers, micros))
+        return held
+
+    def _exhausted_payers(
+        self, allowance: Allowance, held: Mapping[Payer, int] | None = None
+    ) -> list[Payer]:
+        limits, held = allowance.micros_per_day, held or {}
+        return [p for p, limit in limits.items() if self._spent[p] + held.get(p, 0) >= limit]

@@ -17,7 +17,7 @@ from relay.core.events import (
     decode_client,
     read_append,
 )
-from relay.core.policy import AnswerUpdate
+from relay.core.policy import AnswerUpdate, Forward
 from relay.core.rates import Pace
 from relay.core.session_state import SessionState
 
@@ -79,13 +79,17 @@ class ClientEvents:
         try:
             event = self._terms.to_ga(decode_client(raw))
             decision = self._terms.policy.decide(event, self._state.conversation)
+            if isinstance(decision, Forward):
+                self._state.meter.check_price(decision.event, now)
         except (InvalidEvent, EventNotAllowed) as refusal:
             return self._refuse(refusal, event)
         if isinstance(decision, AnswerUpdate):
             return self._answer_update(event, now)
         self._note_sent(decision.event, now)
-        sent = self._state.calls.forward(decision.event)
-        return (*sent, *self._report_stripped(event, decision.event))
+        commands = self._state.calls.forward(decision.event)
+        if commands:  # otherwise the relay requests the response itself
+            self._state.meter.sent(decision.event)
+        return (*commands, *self._report_stripped(event, decision.event))
 
     def _answer_update(self, event: Event, now: float) -> Commands:
         """Answer a ``session.update`` that has only closed fields: SDKs wait for an answer."""
@@ -118,9 +122,6 @@ class ClientEvents:
             self._count_base64(event["audio"])
             return
         self._note_activity(event, now)
-        if event["type"] == "conversation.item.create":
-            for part in event["item"].get("content", ()):
-                self._count_base64(part.get("audio", ""))
 
     def _note_activity(self, event: Event, now: float) -> None:
         self._state.activity.at = now

@@ -43,10 +43,20 @@ class Confirmed:
         )
 
     @property
+    def answers_turns(self) -> bool:
+        """Whether the upstream makes a response by itself when a turn of the user ends."""
+        detection = object_or_empty(self._input, "turn_detection")
+        return bool(detection) and detection.get("create_response") is not False
+
+    @property
     def transcriber(self) -> str | None:
         """The model that transcribes the user, which has a price of its own; None without one."""
-        settings = object_or_empty(object_or_empty(self._session, "audio"), "input")
+        settings = self._input
         if settings.get("transcription", {}) is None:
             return None
         model = object_or_empty(settings, "transcription").get("model")
         return model if isinstance(model, str) else self._terms.billing.transcriber
+
+    @property
+    def _input(self) -> Event:
+        return object_or_empty(object_or_empty(self._session, "audio"), "input")

@@ -133,6 +133,12 @@ class FollowUp:
         """Whether a response is owed and none is requested."""
         return bool(self._owed) and self._state is Request.IDLE
 
+    @property
+    def requested(self) -> str | None:
+        """The event id of the request that is under way; None without one."""
+        is_sent = self._state is Request.SENT
+        return self._requested.event_id if is_sent and self._requested else None
+
     def request(self) -> Send:
         """Return the request for the response that is owed.
 

@@ -10,7 +10,7 @@ No price is guessed: if the row has no price for a kind that a report used, the 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
 from fnmatch import fnmatchcase
@@ -25,8 +25,8 @@ RATE_OF: Mapping[str, str] = dict(zip(TOKEN_KINDS, TOKEN_KINDS, strict=True)) | 
 }
 """The price in a row for each kind of token.
 
-A transcription has the prices of its own model. Its input counts as audio, because the report of
-the API need not give the share of the prompt's text.
+A transcription has the prices of its own model. Its input counts as audio, except for the text that
+the upstream reports on its own.
 """
 
 RATES = tuple(dict.fromkeys(RATE_OF.values()))
@@ -51,9 +51,21 @@ class Price:
     usd_per_million: Mapping[str, Decimal]
     usd_per_minute: Decimal | None = None
 
-    def cost(self, tokens: Tokens, transcription_seconds: float = 0) -> Decimal | None:
-        """Return the cost of usage in USD; None if a price is missing."""
+    def cost(
+        self, tokens: Tokens, transcription_seconds: float = 0, text_tokens: int = 0
+    ) -> Decimal | None:
+        """Return the cost of usage in USD; None if a price is missing.
+
+        ``text_tokens`` of the ``transcription_input`` are text. Without a price for text they have
+        that of audio.
+        """
         usd = self._cost_of_time(transcription_seconds)
+        text_tokens = min(text_tokens, tokens.transcription_input)
+        if text_tokens and "input_text" in self.usd_per_million:
+            audio_tokens = tokens.transcription_input - text_tokens
+            tokens = replace(tokens, transcription_input=audio_tokens) + Tokens(
+                input_text=text_tokens
+            )
         for kind, count in tokens.by_kind().items():
             rate = self.usd_per_million.get(RATE_OF[kind])
             if rate is None or usd is None:
@@ -69,6 +81,26 @@ class Price:
         # By way of str, which keeps the reported digits; Decimal(seconds) has those of the float.
         return Decimal(str(seconds)) * self.usd_per_minute / 60
 
+    def charge(self, tokens: Tokens) -> Decimal:
+        """Return the most that tokens cost: a kind without a price has the highest of the row."""
+        highest = max(self.usd_per_million.values(), default=Decimal(0))
+        rates = {rate: self.usd_per_million.get(rate, highest) for rate in RATES}
+        cost = replace(self, usd_per_million=rates).cost(tokens)
+        return cost or Decimal(0)
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether these are prices of a model that transcribes, and not of one that speaks."""
+        if self.usd_per_minute is not None:
+            return True
+        rates = self.usd_per_million
+        return "input_audio" in rates and "output_text" in rates and "output_audio" not in rates
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether the row is for all models that match a pattern."""
+        return _WILDCARDS.search(self.model) is not None
+
     @property
     def precedence(self) -> tuple[bool, int, date]:
         """The sort key of rows that match: a name first, then the longer pattern, then the day."""
@@ -82,6 +114,15 @@ class Prices:
 
     rows: tuple[Price, ...] = ()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of models in the list, without the patterns."""
+        return frozenset(row.model for row in self.rows if not row.is_pattern)
+
+    def can_price_transcriptions(self, on: date) -> bool:
+        """Return whether a model that transcribes has a price on a day."""
+        return any(row.transcribes and row.since <= on for row in self.rows)
+
     def of(self, model: str, on: date) -> Price | None:
         """Return the row for a model on a day (UTC); None without a row.
 
@@ -92,11 +133,16 @@ class Prices:
         return max(rows, key=lambda row: row.precedence, default=None)
 
     def cost(
-        self, model: str, tokens: Tokens, transcription_seconds: float, on: date
+        self,
+        model: str,
+        tokens: Tokens,
+        transcription_seconds: float,
+        on: date,
+        text_tokens: int = 0,
     ) -> Decimal | None:
         """Return the cost of one report in USD, to the micro-dollar; None without a price."""
         row = self.of(model, on)
-        return None if row is None else row.cost(tokens, transcription_seconds)
+        return None if row is None else row.cost(tokens, transcription_seconds, text_tokens)
 
     def unpriced(self, models: Iterable[str], on: date) -> tuple[str, ...]:
         """Return the models without a price on a day, each once, sorted."""

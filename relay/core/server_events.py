@@ -7,7 +7,6 @@ hidden items, and redacts it by its structure. If nothing is hidden, it passes a
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from relay.core.audio import audio_bytes
 from relay.core.binary_audio import cut_audio
 from relay.core.commands import (
     NOTHING,
@@ -19,12 +18,12 @@ from relay.core.commands import (
     Send,
     Side,
 )
+from relay.core.deltas import TEXT_DELTAS, audio_length_bytes, text_length
 from relay.core.errors import BudgetExhausted, UpstreamLost
 from relay.core.events import (
     MAX_SERVER_VALUES,
     Binary,
     Event,
-    ServerPeek,
     decode_server,
     encode,
     error_of,
@@ -32,7 +31,6 @@ from relay.core.events import (
     peek,
 )
 from relay.core.first_audio import Wait
-from relay.core.meter import Meter
 from relay.core.objects import object_or_empty
 from relay.core.redaction import HIDDEN_EVENTS, redact_error
 from relay.core.redactor import Redactor
@@ -107,11 +105,13 @@ class ServerEvents:
         if seen is None:
             return self._binary(raw, now)
         if seen.type == "response.output_audio.delta":
-            return (Send(CLIENT, raw), *self._audio(_delta_bytes(seen), now))
+            return (Send(CLIENT, raw), *self._audio(audio_length_bytes(seen), now))
         if seen.type.startswith(ACTIVITY):
             self._activity.at = now
         if seen.type.startswith(HIDDEN_EVENTS):
             return NOTHING
+        if seen.type in TEXT_DELTAS:
+            self._meter.underway.wrote(text_length(seen))
         if seen.type in PASSING:
             return (Send(CLIENT, raw),)
         react = self._reactions.get(seen.type)
@@ -126,14 +126,6 @@ class ServerEvents:
             )
         except RecursionError:
             return self._unreadable()
-
-    def record_late(self, raw: bytes, now: float) -> Commands:
-        """Return the records of the usage that a message states after the end of the session."""
-        seen = None if isinstance(raw, Binary) else peek(raw)
-        if seen is None or not Meter.reports_usage(seen.type):
-            return NOTHING
-        event = decode_server(raw)
-        return NOTHING if event is None else _record(self._meter.read(event, now))
 
     def exhaust_budget(self) -> Commands:
         """End the session when the response that is under way was delivered."""
@@ -193,22 +185,21 @@ class ServerEvents:
 
     def _on_speech_started(self, event: Event, raw: bytes, now: float) -> Commands:
         self._activity.interrupt(now)
-        self._meter.untranscribed.began(event)
+        self._meter.read(event, now)
         return self._on_item_id(event, raw, now)
 
     def _on_speech_stopped(self, event: Event, raw: bytes, now: float) -> Commands:
         self._activity.at = now
         self._state.request_response(now)
-        self._meter.untranscribed.ended(event)
+        self._meter.read(event, now)
         return self._on_item_id(event, raw, now)
 
     def _on_committed(self, event: Event, raw: bytes, now: float) -> Commands:
-        if self._confirmed.transcriber is not None:
-            self._meter.untranscribed.committed(event, self._counts.audio_seconds_to_upstream)
+        self._meter.read(event, now)
         return self._on_item_id(event, raw, now)
 
-    def _on_cleared(self, _event: Event, raw: bytes, _now: float) -> Commands:
-        self._meter.untranscribed.cleared(self._counts.audio_seconds_to_upstream)
+    def _on_cleared(self, event: Event, raw: bytes, now: float) -> Commands:
+        self._meter.read(event, now)
         return (Send(CLIENT, raw),)
 
     def _on_item_id(self, event: Event, raw: bytes, _now: float) -> Commands:
@@ -230,18 +221,18 @@ class ServerEvents:
         self._conversation.delegate(event.get("call_id"))
         return (Send(CLIENT, raw),)
 
-    def _on_response_created(self, event: Event, raw: bytes, _now: float) -> Commands:
+    def _on_response_created(self, event: Event, raw: bytes, now: float) -> Commands:
         response = object_or_empty(event, "response")
         response_id = response.get("id")
         if isinstance(response_id, str):
             self._conversation.add_response(response_id)
-            self._meter.underway.began(response_id, self._counts.audio_seconds_to_upstream)
+        self._meter.read(event, now)
         self._first_audio.began()
         return (Send(CLIENT, raw),)
 
     def _on_response_done(self, event: Event, raw: bytes, now: float) -> Commands:
         self._first_audio.ended()
-        report = self._meter.response_done(event, now)
+        report = self._meter.read(event, now)
         return (
             *_record(report),
             Send(CLIENT, raw),
@@ -256,16 +247,17 @@ class ServerEvents:
         return (End.because(error, farewell=self._state.messages.error(error).message),)
 
     def _on_transcription(self, event: Event, raw: bytes, now: float) -> Commands:
-        return (*_record(self._meter.transcribed(event, now)), Send(CLIENT, raw))
+        return (*_record(self._meter.read(event, now)), Send(CLIENT, raw))
 
-    def _on_transcription_failed(self, event: Event, raw: bytes, _now: float) -> Commands:
+    def _on_transcription_failed(self, event: Event, raw: bytes, now: float) -> Commands:
         self._meter.count_error(object_or_empty(event, "error"))
-        self._meter.untranscribed.reported(event)
+        self._meter.read(event, now)
         return (Send(CLIENT, raw),)
 
-    def _on_error(self, event: Event, _raw: bytes, _now: float) -> Commands:
+    def _on_error(self, event: Event, _raw: bytes, now: float) -> Commands:
         error = {"type": "server_error", **error_of(event)}
         self._meter.count_error(error)
+        self._meter.read(event, now)
         if error.get("event_id") is None:
             self._conversation.unnamed_creation_failed()
         else:
@@ -306,10 +298,3 @@ Reaction = Callable[[ServerEvents, Event, bytes, float], Commands]
 
 def _record(report: Report | None) -> Commands:
     return NOTHING if report is None else (Record(report),)
-
-
-def _delta_bytes(delta: ServerPeek) -> int:
-    """Return the length of the audio in a delta, from its base64."""
-    quoted = memoryview(delta.delta)
-    chars, padding = len(quoted) - len('""'), bytes(quoted[-4:]).count(b"=")
-    return audio_bytes(chars, padding)

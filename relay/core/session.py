@@ -5,6 +5,7 @@ and every method returns the commands that follow.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from relay.core.client_events import ClientEvents
 from relay.core.close import SENDABLE, CloseCode
@@ -14,6 +15,7 @@ from relay.core.errors import ClientLost, InvalidEvent, MessageTooBig, RelayErro
 from relay.core.events import Event, encode
 from relay.core.server_events import ServerEvents
 from relay.core.session_state import SessionState
+from relay.core.settling import Settling
 from relay.core.terms import Terms
 
 CLIENT, UPSTREAM = Side  # a member of an enumeration takes a call to be read from its class
@@ -24,9 +26,10 @@ class Session:
 
     Attributes:
         counts: the counts so far, for the log, the metrics and the ledger.
+        settling: the reports that are awaited after the end.
     """
 
-    __slots__ = ("_client_events", "_server_events", "_state", "counts")
+    __slots__ = ("_client_events", "_server_events", "_state", "counts", "settling")
 
     def __init__(self, terms: Terms, confirmed: Event, *, now: float) -> None:
         """Start with the session object that the upstream confirmed."""
@@ -34,6 +37,7 @@ class Session:
         self.counts: Counts = self._state.counts
         self._client_events = ClientEvents(self._state)
         self._server_events = ServerEvents(self._state)
+        self.settling = Settling(self._state)
 
     def open(self, now: float) -> Commands:
         """Send the confirmed session to the client; request a greeting if the persona has one."""
@@ -44,6 +48,7 @@ class Session:
             return (created,)
         self._state.request_response(now)
         event_id = f"{terms.relay_ids}greeting"
+        self._state.meter.requests.request(event_id)
         request = {"type": "response.create", "event_id": event_id, **terms.greeting}
         return (created, Send(UPSTREAM, encode(request)))
 
@@ -82,6 +87,7 @@ class Session:
     def tool_finished(self, call: CallTool, output: str) -> Commands:
         """Take the output of a tool."""
         followed = self._state.calls.finish(call.call_id, output)
+        self._state.meter.underway.received(len(output))
         return (*followed, *self._state.messages.tool("finished", call.name))
 
     @property
@@ -94,9 +100,17 @@ class Session:
         """End the session for its budget, when the response under way was delivered."""
         return self._server_events.exhaust_budget()
 
+    def outstanding_usd(self, now: float) -> Decimal:
+        """Return the estimated cost of the usage that the upstream has not reported."""
+        return self._state.meter.outstanding_usd(now)
+
+    def settle(self, end: End, now: float) -> Commands:
+        """Cancel the responses in progress after the end, whose reports are awaited."""
+        return self.settling.begin(now, upstream_is_lost=end.by == "upstream")
+
     def record_late(self, raw: bytes, now: float) -> Commands:
         """Return the records of the usage that the upstream reports after the end."""
-        return self._server_events.record_late(raw, now)
+        return self.settling.receive(raw, now)
 
     def record_cut_off(self, now: float) -> Commands:
         """Return the records of the usage that the upstream will not report any more."""

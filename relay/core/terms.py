@@ -47,12 +47,14 @@ class Billing:
         prices: prices of the models.
         started_at: start of the session, in UTC.
         transcriber: model name used when the upstream reports no transcription model.
+        prompt_chars: length of the instructions and tools, which each response reads.
     """
 
     model: str
     prices: Prices
     started_at: datetime
     transcriber: str | None = None
+    prompt_chars: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,13 +98,25 @@ def _cached(inputs: Mapping[str, Json], text: int, audio: int, image: int) -> tu
 
 
 def tokens_of_transcription(usage: Json) -> Tokens | None:
-    """Return the tokens of a transcription; None if it is not billed by tokens."""
+    """Return the tokens of a transcription; None if it is not billed by tokens.
+
+    A total without the count of any kind is unknown usage.
+    """
     if not isinstance(usage, Mapping) or usage.get("type") != "tokens":
         return None
-    return Tokens(
-        transcription_input=whole_number(usage, "input_tokens"),
+    details = object_or_empty(usage, "input_token_details")
+    tokens = Tokens(
+        transcription_input=whole_number(usage, "input_tokens") or sum(_by_modality(details)),
         transcription_output=whole_number(usage, "output_tokens"),
     )
+    is_total_only = tokens == Tokens() and whole_number(usage, "total_tokens") > 0
+    return None if is_total_only else tokens
+
+
+def text_of_transcription(usage: Json) -> int:
+    """Return the tokens of text in the input of a transcription: those of its prompt."""
+    details = object_or_empty(usage, "input_token_details") if isinstance(usage, Mapping) else {}
+    return whole_number(details, "text_tokens")
 
 
 def seconds_of_transcription(usage: Json) -> float:

@@ -33,12 +33,11 @@ from relay.core.follow_up import FollowUp
 from relay.core.hidden_items import Unseen
 from relay.core.ids import EventIds
 from relay.core.objects import object_or_empty
+from relay.core.requests import ALREADY_ACTIVE
 from relay.core.states import step
 from relay.core.turn import TURNS, Turn, TurnEvent
 
 CUT_OFF: Final = '{"error":"The call was cut off before it was complete, so it was not run."}'
-
-ALREADY_ACTIVE: Final = "conversation_already_has_active_response"
 
 CallCommand = Send | CallTool
 CallCommands = tuple[CallCommand, ...]
@@ -77,6 +76,11 @@ class Calls:
     def running(self) -> tuple[str, ...]:
         """The names of the tools that are running."""
         return tuple(self._running.values())
+
+    @property
+    def requested(self) -> str | None:
+        """The id of the relay's ``response.create`` without an answer; None without one."""
+        return self._follow_up.requested
 
     def receive(self, event: Event) -> tuple[Event | None, CallCommands]:
         """Return the part of a server event that the client sees, and the commands that follow.

@@ -10,7 +10,7 @@ A session between two GA peers is a plain ``Session`` and pays nothing for this.
 
 from typing import Final, Protocol
 
-from relay.core.commands import NOTHING, CallTool, Command, Commands, Send, Side
+from relay.core.commands import NOTHING, CallTool, Command, Commands, End, Send, Side
 from relay.core.events import Event
 from relay.core.session import Session
 from relay.core.terms import Terms
@@ -71,12 +71,16 @@ class Translated(Session):
         """Take the output of a tool."""
         return self._outward(super().tool_finished(call, output))
 
+    def settle(self, end: End, now: float) -> Commands:
+        """Cancel the responses in progress after the end."""
+        return self._outward(super().settle(end, now))
+
     def record_late(self, raw: bytes, now: float) -> Commands:
         """Return the records of the usage that the upstream reports after the end."""
         commands = NOTHING
         for message in self._dialects[Side.UPSTREAM].inward(raw):
             commands += super().record_late(message, now)
-        return commands
+        return self._outward(commands)
 
     def _outward(self, commands: Commands) -> Commands:
         translated = [self._translate(command) for command in commands]

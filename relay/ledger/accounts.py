@@ -86,10 +86,13 @@ class Accounts:
         Returns when the report is on disk, or when the patience of the ledger ends.
         """
         now = datetime.now(UTC)
-        cost = 0 if report.cost_usd is None else micros(report.cost_usd)
-        exhausted = self._budgets.charge(session_id, cost, now.date())
+        exhausted = self._budgets.charge(session_id, micros(report.charge_usd), now.date())
         await self.ledger.used(session_id, report, now)
         return exhausted
+
+    def hold(self, session_id: str, cost_usd: Decimal) -> None:
+        """Count the estimated cost of usage without a report when new sessions are admitted."""
+        self._budgets.hold(session_id, micros(cost_usd))
 
     async def ended(self, end: SessionEnd) -> None:
         """Record the end of a session."""

@@ -3,6 +3,7 @@
 import errno
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from relay.core.budgets import Payer
 from relay.ledger import entries, query, tables
 from relay.ledger.crashes import close_crashed
 from relay.ledger.entries import Entry
+from relay.ledger.file_identity import FileIdentity, LedgerReplaced
 from relay.ledger.instances import Instance
+from relay.ledger.open_sessions import OpenSessions
 from relay.ledger.tables import LedgerUnusable
 
 _TEMPORARY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
@@ -38,7 +41,8 @@ class LedgerConnection:
     """Writes to the ledger for one instance; used by one thread.
 
     A closed connection opens again with the next call of `open`, because the file may be another
-    one by then. The lock of the instance is held until `release`.
+    one by then: the starts of the open sessions are written to it too. The lock of the instance is
+    held until `release`.
 
     Attributes:
         commits: the number of committed transactions.
@@ -50,6 +54,8 @@ class LedgerConnection:
         self._busy_seconds = busy_seconds
         self._instance = Instance(file)
         self._connection: sqlite3.Connection | None = None
+        self._identity: FileIdentity | None = None
+        self._open_sessions = OpenSessions()
 
     def open(self) -> None:
         """Connect, and close the sessions that crashes left open; do nothing if connected.
@@ -64,6 +70,9 @@ class LedgerConnection:
         try:
             self._instance.acquire()
             close_crashed(connection, self.file)
+            if starts := self._open_sessions.missing_starts(connection):
+                entries.write(connection, starts, self._instance.name)
+            self._identity = FileIdentity(self.file)
         except BaseException:
             connection.close()
             raise
@@ -87,6 +96,7 @@ class LedgerConnection:
 
         Raises:
             sqlite3.Error: a fault of the disk; the entries are written again later.
+            LedgerReplaced: the file is not the one that was opened; likewise.
         """
         try:
             self._commit(batch)
@@ -106,9 +116,22 @@ class LedgerConnection:
         return []
 
     def _commit(self, batch: Sequence[Entry]) -> None:
-        if batch:
-            entries.write(self._connected(), batch, self._instance.name)
+        if batch and self._identity is not None:
+            self._check_file(self._identity)
+            adapted = tuple(self._open_sessions.adapt(batch))
+            entries.write(self._connected(), adapted, self._instance.name)
+            self._open_sessions.note(batch)
             self.commits += 1
+
+    def _check_file(self, identity: FileIdentity) -> None:
+        try:
+            identity.check()
+        except LedgerReplaced:
+            # Closing writes nothing to a file that was moved, and leaves a log of writes that
+            # SQLite would apply to the next file at the path.
+            with suppress(sqlite3.Error):
+                self._connected().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            raise
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -71,8 +71,8 @@ Entry = SessionStart | SessionReport | SessionEnd
 
 _START_COLUMNS = tuple(field.name for field in fields(SessionStart))
 _END_COLUMNS = tuple(field.name for field in fields(SessionEnd))
-_CONVERTED = ("tokens", "transcription_seconds", "cost_usd")
-"""Fields of a report that are stored in another form or unit."""
+_CONVERTED = ("tokens", "transcription_seconds", "cost_usd", "estimated_usd")
+"""Fields of a report that are stored in another form or unit, or not at all."""
 
 _PLAIN_COLUMNS = tuple(field.name for field in fields(Report) if field.name not in _CONVERTED)
 _REPORT_COLUMNS = (

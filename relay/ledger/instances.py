@@ -24,9 +24,14 @@ class Instance:
     def acquire(self) -> None:
         """Hold the lock; required before the first session is written.
 
+        A lock whose file is gone is taken again, because other relays look for the file.
+
         Raises:
             OSError: the lock file cannot be created.
         """
+        if self._held is not None and not _is_open_file(self._held, self._lock):
+            os.close(self._held)
+            self._held = None
         while self._held is None:
             handle = os.open(self._lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -3,6 +3,9 @@
 If the disk fails, entries stay in memory, in their order, and are written when the disk works
 again. A caller waits at most ``patience_seconds`` for an entry. After a longer wait the ledger is
 ``failing`` until every entry is written. A crash in that state loses the entries in memory.
+
+The ledger is ``failing`` too when its file was deleted, moved, replaced or truncated. Then it opens
+a new file at the path.
 """
 
 import asyncio
@@ -49,7 +52,9 @@ class Ledger:
         self._loop = asyncio.get_running_loop()
         # Half of it, so that the cause is known when the patience ends.
         busy_seconds = patience_seconds / 2
-        self._writer = Writer(file, self._notify_loop, busy_seconds=busy_seconds)
+        self._writer = Writer(
+            file, self._notify_loop, busy_seconds=busy_seconds, on_replaced=self._notify_failure
+        )
 
     @classmethod
     async def open(
@@ -102,8 +107,13 @@ class Ledger:
         return is_new
 
     async def session_ended(self, end: SessionEnd) -> None:
-        """Write the end of a session; waits as ``used`` does."""
-        await self._write(replace(end, reports_made=len(self._numbers.pop(end.session_id))))
+        """Write the end of a session; waits as ``used`` does.
+
+        Does nothing for a session whose start is not in the ledger.
+        """
+        numbers = self._numbers.pop(end.session_id, None)
+        if numbers is not None:
+            await self._write(replace(end, reports_made=len(numbers)))
 
     def spent(self, since: datetime) -> asyncio.Future[Mapping[Payer, int]]:
         """Ask for the spending of each client, persona and end user since a time.
@@ -139,6 +149,11 @@ class Ledger:
         if not self.failing:
             self.failing = True
             self._log.error("ledger.failed", unwritten=self.unwritten, cause=self._writer.cause)
+
+    def _notify_failure(self) -> None:
+        """Fail on the event loop; called by the thread of the writer."""
+        with suppress(RuntimeError):  # the loop is closed: nothing waits any more
+            self._loop.call_soon_threadsafe(self._fail)
 
     def _notify_loop(self, written: Sequence[PendingEntry], refused: Sequence[Refusal]) -> None:
         """Resolve the entries on the event loop; called by the thread of the writer."""

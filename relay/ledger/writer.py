@@ -27,6 +27,7 @@ from relay.ledger.connection import (
     is_temporary,
 )
 from relay.ledger.entries import Entry
+from relay.ledger.file_identity import LedgerReplaced
 
 RETRY_SECONDS = 0.25
 """The time from a fault to the next attempt."""
@@ -101,8 +102,13 @@ class Writer:
         on_written: Callable[[Sequence[PendingEntry], Sequence[Refusal]], None],
         *,
         busy_seconds: float,
+        on_replaced: Callable[[], None] = lambda: None,
     ) -> None:
-        """Write to the file; the thread calls ``on_written`` after each transaction."""
+        """Write to the file.
+
+        The thread calls ``on_written`` after each transaction, and ``on_replaced`` when the file
+        is not the one that it has opened.
+        """
         self.queue: SimpleQueue[PendingEntry | SpentQuestion | None] = SimpleQueue()
         self.opened: Future[None] = Future()
         self.stopped: Future[None] = Future()
@@ -110,6 +116,7 @@ class Writer:
         self.cause = ""
         self.state = WriterState.OPENING
         self._on_written = on_written
+        self._on_replaced = on_replaced
         self._connection = LedgerConnection(file, busy_seconds=busy_seconds)
         self._backlog: list[PendingEntry] = []
         self._questions: list[SpentQuestion] = []
@@ -171,6 +178,8 @@ class Writer:
         """Keep the entries until the next attempt, or refuse the file."""
         self.cause = cause_of(fault)
         self._connection.close()
+        if isinstance(fault, LedgerReplaced):
+            self._on_replaced()
         if self.state is WriterState.OPENING and not is_temporary(fault):
             if self.opened.set_running_or_notify_cancel():
                 self.opened.set_exception(as_os_error(fault, self._connection.file))

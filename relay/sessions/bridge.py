@@ -2,13 +2,15 @@
 
 Both directions run side by side. The core decides on a message of one peer, and its commands are
 done before the next message of that peer is read. Nothing queues here, and a slow reader slows the
-writer on the other side. Whatever ends the session becomes one ``End``. Then both peers receive a
-code and a reason, while both directions go on reading and discard the messages, until each peer
-has closed too.
+writer on the other side. Whatever ends the session becomes one ``End``. Then the client receives a
+code and a reason at once, and the upstream when it has reported the usage in progress. Meanwhile
+both directions go on reading and discard the messages, until each peer has closed too.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
+from decimal import Decimal
 from functools import partial
 from time import monotonic
 
@@ -49,6 +51,7 @@ class Bridge:
         upstream: Peer,
         observe_first_audio: Callable[[float, float], None],
         keep: Callable[[Report], Awaitable[None]],
+        hold: Callable[[Decimal], None],
         run_tool: Callable[[CallTool], Awaitable[str]],
         log: Logger,
     ) -> None:
@@ -56,14 +59,16 @@ class Bridge:
 
         ``observe_first_audio`` receives two durations in seconds: how long the client waited for
         the first audio of an answer, and how long the relay held that audio. ``keep`` returns when
-        a report of usage is in the ledger. ``run_tool`` returns the output of a tool; it raises
-        nothing and may be cancelled.
+        a report of usage is in the ledger. ``hold`` receives the estimated cost in USD of usage
+        that is not reported when the session ends. ``run_tool`` returns the output of a tool; it
+        raises nothing and may be cancelled.
         """
         self.session = session
         self.peers: Mapping[Side, Peer] = {Side.CLIENT: client, Side.UPSTREAM: upstream}
         self.cancelled_tools: tuple[str, ...] = ()
         self._observe_first_audio = observe_first_audio
         self._keep = keep
+        self._hold = hold
         self._run_tool = run_tool
         self._running_tools: set[asyncio.Task[None]] = set()
         self._busy: set[Side] = set()
@@ -71,6 +76,7 @@ class Bridge:
         self._log = log
         self._now = asyncio.get_running_loop().time
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._settled = asyncio.Event()
         client.on_slow = lambda: self.stop(SlowClient())
         upstream.on_slow = lambda: self._end(session.end(UpstreamLost(), by="upstream"))
         for side, peer in self.peers.items():
@@ -94,9 +100,9 @@ class Bridge:
             clock.cancel()
             while self._running_tools:
                 self._running_tools.pop().cancel()
+            client = self.peers[Side.CLIENT]
             # The upstream first, because it bills.
-            upstream, client = self.peers[Side.UPSTREAM], self.peers[Side.CLIENT]
-            tasks.create_task(upstream.close(end.upstream_code, end.reason))
+            tasks.create_task(self._close_upstream(end))
             tasks.create_task(client.close(end.client_code, end.reason, end.farewell))
         await self._guard(self._record_cut_off)
         return end
@@ -104,6 +110,10 @@ class Bridge:
     def stop(self, error: RelayError, *, upstream_code: int = CloseCode.NORMAL_CLOSURE) -> None:
         """End the session from outside; does nothing when it has ended."""
         self._end(self.session.end(error, upstream_code=upstream_code))
+
+    def stop_settling(self) -> None:
+        """Wait no longer for reports of the upstream after the end."""
+        self._settled.set()
 
     def exhaust_budget(self) -> None:
         """End the session for its budget, when the response under way was delivered."""
@@ -141,6 +151,8 @@ class Bridge:
         await asyncio.wait({opened})
         await self._guard(partial(self._carry, side))
         await self._guard(partial(self._discard, side))
+        if side is Side.UPSTREAM:
+            self._settled.set()
 
     async def _carry(self, side: Side) -> None:
         await self.peers[side].listen(partial(self._receive, side))
@@ -206,11 +218,29 @@ class Bridge:
         self._running_tools.discard(asyncio.current_task())
         await self._perform_all(iter(self.session.tool_finished(call, output)))
 
+    async def _close_upstream(self, end: End) -> None:
+        """Close the upstream when it has reported the usage in progress, or the wait is over."""
+        await self._guard(partial(self._settle, end))
+        await self.peers[Side.UPSTREAM].close(end.upstream_code, end.reason)
+
+    async def _settle(self, end: End) -> None:
+        self._hold(self.session.outstanding_usd(self._now()))
+        # In a task, because an upstream without room must not delay the end.
+        cancels = self._perform_all(iter(self.session.settle(end, self._now())))
+        self._tasks.create_task(self._guard(lambda: cancels))
+        settling = self.session.settling
+        if not settling.is_settled:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(settling.deadline):
+                    await self._settled.wait()
+
     def _receive_late(self, side: Side, message: bytes) -> Awaitable[None] | None:
         if side is not Side.UPSTREAM:
             return None
-        records = self.session.record_late(message, self._now())
-        return self._perform_all(iter(records)) if records else None
+        commands = self.session.record_late(message, self._now())
+        if self.session.settling.is_settled:
+            self._settled.set()
+        return self._perform_all(iter(commands)) if commands else None
 
     async def _record_cut_off(self) -> None:
         """Record the usage that the upstream will not report any more."""

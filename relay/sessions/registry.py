@@ -13,8 +13,10 @@ from structlog.typing import FilteringBoundLogger as Logger
 from relay.core.close import CloseCode
 from relay.core.commands import CallTool, End
 from relay.core.errors import InternalError, RelayDraining
+from relay.core.ids import bounded
 from relay.core.reports import Report
 from relay.core.session import Session
+from relay.core.settling import SETTLE_SECONDS
 from relay.ledger.accounts import Accounts
 from relay.sessions.bridge import Bridge
 from relay.sessions.running import RunningSession
@@ -22,7 +24,7 @@ from relay.sessions.terms import NewSession
 from relay.tools import Context
 from relay.upstreams.connections import clear_traceback
 from relay.upstreams.dialler import OpenedUpstream
-from relay.wire.peer import Peer
+from relay.wire.peer import CLOSE_SECONDS, Peer
 
 T = TypeVar("T")
 
@@ -112,6 +114,11 @@ class Registry:
             async with asyncio.timeout(seconds):
                 await self.emptied()
         self.stop()
+        # With the time that the upstream has to answer its Close, this is SETTLE_SECONDS at most.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS - CLOSE_SECONDS):
+                await self.emptied()
+        self.stop_at_once()
         await self.emptied()
 
     async def emptied(self) -> None:
@@ -125,6 +132,12 @@ class Registry:
             self._dials.pop().reschedule(0)
         for session in self.running.values():
             _stop(session.bridge)
+
+    def stop_at_once(self) -> None:
+        """End all sessions now, and wait for no usage that the upstreams have not reported."""
+        self.stop()
+        for session in self.running.values():
+            session.bridge.stop_settling()
 
     async def relay(
         self,
@@ -152,12 +165,13 @@ class Registry:
             upstream=upstream.peer,
             observe_first_audio=self._observer.first_audio,
             keep=partial(self._keep, new.session_id),
+            hold=partial(self._accounts.hold, new.session_id),
             run_tool=partial(_run_tool, new),
             log=self._log.bind(session_id=new.session_id),
         )
         return RunningSession(
             session_id=new.session_id,
-            upstream_session_id=str(upstream.session.get("id") or ""),
+            upstream_session_id=bounded(str(upstream.session.get("id") or "")),
             persona=new.persona.name,
             client=new.principal.client,
             user=new.principal.user,
@@ -169,23 +183,39 @@ class Registry:
         )
 
     async def _relay(self, running: RunningSession, until_ended: ExitStack) -> None:
-        now = asyncio.get_running_loop().time
+        """Relay a session to its end; a defect in one session must not end another."""
         end = End.because(InternalError())
         self.running[running.session_id] = running
-        self._observer.started(running)
+        self._guard(running, lambda: self._observer.started(running))
         try:
             if self.phase is Phase.STOPPED:
                 _stop(running.bridge)
             await self._record_start(running)
             end = await running.bridge.run()
-        except Exception:  # noqa: BLE001  # a defect in one session must not end another
-            self._log.exception("session.failed", session_id=running.session_id)
+        except Exception:  # noqa: BLE001  # as above
+            self._log_defect(running)
         finally:
-            duration_seconds = now() - running.started_at
+            await self._end(running, end, until_ended)
+
+    async def _end(self, running: RunningSession, end: End, until_ended: ExitStack) -> None:
+        duration_seconds = asyncio.get_running_loop().time() - running.started_at
+        try:
             await self._accounts.ended(running.ending(end, duration_seconds, datetime.now(UTC)))
+        except Exception:  # noqa: BLE001  # as above
+            self._log_defect(running)
+        finally:
             del self.running[running.session_id]
-            until_ended.close()
-            self._observer.ended(running, end, duration_seconds)
+            self._guard(running, until_ended.close)
+        self._guard(running, lambda: self._observer.ended(running, end, duration_seconds))
+
+    def _guard(self, running: RunningSession, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001  # as above
+            self._log_defect(running)
+
+    def _log_defect(self, running: RunningSession) -> None:
+        self._log.exception("session.failed", session_id=running.session_id)
 
     async def _record_start(self, running: RunningSession) -> None:
         """Write the start to the ledger; a defect in this ends the session on both sides."""
@@ -193,7 +223,7 @@ class Registry:
             if await self._accounts.started(running.beginning(datetime.now(UTC))):
                 running.bridge.exhaust_budget()
         except Exception:  # noqa: BLE001  # as above
-            self._log.exception("session.failed", session_id=running.session_id)
+            self._log_defect(running)
             running.bridge.stop(InternalError(), upstream_code=CloseCode.INTERNAL_ERROR)
 
     async def _keep(self, session_id: str, report: Report) -> None:

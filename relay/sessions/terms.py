@@ -11,7 +11,7 @@ from relay.config.models import Config
 from relay.config.persona import Persona
 from relay.config.upstream import Upstream
 from relay.core.commands import Side
-from relay.core.events import Event
+from relay.core.events import Event, encode
 from relay.core.paths import Path
 from relay.core.policy import Policy
 from relay.core.quotations import persona_words
@@ -89,6 +89,7 @@ def terms_of(new: NewSession, upstream: Upstream) -> Terms:
             prices=new.config.prices,
             started_at=datetime.now(UTC),
             transcriber=persona.transcriber,
+            prompt_chars=_prompt_chars(persona),
         ),
         tools=ToolTerms(
             served=toolbox.served,
@@ -120,6 +121,12 @@ def closed_fields(*upstreams: Upstream) -> frozenset[Path]:
 
 def _paths(dotted: tuple[str, ...]) -> frozenset[Path]:
     return frozenset(tuple(path.split(".")) for path in dotted)
+
+
+def _prompt_chars(persona: Persona) -> int:
+    """Return the length of the texts that each response reads: the instructions and the tools."""
+    instructions, tools = persona.session.get("instructions"), persona.session.get("tools")
+    return len(instructions or "") + (len(encode(tools).decode()) if tools else 0)
 
 
 def _greeting(persona: Persona) -> Event | None:

@@ -201,7 +201,10 @@ async def test_responses_out_of_band_count(tmp_path: Path) -> None:
 async def test_a_cut_off_response_is_estimated_from_its_audio_and_marked(
     tmp_path: Path,
 ) -> None:
-    """Two seconds of input and three of output are 20 and 60 tokens."""
+    """Two seconds of input and three of output are 20 and 60 tokens.
+
+    The instructions and tools of the persona are 173 characters, which are 44 tokens.
+    """
 
     async def is_cut_off(call: Call) -> None:
         await call.open()
@@ -221,13 +224,13 @@ async def test_a_cut_off_response_is_estimated_from_its_audio_and_marked(
         line = await relay.ended()
         samples = await relay.metrics()
 
-    micros = 20 * 32 + 60 * 64
+    micros = 44 * 4 + 20 * 32 + 60 * 64
     assert reports(
         tmp_path, "status, estimated, unknown, input_audio, output_audio, cost_usd_micros"
     ) == [("cut_off", 1, 0, 20, 60, micros)]
-    assert (line["estimated"], line["unknown"], line["cost_usd"]) == (1, 0, "0.004480")
+    assert (line["estimated"], line["unknown"], line["cost_usd"]) == (1, 0, "0.004656")
     assert line["responses"] == {"cut_off": 1}
-    assert by_kind(samples) == {"input_audio": 20, "output_audio": 60}
+    assert by_kind(samples) == {"input_text": 44, "input_audio": 20, "output_audio": 60}
     (row,) = query_usage(checked_ledger(tmp_path), by=())
     assert (row.responses, row.estimated, row.cost_usd_micros) == (1, 1, micros)
 
@@ -314,3 +317,69 @@ class AnHourAgo(datetime):
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> "AnHourAgo":
         return super().now(tz) - timedelta(hours=1)
+
+
+async def test_the_ids_of_an_upstream_are_stored_and_logged_with_a_limited_length(
+    tmp_path: Path,
+) -> None:
+    huge = "x" * 3_000_000
+
+    async def has_huge_ids(call: Call) -> None:
+        await call.open(id=huge)
+        await call.send(done(huge))
+        await call.send(transcribed(huge, type="duration", seconds=1))
+        await call.listen()
+
+    async with accounting(tmp_path, has_huge_ids) as (relay, _):
+        async with relay.connect(max_size=None) as client:
+            await until(client, "conversation.item.input_audio_transcription.completed")
+        line = await relay.ended()
+
+    assert line["upstream_session_id"].startswith("sha256_")
+    assert len(relay.logged.getvalue()) < 10_000
+    checked_ledger(tmp_path)
+    columns = "max(length(report_id)), max(length(upstream_session_id))"
+    statement = f"SELECT {columns} FROM reports JOIN sessions USING (session_id)"  # noqa: S608
+    assert max(select(tmp_path / "data" / "usage.db", statement)[0]) < 100
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+async def test_five_transcriptions_with_one_id_are_five_reports(
+    tmp_path: Path, *, deletes: bool
+) -> None:
+    """A client deletes its item and creates it again, or the upstream repeats its ids."""
+
+    async def transcribes(call: Call) -> None:
+        await call.open()
+        while True:
+            event = await call.receive()
+            if event["type"] == "conversation.item.create":
+                await call.send(
+                    {"type": "conversation.item.added", "event_id": "a", "item": event["item"]}
+                )
+            if event["type"] == "input_audio_buffer.commit":
+                committed = {"type": "input_audio_buffer.committed", "item_id": "item_1"}
+                await call.send(committed | {"event_id": "c"})
+            if event["type"] != "conversation.item.delete":
+                await call.send(transcribed("item_1", type="duration", seconds=60))
+                await call.send(transcribed("item_1", type="duration", seconds=60))
+
+    part = {"type": "input_audio", "audio": "AAAA"}
+    item = {"type": "message", "role": "user", "id": "item_1", "content": [part]}
+    async with accounting(tmp_path, transcribes) as (relay, upstream):
+        upstream.script = transcribes
+        async with relay.connect() as client:
+            for _ in range(5):
+                if deletes:
+                    await send(client, type="conversation.item.create", item=item)
+                else:
+                    await send(client, type="input_audio_buffer.commit")
+                for _ in range(2):
+                    await until(client, "conversation.item.input_audio_transcription.completed")
+                if deletes:
+                    await send(client, type="conversation.item.delete", item_id="item_1")
+        line = await relay.ended()
+
+    assert line["transcription_seconds"] == 300
+    assert len(reports(tmp_path, "report_id")) == 5
+    checked_ledger(tmp_path)

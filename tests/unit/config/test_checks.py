@@ -148,6 +148,41 @@ def test_a_budget_needs_a_price_for_each_model_that_draws_on_it(
     assert len(problems_of(relay, persona)) == 1
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        "audio",
+        "audio.input",
+        "audio.input.transcription",
+        "audio.input.transcription.model",
+    ],
+)
+def test_an_opened_transcription_model_needs_a_price_list_with_such_models(
+    problems_of: ProblemsOf, load_text: Load, folder: Path, field: str
+) -> None:
+    """Otherwise the relay refuses each model that a client sets."""
+    opened = f"{PERSONA}client: {{session: [instructions, {field}]}}\n"
+    problem = (
+        "personas/receptionist.yaml:13: client.session[1]: opens the transcription model: "
+        "prices.yaml needs a price for a model that transcribes"
+    )
+    assert problems_of(RELAY, opened) == [problem]
+    (folder / "prices.yaml").write_text(PRICES)
+    assert problems_of(RELAY, opened) == [problem]
+
+    by_time = PRICES.replace("[{", "[{model: t, from: 2020-01-01, usd_per_minute: 1}, {")
+    (folder / "prices.yaml").write_text(
+        by_time.replace("2020-01-01, usd_per_m", "2999-01-01, usd_per_m", 1)
+    )
+    assert problems_of(RELAY, opened) == [problem]
+    (folder / "prices.yaml").write_text(by_time)
+    load_text(RELAY, opened)
+
+
+def test_an_opened_language_needs_no_price(load_text: Load) -> None:
+    load_text(RELAY, f"{PERSONA}client: {{session: [audio.input.transcription.language]}}\n")
+
+
 def test_without_a_budget_no_price_is_needed(load_text: Load) -> None:
     assert load_text().prices.rows == ()
 

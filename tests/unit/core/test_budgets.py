@@ -171,3 +171,36 @@ def test_spending_of_yesterday_does_not_count_today() -> None:
     budgets.merge({KIOSK: 30}, TODAY)
 
     assert budgets.spent(KIOSK, TOMORROW) == 5
+
+
+def test_a_held_estimate_counts_for_new_sessions_and_ends_no_running_one() -> None:
+    budgets = admitted(allowance(kiosk=100), "a", "b")
+    budgets.hold("a", 60)
+    budgets.hold("b", 0)
+
+    assert budgets.charge("b", 50, TODAY) == frozenset()
+    with pytest.raises(BudgetExhausted):
+        budgets.admit("c", allowance(kiosk=100), TODAY)
+    assert budgets.spent(KIOSK, TODAY) == 50
+
+
+@pytest.mark.parametrize("charged", [40, 60])
+def test_a_held_estimate_is_replaced_by_the_charge_and_forgotten_at_the_release(
+    charged: int,
+) -> None:
+    budgets = admitted(allowance(kiosk=100), "a")
+    budgets.hold("a", 99)
+    budgets.charge("a", charged, TODAY)
+    budgets.release("a")
+
+    budgets.admit("b", allowance(kiosk=100), TODAY)
+    budgets.hold("b", 50)
+    assert budgets.charge("b", 100 - charged, TODAY) == {"b"}
+
+
+def test_a_charge_above_the_held_estimate_holds_nothing_more() -> None:
+    budgets = admitted(allowance(kiosk=100), "a")
+    budgets.hold("a", 30)
+    budgets.charge("a", 60, TODAY)
+
+    budgets.admit("b", allowance(kiosk=100), TODAY)

@@ -72,6 +72,24 @@ def test_a_transcription_by_tokens_has_the_audio_and_text_prices_of_its_own_mode
 
 
 @pytest.mark.parametrize(
+    ("rates", "text_tokens", "cost"),
+    [
+        ({"input_text": Decimal(2)}, 0, "0.006000"),
+        ({"input_text": Decimal(2)}, 250, "0.005000"),
+        ({"input_text": Decimal(2)}, 9999, "0.002000"),
+        ({}, 250, "0.006000"),  # without a price for text, it is not free
+    ],
+)
+def test_the_text_that_a_transcription_reads_has_the_price_of_text(
+    rates: dict[str, Decimal], text_tokens: int, cost: str
+) -> None:
+    row = Price("t", DAY, {"input_audio": Decimal(6), **rates})
+    tokens = Tokens(transcription_input=1000)
+
+    assert row.cost(tokens, text_tokens=text_tokens) == Decimal(cost)
+
+
+@pytest.mark.parametrize(
     ("model", "tokens", "seconds"),
     [
         ("gpt-unheard-of", Tokens(input_text=1), 0),
@@ -165,3 +183,26 @@ def test_the_cost_of_two_reports_is_that_of_their_sum_except_for_rounding(
 def test_micro_dollars_and_dollars_are_the_same(amount: int) -> None:
     assert micros(usd(amount)) == amount
     assert f"{usd(amount):f}" == f"{amount // 10**6}.{amount % 10**6:06}"
+
+
+def test_a_price_list_names_models_and_those_that_transcribe() -> None:
+    speaks = Price("speaks", DAY, dict.fromkeys(RATES, Decimal(1)))
+    by_time = Price("by-time-*", DAY, {}, Decimal(1))
+    by_token = Price("by-token", DAY, {"input_audio": Decimal(1), "output_text": Decimal(1)})
+    writes = Price("writes", DAY, {"input_text": Decimal(1), "output_text": Decimal(1)})
+
+    assert Prices((speaks, by_time, writes)).names == {"speaks", "writes"}
+    assert [row.transcribes for row in (speaks, by_time, by_token, writes)] == [
+        *(False, True, True, False)
+    ]
+    assert Prices((speaks, by_token)).can_price_transcriptions(DAY)
+    assert not Prices((speaks, writes)).can_price_transcriptions(DAY)
+    assert not Prices((by_time,)).can_price_transcriptions(date(2000, 1, 1))
+
+
+def test_a_charge_is_never_zero_if_a_kind_has_no_price() -> None:
+    row = Price("m", DAY, {"input_text": Decimal(4), "output_audio": Decimal(64)})
+
+    assert row.cost(Tokens(input_image=1000, input_text=1000)) is None
+    assert row.charge(Tokens(input_image=1000, input_text=1000)) == Decimal("0.068000")
+    assert Price("m", DAY, {}, Decimal(1)).charge(Tokens(input_text=1000)) == 0

@@ -11,6 +11,7 @@ from relay.core.tokens import (
     Tokens,
     is_split_guessed,
     seconds_of_transcription,
+    text_of_transcription,
     tokens_of_response,
     tokens_of_transcription,
 )
@@ -155,3 +156,18 @@ def test_a_transcription_without_usage_used_nothing(usage: Any) -> None:
 @pytest.mark.parametrize("seconds", [-1, "3", None, 10**400, float("inf"), float("nan")])
 def test_invalid_seconds_are_zero(seconds: Any) -> None:
     assert seconds_of_transcription({"type": "duration", "seconds": seconds}) == 0.0
+
+
+def test_the_text_in_a_transcription_is_reported_on_its_own() -> None:
+    details = {"text_tokens": 30, "audio_tokens": 70}
+    usage = {"type": "tokens", "input_token_details": details}
+
+    assert text_of_transcription(usage) == 30
+    assert tokens_of_transcription(usage) == Tokens(transcription_input=100)
+    assert text_of_transcription({"type": "tokens", "input_tokens": 5}) == 0
+    assert text_of_transcription("much") == 0
+
+
+def test_a_transcription_with_a_total_only_is_of_unknown_usage() -> None:
+    assert tokens_of_transcription({"type": "tokens", "total_tokens": 50}) is None
+    assert tokens_of_transcription({"type": "tokens", "total_tokens": 0}) == Tokens()

@@ -1,0 +1,32 @@
+"""The lengths of the deltas of the upstream, which carry audio and text of the assistant."""
+
+from typing import Final
+
+import msgspec
+
+from relay.core.audio import audio_bytes
+from relay.core.events import ServerPeek
+
+TEXT_DELTAS: Final = frozenset(
+    {
+        "response.output_text.delta",
+        "response.output_audio_transcript.delta",
+        "response.function_call_arguments.delta",
+    }
+)
+"""The deltas with text that the model writes; a transcript of its audio is billed as text too."""
+
+
+def audio_length_bytes(delta: ServerPeek) -> int:
+    """Return the length of the audio in a delta, from its base64."""
+    quoted = memoryview(delta.delta)
+    chars, padding = len(quoted) - len('""'), bytes(quoted[-4:]).count(b"=")
+    return audio_bytes(chars, padding)
+
+
+def text_length(delta: ServerPeek) -> int:
+    """Return the number of characters of the text in a delta; 0 without a text."""
+    try:
+        return len(msgspec.json.decode(delta.delta, type=str))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return 0
