@@ -85,16 +85,22 @@ class Pace:
         ``text_bytes`` is the length of the event without its audio, if the relay reads it. The
         result is 0.0 for a client within its rates, and at most `MAX_PAUSE_SECONDS`.
         """
+        # Comparisons, because `max` takes a call, and this runs for every message.
         event_at, earliest = self._event_at, now - EVENT_BURST_SECONDS
-        events = 1 + text_bytes // BYTES_PER_EVENT if text_bytes else 1
-        self._event_at = (max(event_at, earliest)) + events * self._seconds_per_event
+        if event_at < earliest:  # noqa: PLR1730
+            event_at = earliest
+        events = 1 + text_bytes // BYTES_PER_EVENT
+        self._event_at = event_at = event_at + events * self._seconds_per_event
+        audio_at = self._audio_at
         if audio_seconds:
-            audio_at, earliest = self._audio_at, now - self._audio_burst_seconds
-            taken_seconds = audio_seconds * self._seconds_per_audio_second
-            self._audio_at = (max(audio_at, earliest)) + taken_seconds
-        if self._event_at <= now and self._audio_at <= now:
+            earliest = now - self._audio_burst_seconds
+            if audio_at < earliest:  # noqa: PLR1730
+                audio_at = earliest
+            audio_at += audio_seconds * self._seconds_per_audio_second
+            self._audio_at = audio_at
+        if event_at <= now and audio_at <= now:
             return 0.0
-        return min(max(self._event_at, self._audio_at) - now, MAX_PAUSE_SECONDS)
+        return min(max(event_at, audio_at) - now, MAX_PAUSE_SECONDS)
 
 
 class FrameRate:

@@ -4,7 +4,7 @@ The session owns no socket and no clock. ``now`` is an argument, in seconds of a
 and every method returns the commands that follow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from relay.core.client_events import ClientEvents
@@ -19,6 +19,9 @@ from relay.core.settling import Settling
 from relay.core.terms import Terms
 
 CLIENT, UPSTREAM = Side  # a member of an enumeration takes a call to be read from its class
+
+Receiver = Callable[[bytes, float], Commands]
+"""Decides on a message of one side, at a time."""
 
 
 class Session:
@@ -52,11 +55,13 @@ class Session:
         request = {"type": "response.create", "event_id": event_id, **terms.greeting}
         return (created, Send(UPSTREAM, encode(request)))
 
+    def receiver(self, side: Side) -> Receiver:
+        """Return the function that decides on the messages of one side."""
+        return (self._client_events if side is CLIENT else self._server_events).receive
+
     def receive(self, side: Side, raw: bytes, now: float) -> Commands:
         """Decide on a message of one side."""
-        if side is CLIENT:
-            return self._client_events.receive(raw, now)
-        return self._server_events.receive(raw, now)
+        return self.receiver(side)(raw, now)
 
     def closed(self, side: Side, code: int) -> Commands:
         """End the session because one side has closed with this code."""

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from relay.core.commands import NOTHING, CallTool, Command, Commands, End, Send, Side
 from relay.core.events import Event
-from relay.core.session import Session
+from relay.core.session import Receiver, Session
 from relay.core.terms import Terms
 
 
@@ -60,12 +60,17 @@ class Translated(Session):
         """Open the session as any other."""
         return self._outward(super().open(now))
 
-    def receive(self, side: Side, raw: bytes, now: float) -> Commands:
-        """Decide on a message of one side, in GA."""
-        commands = NOTHING
-        for message in self._dialects[side].inward(raw):
-            commands += super().receive(side, message, now)
-        return self._outward(commands)
+    def receiver(self, side: Side) -> Receiver:
+        """Return the function that decides on the messages of one side, in their dialect."""
+        inward, decide = self._dialects[side].inward, super().receiver(side)
+
+        def receive(raw: bytes, now: float) -> Commands:
+            commands = NOTHING
+            for message in inward(raw):
+                commands += decide(message, now)
+            return self._outward(commands)
+
+        return receive
 
     def tool_finished(self, call: CallTool, output: str) -> Commands:
         """Take the output of a tool."""

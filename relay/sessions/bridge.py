@@ -30,7 +30,7 @@ from relay.core.commands import (
 )
 from relay.core.errors import ClientLost, InternalError, RelayError, SlowClient, UpstreamLost
 from relay.core.reports import Report
-from relay.core.session import Session
+from relay.core.session import Receiver, Session
 from relay.wire.peer import CLOSE_SECONDS, Peer
 
 PAUSE_SECONDS = 1.0
@@ -155,18 +155,18 @@ class Bridge:
             self._settled.set()
 
     async def _carry(self, side: Side) -> None:
-        await self.peers[side].listen(partial(self._receive, side))
+        await self.peers[side].listen(partial(self._receive, side, self.session.receiver(side)))
         self._lose(side)
 
     async def _discard(self, side: Side) -> None:
         """Discard the messages that still come, except for the usage that they report."""
         await self.peers[side].listen(partial(self._receive_late, side))
 
-    def _receive(self, side: Side, message: bytes) -> Awaitable[None] | None:
+    def _receive(self, side: Side, decide: Receiver, message: bytes) -> Awaitable[None] | None:
         """Do the commands that follow from a message; return the rest of them if it takes time."""
         if self._ended.done():
             return self._receive_late(side, message)
-        commands = iter(self.session.receive(side, message, self._now()))
+        commands = iter(decide(message, self._now()))
         for command in commands:
             if (pending := self._perform(command)) is not None:
                 self._busy.add(side)
@@ -190,7 +190,7 @@ class Bridge:
 
     def _perform(self, command: Command) -> Awaitable[None] | None:
         """Do a command; return the rest of it if it takes time."""
-        if isinstance(command, Send):
+        if type(command) is Send:  # nearly every command
             peer = self.peers[command.to]
             return None if peer.send_at_once(command.message) else peer.send(command.message)
         match command:

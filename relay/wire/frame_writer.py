@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from relay.core.events import Binary
-from relay.wire.frames import BINARY, PONG, TEXT, encode
+from relay.wire.frames import BINARY, CLOSE, PONG, TEXT, encode, mask_keys
 from relay.wire.slow_reader import SlowReader
 from relay.wire.state import ConnectionState, Lifecycle
 from relay.wire.tcp_info import acknowledged_bytes, is_unreachable
@@ -24,9 +24,9 @@ class FrameWriter:
 
     __slots__ = (
         "_due_pong",
+        "_keys",
         "_life",
         "_look_timer",
-        "_masks",
         "_slow_reader",
         "_transport",
         "_waiting_data",
@@ -54,16 +54,21 @@ class FrameWriter:
         self._transport = transport
         self._life = life
         self._slow_reader = slow_reader
-        self._masks = masks
+        self._keys = mask_keys() if masks else None
         self._waiting_data = waiting_data
         self._due_pong: bytes | None = None
         self._look_timer: asyncio.TimerHandle | None = None
 
+    def send_at_once(self, message: bytes) -> bool:
+        """Send a message if there is room for it and for more; return whether there was."""
+        if self.room is not None or len(message) > self.at_once_bytes:
+            return False
+        self.write(BINARY if type(message) is Binary else TEXT, message)
+        return True
+
     def send(self, message: bytes) -> None:
         """Write a message, whether there is room or not."""
-        if self.write(BINARY if type(message) is Binary else TEXT, message):
-            self.messages_sent += 1
-            self.bytes_sent += len(message)
+        self.write(BINARY if type(message) is Binary else TEXT, message)
 
     async def send_and_wait(self, message: bytes) -> None:
         """Write a message and wait for room; call `on_slow` if too much waits for the peer."""
@@ -79,18 +84,20 @@ class FrameWriter:
         finally:
             slow_reader.in_flight_bytes = 0
 
-    def write(self, opcode: int, payload: bytes) -> bool:
-        """Write a frame; return False, and write nothing, after our Close (RFC 6455 5.5.1)."""
+    def write(self, opcode: int, payload: bytes) -> None:
+        """Write a frame; write nothing after our Close (RFC 6455 5.5.1)."""
         transport = self._transport
         if not self._life.is_sending or transport.is_closing():
-            return False
-        frame = encode(opcode, payload, masked=self._masks)
+            return
+        frame = encode(opcode, payload, next(self._keys) if self._keys is not None else None)
         is_waiting = transport.get_write_buffer_size() > 0
         transport.write(frame)
         self._written_bytes += len(frame)
+        if opcode < CLOSE:
+            self.messages_sent += 1
+            self.bytes_sent += len(payload)
         if is_waiting:
             self._begin_looks()
-        return True
 
     def pong(self, payload: bytes) -> None:
         """Answer a ping; without room, only the last of several (RFC 6455 5.5.3)."""

@@ -118,8 +118,12 @@ class Intake:
         if self.state is not READING:
             self._feed_later(data)
             return False, b""
-        self._read(data)
-        if self._frames.has_more or len(data) > TURN_BYTES:
+        frames = self._frames
+        try:
+            frames.read(data, self.received_at)
+        except BrokenProtocol as broken:
+            self._break(broken)
+        if frames.has_more or len(data) > TURN_BYTES:
             self._use_turn()
         return False, b""
 
@@ -130,8 +134,11 @@ class Intake:
         try:
             self._frames.read(data, self.received_at)
         except BrokenProtocol as broken:
-            self._frames.is_stopped = True
-            self._fail(broken.code)
+            self._break(broken)
+
+    def _break(self, broken: BrokenProtocol) -> None:
+        self._frames.is_stopped = True
+        self._fail(broken.code)
 
     def _feed_later(self, data: bytes) -> None:
         """Take bytes that come though the relay does not read, or while it leaves."""

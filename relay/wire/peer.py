@@ -59,6 +59,9 @@ class Peer(asyncio.Protocol):
 
     One task listens or receives; any task sends. Attributes:
         intake: Takes the bytes that came before the connection was taken over.
+        data_received: The method of a protocol, which is that of the intake.
+        send_at_once: Sends a message if there is room for it and for more; returns whether there
+            was.
         on_gone: Called once, if the peer closed or was lost while earlier messages of it are still
             being handled; the listener learns it later.
     """
@@ -74,8 +77,10 @@ class Peer(asyncio.Protocol):
         "_release",
         "_transport",
         "_writer",
+        "data_received",
         "intake",
         "on_gone",
+        "send_at_once",
     )
 
     def __init__(
@@ -123,6 +128,9 @@ class Peer(asyncio.Protocol):
             ping_seconds=patience.ping_seconds,
             silence_seconds=patience.silence_seconds,
         )
+        # Not methods that call these: a call more for every message costs more than a look.
+        self.data_received = self.intake.feed_data  # type: ignore[method-assign,assignment]
+        self.send_at_once = self._writer.send_at_once
         self._http = transport.get_protocol()
         transport.set_protocol(self)
 
@@ -179,10 +187,6 @@ class Peer(asyncio.Protocol):
         """
         return await self._inbox.receive()
 
-    def data_received(self, data: bytes) -> None:
-        """Read bytes from the connection."""
-        self.intake.feed_data(data)
-
     def _read_control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
             self._writer.pong(payload)
@@ -213,14 +217,6 @@ class Peer(asyncio.Protocol):
         self.intake.end()
 
     # To the peer.
-
-    def send_at_once(self, message: bytes) -> bool:
-        """Send a message if there is room for it and for more; return whether there was."""
-        writer = self._writer
-        if writer.room is not None or len(message) > writer.at_once_bytes:
-            return False
-        writer.send(message)
-        return True
 
     async def send(self, message: bytes) -> None:
         """Send a message; return when there is room for the next.

@@ -198,7 +198,8 @@ async def test_the_message_that_exceeds_a_budget_is_still_delivered(
         (session,) = relay.sessions.running.values()
         bridge = session.bridge
 
-        rest = bridge._receive(Side.UPSTREAM, json.dumps(done).encode())
+        decide = bridge.session.receiver(Side.UPSTREAM)
+        rest = bridge._receive(Side.UPSTREAM, decide, json.dumps(done).encode())
         bridge.exhaust_budget()
         assert rest is not None
         await rest
