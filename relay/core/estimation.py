@@ -74,7 +74,7 @@ def text_and_audio(value: Json, key: str = "") -> tuple[int, int]:
 
 
 @dataclass(slots=True)
-class _Progress:
+class Progress:
     """The audio and text of one response: its new input, and its output until now."""
 
     input_seconds: float
@@ -96,8 +96,8 @@ class Underway:
         self._context = estimated_tokens(input_chars=prompt_chars)
         self._assigned_seconds = 0.0
         self._unassigned_chars = 0
-        self._made: dict[str, _Progress] = {}
-        self._requested: list[_Progress] = []
+        self._made: dict[str, Progress] = {}
+        self._requested: list[Progress] = []
 
     def received(self, chars: int) -> None:
         """Note text that is sent to the upstream: of the user, or the output of a tool."""
@@ -112,8 +112,8 @@ class Underway:
         """Note a response that was requested, and whose begin the upstream has not reported."""
         self._requested.append(self._begin(received_seconds))
 
-    def _begin(self, received_seconds: float) -> _Progress:
-        new = _Progress(received_seconds - self._assigned_seconds, self._unassigned_chars)
+    def _begin(self, received_seconds: float) -> Progress:
+        new = Progress(received_seconds - self._assigned_seconds, self._unassigned_chars)
         self._assigned_seconds, self._unassigned_chars = received_seconds, 0
         return new
 
@@ -127,9 +127,9 @@ class Underway:
         if self._made:
             self._made[next(reversed(self._made))].output_chars += chars
 
-    def reported(self, response_id: str) -> Tokens:
-        """Forget a response that is reported; return its estimate."""
-        return self._estimate(self._made.pop(response_id, _Progress(0.0, 0)))
+    def reported(self, response_id: str) -> Progress:
+        """Forget a response that is reported; return its audio and text."""
+        return self._made.pop(response_id, None) or Progress(0.0, 0)
 
     def learn(self, tokens: Tokens) -> None:
         """Take the input and the output of a response as the conversation before the next one."""
@@ -153,18 +153,18 @@ class Underway:
     def estimates(self) -> Iterator[tuple[str, Tokens]]:
         """Yield the id and the estimated tokens of each response without a report."""
         for response_id, made in self._made.items():
-            yield response_id, self._estimate(made)
+            yield response_id, self.estimate(made)
         for number, made in enumerate(self._requested, start=1):
-            yield f"requested_{number}", self._estimate(made)
+            yield f"requested_{number}", self.estimate(made)
 
     def outstanding(self, requests: int, received_seconds: float) -> Iterator[Tokens]:
         """Yield the estimates of the responses, and of as many requests."""
         yield from (tokens for _, tokens in self.estimates())
         new_seconds = received_seconds - self._assigned_seconds
-        new = _Progress(new_seconds, self._unassigned_chars)
+        new = Progress(new_seconds, self._unassigned_chars)
         for _ in range(requests):
-            yield self._estimate(new)
-            new = _Progress(0.0, 0)
+            yield self.estimate(new)
+            new = Progress(0.0, 0)
 
     def cut_off(self) -> tuple[tuple[str, Tokens], ...]:
         """Return the estimates, and forget these responses."""
@@ -173,7 +173,8 @@ class Underway:
         self._requested.clear()
         return estimates
 
-    def _estimate(self, made: _Progress) -> Tokens:
+    def estimate(self, made: Progress) -> Tokens:
+        """Return the estimated tokens of a response, with the conversation before it."""
         return self._context + estimated_tokens(
             input_seconds=made.input_seconds,
             output_seconds=made.output_seconds,

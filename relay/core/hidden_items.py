@@ -108,9 +108,10 @@ class Unseen:
         """
         changed: Event = {}
         for name, value in event.items():
-            shown = self._part(name, value)
-            if shown is not value:
-                changed[name] = shown
+            if type(value) is dict or type(value) is list or name == "previous_item_id":
+                shown = self._part(name, value)
+                if shown is not value:
+                    changed[name] = shown
         return event | changed if changed else event
 
     def _part(self, name: str, value: Json) -> Json:

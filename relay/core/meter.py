@@ -1,10 +1,12 @@
 """The usage of one session: each report is made once, dated, and added to the counts."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import lru_cache, partial
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from relay.core.api_errors import KNOWN_ERRORS
 from relay.core.confirmed_session import Confirmed
@@ -34,6 +36,7 @@ class Meter:
         self.underway = self._reports.underway
         self.untranscribed = self._reports.untranscribed
         self.requests = Requests()
+        self._label = lru_cache(maxsize=8)(partial(model_label, billing=billing))
         self._started_at = terms.billing.started_at
         self._began = now
         self._terms = terms
@@ -179,7 +182,8 @@ class Meter:
         return None if report is None else self._counted(report)
 
     def _counted(self, report: Report) -> Report:
-        labelled = replace(report, model=model_label(report.model, self._terms.billing))
+        label = self._label(report.model)
+        labelled = report if label == report.model else replace(report, model=label)
         self._counts.add(labelled)
         return labelled
 

@@ -63,9 +63,8 @@ class Price:
         text_tokens = min(text_tokens, tokens.transcription_input)
         if text_tokens and "input_text" in self.usd_per_million:
             audio_tokens = tokens.transcription_input - text_tokens
-            tokens = replace(tokens, transcription_input=audio_tokens) + Tokens(
-                input_text=text_tokens
-            )
+            tokens += Tokens(transcription_input=audio_tokens - tokens.transcription_input)
+            tokens += Tokens(input_text=text_tokens)
         for kind, count in tokens.by_kind().items():
             rate = self.usd_per_million.get(RATE_OF[kind])
             if rate is None or usd is None:
@@ -131,18 +130,6 @@ class Prices:
         """
         rows = (r for r in self.rows if r.since <= on and fnmatchcase(model, r.model))
         return max(rows, key=lambda row: row.precedence, default=None)
-
-    def cost(
-        self,
-        model: str,
-        tokens: Tokens,
-        transcription_seconds: float,
-        on: date,
-        text_tokens: int = 0,
-    ) -> Decimal | None:
-        """Return the cost of one report in USD, to the micro-dollar; None without a price."""
-        row = self.of(model, on)
-        return None if row is None else row.cost(tokens, transcription_seconds, text_tokens)
 
     def unpriced(self, models: Iterable[str], on: date) -> tuple[str, ...]:
         """Return the models without a price on a day, each once, sorted."""

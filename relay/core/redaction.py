@@ -28,6 +28,9 @@ _EMPTY_FIELDS: Final[dict[str, Json]] = {
 _SECRET_FIELDS = frozenset({*_EMPTY_FIELDS, "keywords", "client_secret"})
 """Fields with the persona's words or a key, at any depth of an object."""
 
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+"""The types of values without a text."""
+
 
 def redact_session(
     session: Mapping[str, Json],
@@ -101,29 +104,35 @@ def _without_secrets(value: Json, quotations: Quotations | None, opened: frozens
 
     A text in an opened field may be the client's own, so it is never compared with the persona.
     """
-    match value:
-        case dict():
-            return {
-                key: _without_secrets(item, *_below(key, quotations, opened))
-                for key, item in value.items()
-                if key not in _SECRET_FIELDS
-            }
-        case list():
-            return [_without_secrets(item, quotations, opened) for item in value]
-        case str() if quotations is not None and quotations.are_in(value):
-            return ""
-    return value
+    if type(value) is str:
+        return "" if quotations is not None and quotations.are_in(value) else value
+    if type(value) is list:
+        return [_without_secrets(item, quotations, opened) for item in value]
+    if type(value) is not dict:
+        return value
+    if opened:
+        return _without_secrets_below(value, quotations, opened)
+    return {
+        key: item if type(item) in _NUMBERS else _without_secrets(item, quotations, opened)
+        for key, item in value.items()
+        if key not in _SECRET_FIELDS
+    }
 
 
-def _below(
-    key: str, quotations: Quotations | None, opened: frozenset[Path]
-) -> tuple[Quotations | None, frozenset[Path]]:
-    """Return the quotations to look for and the opened paths, for the value of a field."""
-    if not opened:
-        return quotations, opened
-    if (key,) in opened:
-        return None, frozenset()
-    return quotations, frozenset(path[1:] for path in opened if path[0] == key)
+def _without_secrets_below(
+    parent: Event, quotations: Quotations | None, opened: frozenset[Path]
+) -> Event:
+    """Return the same for an object with opened fields in it."""
+    shown: Event = {}
+    for key, item in parent.items():
+        if key in _SECRET_FIELDS:
+            continue
+        if (key,) in opened:
+            shown[key] = _without_secrets(item, None, frozenset())
+        else:
+            below = frozenset(path[1:] for path in opened if path[0] == key)
+            shown[key] = _without_secrets(item, quotations, below)
+    return shown
 
 
 def _name(value: Json) -> str | None:

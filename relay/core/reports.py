@@ -7,10 +7,13 @@ come again for another response or transcription; that one gets an id of its own
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from relay.core.estimation import (
     TOKENS_PER_INPUT_SECOND,
@@ -36,8 +39,7 @@ STATUSES = frozenset({"completed", "cancelled", "incomplete", "failed"})
 CUT_OFF = "cut_off"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True, gc=False):
     """One response or transcription, and its usage.
 
     Attributes:
@@ -78,7 +80,7 @@ class Reports:
         self.underway = Underway(prompt_chars)
         self.untranscribed = Untranscribed()
         self._model = model
-        self._prices = prices
+        self._price = lru_cache(maxsize=8)(prices.of)
         self._done: set[str] = set()
         self._ids: set[str] = set()
         self._uses: Counter[str] = Counter()
@@ -91,14 +93,15 @@ class Reports:
         """Return the report of a response that is done; None if the response has a report."""
         response_id = id_of(response)
         is_repeated = response_id in self._done and response_id not in self.underway
-        estimate = self.underway.reported(response_id or "")
+        made = self.underway.reported(response_id or "")
         if is_repeated:
             return None
         if response_id is not None:
             self._done.add(response_id)
         usage = response.get("usage")
         tokens = tokens_of_response(usage)
-        self.underway.learn(estimate if tokens is None else tokens)
+        estimate = self.underway.estimate(made) if tokens is None else tokens
+        self.underway.learn(estimate)
         report = Report(
             self._unused(response_id),
             "response",
@@ -147,14 +150,14 @@ class Reports:
         """Return the estimated cost of everything that is in progress or requested."""
         expected = max(requests.responses, min(requests.commits, 1) if transcriber is None else 0)
         usd = Decimal(0)
-        if price := self._prices.of(self._model, on):
+        if price := self._price(self._model, on):
             usd += sum(map(price.charge, self.underway.outstanding(expected, received_seconds)))
         if transcriber is not None:
             seconds = self.untranscribed.outstanding_seconds(
                 commits=requests.commits, received_seconds=received_seconds
             )
             tokens, billed_seconds = self._estimate(transcriber, seconds, on)
-            usd += self._prices.cost(transcriber, tokens, billed_seconds, on) or 0
+            usd += self._cost(transcriber, tokens, billed_seconds, on) or 0
         return usd
 
     def cut_off(self, transcriber: str, on: date) -> Iterator[Report]:
@@ -172,12 +175,18 @@ class Reports:
             )
             yield self._priced(estimate, on)
 
+    def _cost(
+        self, model: str, tokens: Tokens, seconds: float, on: date, text_tokens: int = 0
+    ) -> Decimal | None:
+        price = self._price(model, on)
+        return None if price is None else price.cost(tokens, seconds, text_tokens)
+
     def _estimate(self, model: str, seconds: float, on: date) -> tuple[Tokens, float]:
         """Return the tokens and the seconds of a transcription by the length of its turn.
 
         The unit is that of the model's price: tokens, or seconds if it is by the minute or unknown.
         """
-        price = self._prices.of(model, on)
+        price = self._price(model, on)
         if price is None or price.usd_per_minute is not None:
             return Tokens(), seconds
         return estimated_transcription(seconds), 0.0
@@ -194,16 +203,16 @@ class Reports:
 
     def _priced(self, report: Report, on: date, text_tokens: int = 0) -> Report:
         """Return the report with its cost; ``text_tokens`` are those that were transcribed."""
-        cost = self._prices.cost(
+        cost = self._cost(
             report.model, report.tokens, report.transcription_seconds, on, text_tokens
         )
-        if cost is None and (price := self._prices.of(report.model, on)):
+        if cost is None and (price := self._price(report.model, on)):
             return replace(report, estimated_usd=price.charge(report.tokens))
         return replace(report, cost_usd=cost)
 
     def _charged(self, report: Report, tokens: Tokens, seconds: float, on: date) -> Report:
         """Return a report of unknown usage with the estimated cost."""
-        return replace(report, estimated_usd=self._prices.cost(report.model, tokens, seconds, on))
+        return replace(report, estimated_usd=self._cost(report.model, tokens, seconds, on))
 
 
 def id_of(response: Event) -> str | None:

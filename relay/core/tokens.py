@@ -6,14 +6,16 @@ here, per modality, and no token counts twice.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from operator import add
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from relay.core.events import MAX_SAFE_INTEGER, Json
 from relay.core.objects import object_or_empty
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(Struct, frozen=True, gc=False):
     """Tokens by kind; the sum of two is a new one."""
 
     input_text: int = 0
@@ -28,14 +30,14 @@ class Tokens:
     transcription_output: int = 0
 
     def __add__(self, other: "Tokens") -> "Tokens":
-        return Tokens(*(getattr(self, k) + getattr(other, k) for k in TOKEN_KINDS))
+        return Tokens(*map(add, astuple(self), astuple(other)))
 
     def by_kind(self) -> dict[str, int]:
         """Return the count of each kind that was used."""
-        return {kind: count for kind in TOKEN_KINDS if (count := getattr(self, kind))}
+        return {kind: n for kind, n in zip(TOKEN_KINDS, astuple(self), strict=True) if n}
 
 
-TOKEN_KINDS = tuple(field.name for field in fields(Tokens))
+TOKEN_KINDS = Tokens.__struct_fields__
 
 
 def tokens_of_response(usage: Json) -> Tokens | None:

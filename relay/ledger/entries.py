@@ -74,7 +74,7 @@ _END_COLUMNS = tuple(field.name for field in fields(SessionEnd))
 _CONVERTED = ("tokens", "transcription_seconds", "cost_usd", "estimated_usd")
 """Fields of a report that are stored in another form or unit, or not at all."""
 
-_PLAIN_COLUMNS = tuple(field.name for field in fields(Report) if field.name not in _CONVERTED)
+_PLAIN_COLUMNS = tuple(name for name in Report.__struct_fields__ if name not in _CONVERTED)
 _REPORT_COLUMNS = (
     *("session_id", "reported_at", "number"),
     *(*_PLAIN_COLUMNS, *MEASURES, "cost_usd_micros"),

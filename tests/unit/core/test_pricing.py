@@ -35,7 +35,8 @@ rates = st.decimals("0", "1000", places=4)
 
 
 def cost(model: str, tokens: Tokens, seconds: float = 0) -> Decimal | None:
-    return PRICES.cost(model, tokens, seconds, DAY)
+    price = PRICES.of(model, DAY)
+    return None if price is None else price.cost(tokens, seconds)
 
 
 def test_each_kind_has_its_price() -> None:
