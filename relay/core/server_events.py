@@ -115,8 +115,8 @@ class ServerEvents:
         if seen.type in PASSING:
             return (Send(CLIENT, raw),)
         react = self._reactions.get(seen.type)
-        if not is_short(raw, MAX_SERVER_VALUES):
-            return NOTHING if react is None else self._unreadable()
+        if react is None and not is_short(raw, MAX_SERVER_VALUES):
+            return NOTHING
         try:
             event = decode_server(raw)
             return (

@@ -10,7 +10,7 @@ from playbook import PERSONA, Answer, Play, _readable, start, to_upstream
 
 from relay.core.commands import End, Record, Send, Side
 from relay.core.errors import SessionExpired
-from relay.core.events import Binary
+from relay.core.events import MAX_SERVER_VALUES, Binary
 from relay.core.policy import Policy
 from relay.core.pricing import Price, Prices
 from relay.core.reports import Report
@@ -108,6 +108,16 @@ def test_an_upstream_that_is_lost_is_not_awaited_and_its_response_is_estimated()
 
     assert settle(play, LOST) == []
     assert is_settled(play)
+    assert [report.status for report in cut_off(play)] == ["cut_off"]
+
+
+def test_a_report_with_too_many_values_after_the_end_is_not_read() -> None:
+    play = start()
+    play.upstream(**CREATED)
+    settle(play)
+
+    assert late(play, **DONE, a=[0] * MAX_SERVER_VALUES) == []
+    assert not is_settled(play)
     assert [report.status for report in cut_off(play)] == ["cut_off"]
 
 
