@@ -11,6 +11,7 @@ from playbook import PERSONA, Answer, Play, _readable, start, to_upstream
 from relay.core.commands import End, Record, Send, Side
 from relay.core.errors import SessionExpired
 from relay.core.events import MAX_SERVER_VALUES, Binary
+from relay.core.meter import MAX_UNDERWAY, MAX_UNTRANSCRIBED
 from relay.core.policy import Policy
 from relay.core.pricing import Price, Prices
 from relay.core.reports import Report
@@ -119,6 +120,27 @@ def test_a_report_with_too_many_values_after_the_end_is_not_read() -> None:
     assert late(play, **DONE, a=[0] * MAX_SERVER_VALUES) == []
     assert not is_settled(play)
     assert [report.status for report in cut_off(play)] == ["cut_off"]
+
+
+def test_an_upstream_that_begins_more_than_it_reports_is_lost() -> None:
+    play = start()
+    for number in range(MAX_UNDERWAY):
+        play.upstream(type="response.created", response={"id": f"resp_{number}"})
+    (_, end) = play.upstream(type="response.created", response={"id": "one_more"})
+
+    assert "upstream_lost" in str(end)
+    assert len(cut_off(play)) == MAX_UNDERWAY + 1
+
+
+def test_turns_that_an_upstream_commits_after_the_end_are_limited() -> None:
+    play = start()
+    play.upstream(**CREATED)
+    settle(play)
+    for number in range(2 * MAX_UNTRANSCRIBED):
+        late(play, type="input_audio_buffer.committed", item_id=f"item_{number}")
+
+    assert is_settled(play)
+    assert len(cut_off(play)) == MAX_UNTRANSCRIBED + 2
 
 
 @pytest.mark.parametrize("event", [{"type": "response.create"}, None])
