@@ -67,6 +67,7 @@ class Meter:
 
     def sent(self, event: Event) -> None:
         """Note an event of the client, other than an append, that is sent to the upstream."""
+        self.requests.share(event.get("event_id"))
         match event["type"]:
             case "response.create":
                 self.requests.request(event.get("event_id"))

@@ -198,6 +198,19 @@ def test_an_error_takes_a_request_back(error: dict[str, Any]) -> None:
     assert cut_off(play) == []
 
 
+@pytest.mark.parametrize("kind", ["input_audio_buffer.commit", "response.cancel"])
+def test_an_error_with_the_id_of_two_events_takes_no_response_back(kind: str) -> None:
+    play = start()
+    play.client(type="response.create", event_id="mine")
+    play.client(type=kind, event_id="mine")
+    play.upstream(
+        type="error", error={"code": "input_audio_buffer_commit_empty", "event_id": "mine"}
+    )
+
+    assert settle(play) == [cancel(1)]
+    assert [report.report_id for report in cut_off(play)] == ["requested_1"]
+
+
 def test_a_done_response_that_was_never_created_answers_the_request() -> None:
     play = start()
     play.client(type="response.create")
