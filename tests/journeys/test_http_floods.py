@@ -5,8 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fakes import Wire
-from relays import relaying
+from aiohttp import ClientSession
+from fakes import Wire, rude_upstream
+from relays import relaying, running_relay, write_config
 from scripts import SMALL_BUFFER_BYTES, blocked
 
 from relay.endpoints import credentials
@@ -83,3 +84,22 @@ async def test_a_connection_with_half_a_body_or_an_unread_answer_waits(
             writing.cancel()
         await second.hang_up()
         first.writer.transport.abort()
+
+
+async def test_an_upstream_with_interim_answers_without_end_is_unavailable(tmp_path: Path) -> None:
+    cut = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.reader.readuntil(b"\r\n\r\n")
+        await _write(wire, b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000)
+        await wire.lost()
+        cut.set()
+
+    async with rude_upstream(script) as url:
+        path = write_config(tmp_path, url)
+        async with running_relay(path) as relay, ClientSession() as http:
+            handshake = {"Upgrade": "websocket", "Connection": "Upgrade"}
+            key = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+            async with http.get(f"{relay.root}/v1/realtime", headers=handshake | key) as answer:
+                assert answer.status == 502
+            await cut.wait()
