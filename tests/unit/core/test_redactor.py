@@ -136,6 +136,18 @@ def test_the_words_of_a_failure_are_not_shown(kind: str) -> None:
     ]
 
 
+def test_a_resumed_conversation_shows_no_hidden_items_and_no_session() -> None:
+    """Other servers than OpenAI's put more than an id into it."""
+    conversation = {"id": "conv_1", "items": [SYSTEM], "session": PERSONA}
+
+    assert shown({"type": "conversation.created", "conversation": conversation}) == [
+        {
+            "type": "conversation.created",
+            "conversation": {"id": "conv_1", "items": [], "session": SHOWN},
+        }
+    ]
+
+
 def test_an_unknown_event_about_a_hidden_item_is_hidden() -> None:
     play = start()
     play.upstream(type="conversation.item.added", item=SYSTEM)
