@@ -123,6 +123,12 @@ class PersonaWords:
         return any(piece in self._lines for piece in pieces)
 
 
+NAMED: Final = frozenset(
+    {"conversation_id", "id", "include", "model", "name", "object", "type", "voice"}
+)
+"""Fields of the API whose value is a name or an id, and may be long."""
+
+
 class Quotations:
     """Looks for the words of a persona in the texts of one object."""
 
@@ -132,17 +138,20 @@ class Quotations:
         self._words = words
         self._left = MAX_SEARCHED_CHARS
 
-    def are_in(self, text: str) -> bool:
-        """Return whether a text may quote.
+    def are_in(self, text: str, field: str) -> bool:
+        """Return whether a text may quote; ``field`` is the name of its field or of its list.
 
-        Any sentence may: if only those of the persona did, a client whose text the upstream repeats
-        would learn whether it has guessed one. So only names are compared with the persona, and no
-        name when too much was searched.
+        Any long text may: if only those of the persona did, a client whose text the upstream
+        repeats would learn whether it has guessed one, an address or a code for example. So only
+        names in fields for names are compared with the persona, and no name when too much was
+        searched.
         """
-        if not self._words or len(text) < CLIENT_QUOTED_CHARS:
+        if len(text) < CLIENT_QUOTED_CHARS:
             return False
-        if not _LONG_NAME.fullmatch(text):
+        if field not in NAMED or not _LONG_NAME.fullmatch(text):
             return True
+        if not self._words:
+            return False
         self._left -= len(text)
         return self._left < 0 or self._words.are_in(text)
 

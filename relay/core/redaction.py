@@ -97,21 +97,23 @@ def redact_error(error: Mapping[str, Json]) -> Event:
     }
 
 
-def _without_secrets(value: Json, quotations: Quotations | None, opened: frozenset[Path]) -> Json:
-    """Return a value without secret fields at any depth, and with ``""`` for texts that quote.
+def _without_secrets(
+    value: Json, quotations: Quotations | None, opened: frozenset[Path], field: str = ""
+) -> Json:
+    """Return the value of a field without secret fields, and with ``""`` for texts that may quote.
 
     A text in an opened field may be the client's own, so it is never compared with the persona.
     """
     match value:
         case dict():
             return {
-                key: _without_secrets(item, *_below(key, quotations, opened))
+                key: _without_secrets(item, *_below(key, quotations, opened), key)
                 for key, item in value.items()
                 if key not in SECRET_FIELDS
             }
         case list():
-            return [_without_secrets(item, quotations, opened) for item in value]
-        case str() if quotations is not None and quotations.are_in(value):
+            return [_without_secrets(item, quotations, opened, field) for item in value]
+        case str() if quotations is not None and quotations.are_in(value, field):
             return ""
     return value
 
