@@ -46,7 +46,6 @@ ACTIVITY = ("response.", "conversation.item.input_audio_transcription.")
 
 PASSING = frozenset(
     {
-        "conversation.created",
         "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.segment",
         "conversation.item.truncated",
@@ -282,6 +281,7 @@ class ServerEvents:
         "input_audio_buffer.speech_stopped": _on_speech_stopped,
         "input_audio_buffer.committed": _on_committed,
         "input_audio_buffer.cleared": _on_cleared,
+        "conversation.created": _on_item,
         "conversation.item.created": _on_item,
         "conversation.item.added": _on_item,
         "conversation.item.done": _on_item,
