@@ -20,6 +20,7 @@ class ClientMessages:
 
     def __init__(self, terms: Terms) -> None:
         self._announces = terms.announces
+        self._relay_ids = terms.relay_ids
         self._announced = terms.tools.announced
         self._ids = EventIds("relay_")
 
@@ -31,7 +32,8 @@ class ClientMessages:
     def rewritten(self, event: Event, **fields: Json) -> Send:
         """Return an event of the upstream with these fields and no other."""
         theirs = event.get("event_id")
-        event_id = theirs if isinstance(theirs, str) else self._ids.new()
+        is_theirs = isinstance(theirs, str) and not theirs.startswith(self._relay_ids)
+        event_id = theirs if is_theirs else self._ids.new()
         return Send(Side.CLIENT, encode({"type": event["type"], "event_id": event_id, **fields}))
 
     def error(self, error: RelayError, event_id: str | None = None) -> Send:

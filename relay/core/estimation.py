@@ -19,6 +19,7 @@ from math import ceil
 from relay.core.audio import audio_bytes
 from relay.core.events import Event, Json
 from relay.core.ids import bounded
+from relay.core.recent import Recent
 from relay.core.tokens import Tokens, whole_number
 
 TOKENS_PER_INPUT_SECOND = 10
@@ -139,8 +140,8 @@ class Underway:
             input_image=tokens.input_image + tokens.cached_image,
         )
 
-    def __bool__(self) -> bool:
-        return bool(self._made)
+    def __len__(self) -> int:
+        return len(self._made)
 
     def __contains__(self, response_id: str) -> bool:
         return response_id in self._made
@@ -195,8 +196,8 @@ class Untranscribed:
 
     def __init__(self) -> None:
         self._assigned_seconds = 0.0
-        self._began_ms: dict[str, int] = {}
-        self._detected_seconds: dict[str, float] = {}
+        self._began_ms: Recent[int] = Recent()
+        self._detected_seconds: Recent[float] = Recent()
         self._turns: dict[str, list[float]] = {}
         self._allowed: Counter[str] = Counter()
         self._transcribed: Counter[str] = Counter()
@@ -204,14 +205,14 @@ class Untranscribed:
 
     def began(self, started: Event) -> None:
         """Note the position in the audio at which turn detection reports the begin of a turn."""
-        self._began_ms[_turn(started)] = whole_number(started, "audio_start_ms")
+        self._began_ms.note(_turn(started), whole_number(started, "audio_start_ms"))
 
     def ended(self, stopped: Event) -> None:
         """Note the position in the audio at which turn detection reports the end of a turn."""
         end_ms = whole_number(stopped, "audio_end_ms")
         length_ms = end_ms - self._began_ms.pop(_turn(stopped), end_ms)
         if length_ms > 0:
-            self._detected_seconds[_turn(stopped)] = length_ms / 1000
+            self._detected_seconds.note(_turn(stopped), length_ms / 1000)
 
     def created(self, item_id: str) -> None:
         """Note an item with audio that the client creates itself."""
@@ -271,8 +272,8 @@ class Untranscribed:
             del self._turns[turn]
         return seconds
 
-    def __bool__(self) -> bool:
-        return bool(self._turns)
+    def __len__(self) -> int:
+        return len(self._turns)
 
     def outstanding_seconds(self, *, commits: int, received_seconds: float) -> float:
         """Return the length of the turns, and of the audio that is to be committed."""

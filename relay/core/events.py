@@ -260,7 +260,9 @@ def peek(raw: bytes) -> ServerPeek | None:
 
 
 def decode_server(raw: bytes) -> Event | None:
-    """Return a server event; None if the message is not an event."""
+    """Return a server event; None if the message is not an event, or has too many values."""
+    if not is_short(raw, MAX_SERVER_VALUES):
+        return None
     try:
         event = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

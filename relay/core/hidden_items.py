@@ -10,7 +10,7 @@ again.
 from collections.abc import Iterator, Mapping
 from operator import is_
 
-from relay.core.conversation import is_hidden
+from relay.core.conversation import HIDDEN_ROLES, is_hidden
 from relay.core.events import Event, Json
 from relay.core.recent import Recent, digest, is_id
 
@@ -68,7 +68,9 @@ class Unseen:
         return is_hidden(item) or self._is_hidden(item.get("id")) or False
 
     def _is_about_hidden(self, event: Event) -> bool:
-        """Return whether an event without an item names a hidden one."""
+        """Return whether an event without an item names a hidden one, or is one itself."""
+        if event.get("role") in HIDDEN_ROLES:
+            return True
         if str(event.get("type")).startswith("response.function_call"):
             return next(self._verdicts(event), self.serves(event))
         return next(self._verdicts(event), False)
@@ -120,7 +122,8 @@ class Unseen:
         if name in WITHOUT_ITEMS:
             return value
         if type(value) is dict:
-            return None if name == "item" and self._drops(value) else self._without_hidden(value)
+            is_item = name == "item" or "tools" not in value  # a response has tools
+            return None if is_item and self._drops(value) else self._without_hidden(value)
         return self._members(name, value) if type(value) is list else value
 
     def _members(self, name: str, values: list[Json]) -> list[Json]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache, partial
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from msgspec.structs import replace
 
@@ -19,6 +19,12 @@ from relay.core.objects import object_or_empty
 from relay.core.reports import Report, Reports, id_of
 from relay.core.requests import Requests
 from relay.core.terms import Terms
+
+MAX_UNDERWAY: Final = 100
+"""A conversation makes one response at a time, and some beside it. Each costs time at the end."""
+
+MAX_UNTRANSCRIBED: Final = 1_000
+"""The turns that wait for their transcriptions at once."""
 
 
 class Meter:
@@ -64,6 +70,7 @@ class Meter:
 
     def sent(self, event: Event) -> None:
         """Note an event of the client, other than an append, that is sent to the upstream."""
+        self.requests.share(event.get("event_id"))
         match event["type"]:
             case "response.create":
                 self.requests.request(event.get("event_id"))
@@ -152,6 +159,11 @@ class Meter:
         requests = self.requests
         is_requested = requests.responses or requests.commits
         return bool(self.underway or self.untranscribed or is_requested)
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether the upstream has begun more than a conversation can have in progress."""
+        return len(self.underway) > MAX_UNDERWAY or len(self.untranscribed) > MAX_UNTRANSCRIBED
 
     def outstanding_usd(self, now: float) -> Decimal:
         """Return the estimated cost of everything that is in progress or requested."""

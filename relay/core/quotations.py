@@ -28,6 +28,11 @@ MAX_SEARCHED_CHARS = 65_536
 
 MAX_DETAIL_CHARS = 1_000
 
+_LETTER = re.compile(r"\\+[ux]([0-9a-fA-F]{4}|[0-9a-fA-F]{2})|\\+.|([^\W_])", re.DOTALL)
+"""A letter or a digit, or an escape: servers quote a value as JSON, or as Python writes it."""
+
+_NO_LETTERS = re.compile(r"[\W_]+")
+
 _LONG_NAME = re.compile(r"[A-Za-z0-9_.:/@+-]{1,512}")
 """Names of models, of voices, ids, addresses; a sentence has a space or a letter beyond ASCII."""
 
@@ -35,16 +40,46 @@ _LONG_NAME = re.compile(r"[A-Za-z0-9_.:/@+-]{1,512}")
 def unquoted(detail: str, session: Mapping[str, Json], hints: Sequence[str] = ()) -> str:
     """Return a text of an upstream for the log, cut, with the texts of the session masked.
 
-    ``hints`` are the texts for the model that transcribes.
+    ``hints`` are the texts for the model that transcribes. A quotation may differ in case, in
+    escapes, and in all characters that are no letters and digits.
     """
     detail = detail[:MAX_DETAIL_CHARS]
     masked = list(detail)
+    bare, places = _letters(detail)
     for words in _texts([*(session.get(field) for field in SECRET_FIELDS), *hints]):
+        _mask_letters(masked, bare, places, words)
         length = min(len(words), MAX_QUOTED_CHARS)
         for start in range(len(detail) - length + 1):
             if detail[start : start + length] in words:
                 masked[start : start + length] = "*" * length
     return "".join(masked)
+
+
+def _letters(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Return the letters and digits of a text in lower case, and the place of each in it."""
+    letters, places = [], []
+    for found in _LETTER.finditer(text):
+        code, letter = found.groups()
+        lower = (chr(int(code, 16)) if code else letter or "").lower()
+        if lower.isalnum():
+            letters.append(lower[0])
+            places.append(found.span())
+    return "".join(letters), places
+
+
+def _mask_letters(
+    masked: list[str], bare: str, places: Sequence[tuple[int, int]], words: str
+) -> None:
+    """Mask each piece of a text whose letters are in the words, with all between them."""
+    known = _letters(words)[0] if "\\" in words else _NO_LETTERS.sub("", words).lower()
+    length = min(len(known), MAX_QUOTED_CHARS)
+    if length < MIN_QUOTED_CHARS:
+        return
+    pieces = {known[start : start + length] for start in range(len(known) - length + 1)}
+    for start in range(len(bare) - length + 1):
+        if bare[start : start + length] in pieces:
+            begin, end = places[start][0], places[start + length - 1][1]
+            masked[begin:end] = "*" * (end - begin)
 
 
 class PersonaWords:
@@ -88,6 +123,12 @@ class PersonaWords:
         return any(piece in self._lines for piece in pieces)
 
 
+NAMED: Final = frozenset(
+    {"conversation_id", "id", "include", "model", "name", "object", "type", "voice"}
+)
+"""Fields of the API whose value is a name or an id, and may be long."""
+
+
 class Quotations:
     """Looks for the words of a persona in the texts of one object."""
 
@@ -97,17 +138,20 @@ class Quotations:
         self._words = words
         self._left = MAX_SEARCHED_CHARS
 
-    def are_in(self, text: str) -> bool:
-        """Return whether a text may quote.
+    def are_in(self, text: str, field: str) -> bool:
+        """Return whether a text may quote; ``field`` is the name of its field or of its list.
 
-        Any sentence may: if only those of the persona did, a client whose text the upstream repeats
-        would learn whether it has guessed one. So only names are compared with the persona, and no
-        name when too much was searched.
+        Any long text may: if only those of the persona did, a client whose text the upstream
+        repeats would learn whether it has guessed one, an address or a code for example. So only
+        names in fields for names are compared with the persona, and no name when too much was
+        searched.
         """
-        if not self._words or len(text) < CLIENT_QUOTED_CHARS:
+        if len(text) < CLIENT_QUOTED_CHARS:
             return False
-        if not _LONG_NAME.fullmatch(text):
+        if field not in NAMED or not _LONG_NAME.fullmatch(text):
             return True
+        if not self._words:
+            return False
         self._left -= len(text)
         return self._left < 0 or self._words.are_in(text)
 

@@ -18,14 +18,15 @@ REDACTED: Final = "The upstream reported an error."
 
 _NAME = re.compile(r"[a-z0-9_.\[\]]{1,128}")
 
-_EMPTY_FIELDS: Final[dict[str, Json]] = {
+EMPTY_FIELDS: Final[dict[str, Json]] = {
     "instructions": "",
     "tools": [],
     "tool_choice": "auto",
     "prompt": None,
     "tracing": None,
 }
-_SECRET_FIELDS = frozenset({*_EMPTY_FIELDS, "keywords", "client_secret"})
+"""The fields of the persona, with the values that a client sees."""
+SECRET_FIELDS = frozenset({*EMPTY_FIELDS, "keywords", "client_secret"})
 """Fields with the persona's words or a key, at any depth of an object."""
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
@@ -51,7 +52,7 @@ def redact_session(
     visible = leave_out(session, closed, opened) if closed else session
     shown: Event = _without_secrets(visible, Quotations(persona_words), opened)
     # A transcription session has none of these fields, and strict clients check that.
-    empty = {} if session.get("type") == "transcription" else _EMPTY_FIELDS
+    empty = {} if session.get("type") == "transcription" else EMPTY_FIELDS
     return shown | empty | {"id": session_id, "expires_at": earlier}
 
 
@@ -78,7 +79,7 @@ def redact_response(
 def _redact_details(details: Json) -> Json:
     if not isinstance(details, dict):
         return REDACTED
-    shown: Event = {name: _name(details[name]) for name in ("type", "reason") if name in details}
+    shown: Event = {name: api_name(details[name]) for name in ("type", "reason") if name in details}
     if details.get("error") is not None:
         shown["error"] = redact_error(object_or_empty(details, "error"))
     return shown
@@ -89,33 +90,35 @@ def redact_error(error: Mapping[str, Json]) -> Event:
 
     No word of the upstream is in it, so no answer depends on whether a text is in the persona.
     """
-    code, event_id = _name(error.get("code")), error.get("event_id")
+    code, event_id = api_name(error.get("code")), error.get("event_id")
     return {
-        "type": _name(error.get("type")),
+        "type": api_name(error.get("type")),
         "code": code,
         "message": CLIENT_ERRORS.get(code or "", REDACTED),
-        "param": _name(error.get("param")),
+        "param": api_name(error.get("param")),
         "event_id": event_id if isinstance(event_id, str) else None,
     }
 
 
-def _without_secrets(value: Json, quotations: Quotations | None, opened: frozenset[Path]) -> Json:
-    """Return a value without secret fields at any depth, and with ``""`` for texts that quote.
+def _without_secrets(
+    value: Json, quotations: Quotations | None, opened: frozenset[Path], field: str = ""
+) -> Json:
+    """Return the value of a field without secret fields, and with ``""`` for texts that may quote.
 
     A text in an opened field may be the client's own, so it is never compared with the persona.
     """
     if type(value) is str:
-        return "" if quotations is not None and quotations.are_in(value) else value
+        return "" if quotations is not None and quotations.are_in(value, field) else value
     if type(value) is list:
-        return [_without_secrets(item, quotations, opened) for item in value]
+        return [_without_secrets(item, quotations, opened, field) for item in value]
     if type(value) is not dict:
         return value
     if opened:
         return _without_secrets_below(value, quotations, opened)
     return {
-        key: item if type(item) in _NUMBERS else _without_secrets(item, quotations, opened)
+        key: item if type(item) in _NUMBERS else _without_secrets(item, quotations, opened, key)
         for key, item in value.items()
-        if key not in _SECRET_FIELDS
+        if key not in SECRET_FIELDS
     }
 
 
@@ -125,16 +128,16 @@ def _without_secrets_below(
     """Return the same for an object with opened fields in it."""
     shown: Event = {}
     for key, item in parent.items():
-        if key in _SECRET_FIELDS:
+        if key in SECRET_FIELDS:
             continue
         if (key,) in opened:
-            shown[key] = _without_secrets(item, None, frozenset())
+            shown[key] = _without_secrets(item, None, frozenset(), key)
         else:
             below = frozenset(path[1:] for path in opened if path[0] == key)
-            shown[key] = _without_secrets(item, quotations, below)
+            shown[key] = _without_secrets(item, quotations, below, key)
     return shown
 
 
-def _name(value: Json) -> str | None:
+def api_name(value: Json) -> str | None:
     """Return a name of the API; None for anything that could be a sentence."""
     return value if isinstance(value, str) and _NAME.fullmatch(value) else None

@@ -14,6 +14,9 @@ ALREADY_ACTIVE: Final = "conversation_already_has_active_response"
 
 EMPTY_COMMIT: Final = "input_audio_buffer_commit_empty"
 
+_SHARED: Final = object()
+"""In place of an id that another event has too."""
+
 MAX_REQUESTS = 100
 """More requests without an answer are not counted: a conversation makes one response at a time."""
 
@@ -29,6 +32,15 @@ class Requests:
         self.is_turn_due = False
         self._responses: list[Json] = []
         self._commits: list[Json] = []
+
+    def share(self, event_id: Json) -> None:
+        """Note the id of a new event: an error with the id of two events takes back neither.
+
+        Otherwise a client could take back a request whose response is being made.
+        """
+        for requests in (self._responses, self._commits):
+            if event_id is not None and event_id in requests:
+                requests[requests.index(event_id)] = _SHARED
 
     def request(self, event_id: Json) -> None:
         """Note a ``response.create``."""

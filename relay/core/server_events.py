@@ -46,7 +46,6 @@ ACTIVITY = ("response.", "conversation.item.input_audio_transcription.")
 
 PASSING = frozenset(
     {
-        "conversation.created",
         "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.segment",
         "conversation.item.truncated",
@@ -115,8 +114,8 @@ class ServerEvents:
         if seen.type in PASSING:
             return (Send(CLIENT, raw),)
         react = self._reactions.get(seen.type)
-        if not is_short(raw, MAX_SERVER_VALUES):
-            return NOTHING if react is None else self._unreadable()
+        if react is None and not is_short(raw, MAX_SERVER_VALUES):
+            return NOTHING
         try:
             event = decode_server(raw)
             return (
@@ -155,7 +154,14 @@ class ServerEvents:
 
     def _unreadable(self) -> Commands:
         """End the session: the relay cannot redact a message that it cannot read."""
-        error = UpstreamLost(detail="a message that is no event")
+        return self._broken("a message that is no event")
+
+    def _end_if_flooded(self) -> Commands:
+        """End the session of an upstream that begins more than it reports."""
+        return self._broken("too much usage without a report") if self._meter.is_flooded else ()
+
+    def _broken(self, detail: str) -> Commands:
+        error = UpstreamLost(detail=detail)
         farewell = self._state.messages.error(error).message
         return (End.because(error, by="upstream", farewell=farewell),)
 
@@ -196,7 +202,7 @@ class ServerEvents:
 
     def _on_committed(self, event: Event, raw: bytes, now: float) -> Commands:
         self._meter.read(event, now)
-        return self._on_item_id(event, raw, now)
+        return (*self._on_item_id(event, raw, now), *self._end_if_flooded())
 
     def _on_cleared(self, event: Event, raw: bytes, now: float) -> Commands:
         self._meter.read(event, now)
@@ -228,7 +234,7 @@ class ServerEvents:
             self._conversation.add_response(response_id)
         self._meter.read(event, now)
         self._first_audio.began()
-        return (Send(CLIENT, raw),)
+        return (Send(CLIENT, raw), *self._end_if_flooded())
 
     def _on_response_done(self, event: Event, raw: bytes, now: float) -> Commands:
         self._first_audio.ended()
@@ -275,6 +281,7 @@ class ServerEvents:
         "input_audio_buffer.speech_stopped": _on_speech_stopped,
         "input_audio_buffer.committed": _on_committed,
         "input_audio_buffer.cleared": _on_cleared,
+        "conversation.created": _on_item,
         "conversation.item.created": _on_item,
         "conversation.item.added": _on_item,
         "conversation.item.done": _on_item,

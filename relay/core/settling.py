@@ -78,6 +78,8 @@ class Settling:
 
         Only usage is read: nothing is sent to the client, and no tool is run.
         """
+        if self._phase is Phase.LOST:
+            return NOTHING
         if isinstance(raw, Binary):
             if Side.UPSTREAM in self._state.terms.binary_audio:
                 self._count_audio(len(raw))
@@ -97,6 +99,8 @@ class Settling:
         meter = self._state.meter
         if event["type"] != "response.created":
             report = meter.read(event, now)
+            if meter.is_flooded:
+                self._phase = Phase.LOST
             return NOTHING if report is None else (Record(report),)
         if not meter.requests.responses:
             return NOTHING  # it began after the end, and nothing in the session led to it

@@ -7,12 +7,23 @@ here, per modality, and no token counts twice.
 
 from collections.abc import Mapping
 from operator import add
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from relay.core.events import MAX_SAFE_INTEGER, Json
+from relay.core.events import Json
 from relay.core.objects import object_or_empty
+
+MAX_COUNT: Final = 1_000_000_000
+"""A larger count is not read: it counts as unknown. The sums of the ledger have 64 bits, and an
+upstream that reports the largest numbers would make them overflow."""
+
+MAX_SECONDS: Final = 24 * 3600
+"""The same for the length of a transcription."""
+
+_TOTALS: Final = ("input_tokens", "output_tokens", "total_tokens")
+_USAGE_FIELDS: Final = frozenset({*_TOTALS, "input_token_details", "output_token_details"})
 
 
 class Tokens(Struct, frozen=True, gc=False):
@@ -46,7 +57,7 @@ def tokens_of_response(usage: Json) -> Tokens | None:
     Every field is optional. A total without the count of any kind is unknown usage. If only the
     total of the cached tokens is reported, they count as text first, up to the count of text.
     """
-    if not isinstance(usage, Mapping) or not usage:
+    if not isinstance(usage, Mapping) or not usage.keys() & _USAGE_FIELDS:
         return None
     inputs = object_or_empty(usage, "input_token_details")
     outputs = object_or_empty(usage, "output_token_details")
@@ -54,7 +65,7 @@ def tokens_of_response(usage: Json) -> Tokens | None:
     if _has_no_kind(usage, "input_tokens", inputs) or _has_no_kind(usage, "output_tokens", outputs):
         return None
     cached_text, cached_audio, cached_image = _cached(inputs, text, audio, image)
-    return Tokens(
+    tokens = Tokens(
         input_text=text - cached_text,
         input_audio=audio - cached_audio,
         input_image=image - cached_image,
@@ -64,6 +75,7 @@ def tokens_of_response(usage: Json) -> Tokens | None:
         output_text=whole_number(outputs, "text_tokens"),
         output_audio=whole_number(outputs, "audio_tokens"),
     )
+    return None if tokens == Tokens() and _is_used(usage, "total_tokens") else tokens
 
 
 def is_split_guessed(usage: Json) -> bool:
@@ -81,7 +93,12 @@ def _by_modality(details: Mapping[str, Json]) -> tuple[int, int, int]:
 
 
 def _has_no_kind(usage: Mapping[str, Json], total: str, details: Mapping[str, Json]) -> bool:
-    return whole_number(usage, total) > 0 and not any(_by_modality(details))
+    return _is_used(usage, total) and not any(_by_modality(details))
+
+
+def _is_used(usage: Mapping[str, Json], total: str) -> bool:
+    """Return whether a total is not zero, though the relay may be unable to read it."""
+    return usage.get(total) not in (None, 0)
 
 
 def _cached(inputs: Mapping[str, Json], text: int, audio: int, image: int) -> tuple[int, int, int]:
@@ -111,7 +128,7 @@ def tokens_of_transcription(usage: Json) -> Tokens | None:
         transcription_input=whole_number(usage, "input_tokens") or sum(_by_modality(details)),
         transcription_output=whole_number(usage, "output_tokens"),
     )
-    is_total_only = tokens == Tokens() and whole_number(usage, "total_tokens") > 0
+    is_total_only = tokens == Tokens() and any(_is_used(usage, total) for total in _TOTALS)
     return None if is_total_only else tokens
 
 
@@ -126,12 +143,17 @@ def seconds_of_transcription(usage: Json) -> float:
     if not isinstance(usage, Mapping) or usage.get("type") != "duration":
         return 0.0
     seconds = usage.get("seconds")
-    if not isinstance(seconds, int | float) or not 0 < seconds <= MAX_SAFE_INTEGER:
+    if not isinstance(seconds, int | float) or not 0 < seconds <= MAX_SECONDS:
         return 0.0
     return float(seconds)
 
 
 def whole_number(parent: Mapping[str, Json], key: str) -> int:
-    """Return the integer in a field if it is above 0 and a double can hold it, else 0."""
+    """Return the integer in a field if it is above 0 and at most `MAX_COUNT`, else 0.
+
+    JSON does not distinguish 5 and 5.0.
+    """
     value = parent.get(key)
-    return value if isinstance(value, int) and 0 < value <= MAX_SAFE_INTEGER else 0
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and 0 < value <= MAX_COUNT else 0

@@ -6,6 +6,7 @@ stock SDK works. Of the session in the request, the relay reads only ``model`` a
 choose a persona as on connecting. The session in the answer is the persona's, without its prompt.
 """
 
+import asyncio
 import json
 import secrets
 import time
@@ -26,6 +27,9 @@ from relay.dialects.beta.minting import minted_session, minted_transcription_ses
 from relay.sessions.terms import closed_fields, opened_fields
 
 MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 15
+"""How long a caller may take to send the body."""
+
 MAX_CREDENTIAL_CHARS = 6 * 1024
 """A credential is sent in a header, and aiohttp and most proxies accept headers of up to 8 KiB."""
 
@@ -171,13 +175,17 @@ async def _read(request: web.Request) -> Event:
     """Return the body of a request: one JSON object; an empty body is an empty object.
 
     Raises:
-        InvalidRequest: it is too large, or no JSON object.
+        InvalidRequest: it is too large or too late, or no JSON object.
     """
     raw = bytearray()
-    async for chunk in request.content.iter_any():
-        raw += chunk
-        if len(raw) > MAX_BODY_BYTES:
-            raise InvalidRequest(f"The body has more than {MAX_BODY_BYTES} bytes.")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.content.iter_any():
+                raw += chunk
+                if len(raw) > MAX_BODY_BYTES:
+                    raise InvalidRequest(f"The body has more than {MAX_BODY_BYTES} bytes.")
+    except TimeoutError:
+        raise InvalidRequest("The body did not arrive in time.") from None
     try:
         body = json.loads(raw or b"{}")
     except (ValueError, RecursionError):

@@ -16,13 +16,11 @@ import msgspec
 
 from relay.core.errors import InvalidEvent
 from relay.core.events import (
-    MAX_SERVER_VALUES,
     Binary,
     Event,
     decode_client,
     decode_server,
     encode,
-    is_short,
 )
 from relay.dialects.beta.events import ServerUp, client_down, client_up, server_down
 
@@ -135,7 +133,7 @@ class BetaUpstream:
             return (raw,)
         if (audio := _renamed_audio(raw, BETA_AUDIO, GA_AUDIO)) is not None:
             return (audio,)
-        if _read_kind(raw) in SAME_FROM_UPSTREAM or not is_short(raw, MAX_SERVER_VALUES):
+        if _read_kind(raw) in SAME_FROM_UPSTREAM:
             return (raw,)
         event = decode_server(raw)
         return (raw,) if event is None else self._translate(event)

@@ -203,6 +203,15 @@ HIDDEN = {"type": "message", "role": "system", "id": "item_hidden"}
         ({"items": [HIDDEN, message(1)]}, {"items": [message(1)]}),
         ({"output": [call()]}, {"output": []}),
         ({"data": {"item": HIDDEN, "x": 1}}, {"data": {"item": None, "x": 1}}),
+        ({"message": HIDDEN, "output_item": call()}, {"message": None, "output_item": None}),
+        (
+            {"response": {"tools": [], "output": HIDDEN}},
+            {"response": {"tools": [], "output": None}},
+        ),
+        (
+            {"response": {"output": {"0": call(), "1": {}}}},
+            {"response": {"output": {"0": None, "1": {}}}},
+        ),
         ({"data": {"pages": [[call()], [message(2)]]}}, {"data": {"pages": [[], [message(2)]]}}),
         (
             {"response": {"output": [{"previous_item_id": "item_0"}]}},
@@ -216,6 +225,12 @@ def test_a_hidden_item_is_found_anywhere_in_an_event(event: Event, shown: Event)
     unseen.show(about({"type": "message", "role": "system", "id": "item_0"}))
 
     assert unseen.show({"type": "unknown", **event}) == {"type": "unknown", **shown}
+
+
+def test_an_event_that_has_the_fields_of_a_hidden_item_itself_is_hidden() -> None:
+    event = {**HIDDEN, "type": "conversation.item.added", "content": [{"text": "PLANTED"}]}
+
+    assert make().show(event) is None
 
 
 def test_an_event_about_an_item_that_was_hidden_in_a_list_is_hidden() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from relay.core.commands import Send, Side
 from relay.core.errors import PersonaRejected, RelayError, UpstreamRefused, UpstreamUnavailable
-from relay.core.events import Binary
+from relay.core.events import MAX_SERVER_VALUES, Binary
 from relay.core.opening import Opened, Opening
 
 PERSONA = {"type": "realtime", "instructions": "You are a receptionist."}
@@ -59,7 +59,12 @@ def test_a_confirmation_without_a_session_is_valid() -> None:
     assert opening(asked=True).receive(event(type="session.updated", session=1)) == Opened({})
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"\xff", Binary(CREATED), b'{"type":"x","a":1e999}'])
+MANY_VALUES = b'{"type":"session.created","a":[' + b"[]," * MAX_SERVER_VALUES + b"0]}"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"\xff", Binary(CREATED), b'{"type":"x","a":1e999}', MANY_VALUES]
+)
 def test_a_message_that_is_not_an_event_is_a_failure_of_the_upstream(raw: bytes) -> None:
     with pytest.raises(UpstreamUnavailable) as failed:
         opening().receive(raw)

@@ -15,6 +15,7 @@ from playbook import INSTRUCTIONS, PERSONA, start
 
 from relay.core.commands import Send, Side
 from relay.core.policy import Policy
+from relay.core.quotations import PersonaWords
 
 OPENED = Policy(
     session=frozenset({("audio", "output", "voice"), ("max_output_tokens",), ("note",)}),
@@ -124,6 +125,32 @@ def test_a_right_and_a_wrong_guess_have_the_same_answers(
     for guess in (right, wrong):
         play = start(OPENED, announces=True)
         answers.append(repr(script(play, guess)).replace(guess, "GUESS"))
+
+    assert answers[0] == answers[1]
+
+
+ADDRESS = "https://vault.example.com/4711-ZULU"
+
+
+def repeated_in_closed_fields(guess: str) -> list[Any]:
+    play = start(persona_words=PersonaWords(f"The vault is at {ADDRESS}; tell nobody."))
+    response = {"id": "r1", "input": [item(guess)], "request": {"event_id": guess, "tags": [guess]}}
+    return [
+        play.client(type="response.create", event_id=guess),
+        play.upstream(type="response.done", response=response),
+        play.upstream(type="session.updated", session=PERSONA | {"note": guess}),
+        play.upstream(type="session.resumed", config=PERSONA | {"note": guess}),
+    ]
+
+
+@given(length=st.integers(24, len(ADDRESS)))
+def test_a_guess_without_a_space_has_the_same_answers(length: int) -> None:
+    """An address or a code is written like a name of the API."""
+    right = ADDRESS[:length]
+    wrong = right[:12] + "00" + right[14:]  # as long, and with no long piece of the prompt
+    answers = [
+        repr(repeated_in_closed_fields(guess)).replace(guess, "GUESS") for guess in (right, wrong)
+    ]
 
     assert answers[0] == answers[1]
 

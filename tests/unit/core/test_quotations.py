@@ -1,5 +1,9 @@
 """Tests of quotations: the persona's words reach neither the log nor the client."""
 
+import json
+import re
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +60,27 @@ def test_every_long_piece_of_a_prompt_is_masked(
     masked = unquoted(before + quoted + after, {"instructions": prompt})
 
     assert masked == f"{before}{'*' * len(quoted)}{after}"
+
+
+LINES = 'Vault: 4711\nPIN: 99\nBe "kind" to née Sirius'
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        repr(LINES),
+        json.dumps(LINES),
+        ascii(LINES),
+        json.dumps(LINES, ensure_ascii=False),
+        json.dumps(json.dumps(LINES)),
+        f"'{LINES.upper()}'",
+        f"'{' '.join(LINES.split())}'",
+    ],
+)
+def test_a_quotation_with_escapes_or_in_another_case_is_masked(quoted: str) -> None:
+    masked = unquoted(f"invalid value: input_value={quoted}, param", {"instructions": LINES})
+
+    assert re.fullmatch(r"invalid value: input_value=['\"\\]+\*{40,}['\"\\]+, param", masked)
 
 
 @given(st.text())

@@ -174,10 +174,17 @@ def test_only_names_are_shown_in_a_closed_field_with_an_unknown_name() -> None:
 
 def test_the_text_of_an_object_is_searched_up_to_a_limit() -> None:
     name = "gpt-4o-mini-transcribe-2025-12-15"
-    shown = redact_response({"names": [name] * 5_000}, PersonaWords(INSTRUCTIONS))
+    shown = redact_response({"include": [name] * 5_000}, PersonaWords(INSTRUCTIONS))
 
-    assert shown["names"].count(name) == MAX_SEARCHED_CHARS // len(name)
-    assert redact_response({"names": [name] * 5_000}) == {"names": [name] * 5_000}
+    assert shown["include"].count(name) == MAX_SEARCHED_CHARS // len(name)
+    assert redact_response({"include": [name] * 5_000}) == {"include": [name] * 5_000}
+
+
+def test_a_sentence_is_hidden_without_words_of_a_persona_too() -> None:
+    """The lines of the instructions can be short, and the descriptions of tools are no words."""
+    response = {"error": {"message": "The tool 'refund' does not exist."}, "model": "m" * 30}
+
+    assert redact_response(response) == {"error": {"message": ""}, "model": "m" * 30}
 
 
 @pytest.mark.parametrize(

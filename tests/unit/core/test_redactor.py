@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
 from openai.types.realtime import RealtimeServerEvent
-from playbook import INSTRUCTIONS, PERSONA, SHOWN, start
+from playbook import INSTRUCTIONS, PERSONA, SHOWN, TERMS, start
 
 from relay.core.commands import End, Send, Side
 from relay.core.events import MAX_SERVER_VALUES, Event
@@ -18,6 +18,17 @@ SYSTEM = {"type": "message", "role": "system", "id": "item_1", "content": ["PLAN
 RESPONSE = {"id": "resp_1", "instructions": "PLANTED", "output": [SYSTEM], "voice": "marin"}
 SHOWN_RESPONSE = {"id": "resp_1", "output": [], "voice": "marin"}
 ERROR = {"type": "server_error", "code": "rate_limit", "message": "PLANTED", "param": None}
+UNNAMED_SESSION = {
+    "instructions": "",
+    "a": 1,
+    "id": "sess_1",
+    "expires_at": 5000,
+    "tools": [],
+    "tool_choice": "auto",
+    "prompt": None,
+    "tracing": None,
+}
+ERROR_OF_A_RESPONSE = redact_error({}) | {"message": ""}
 STRUCTURES = {"session", "response", "item", "items", "output", "previous_item_id", "error"}
 KNOWN = sorted(ServerEvents._reactions.keys() - {"error"})
 UNKNOWN = ["session.resumed", "x", "conversation.item.restored", "response.delta.done"]
@@ -35,6 +46,19 @@ def shown(event: Event, **terms: Any) -> list[Event]:
     [
         ({"session": PERSONA}, {"session": SHOWN}),
         ({"data": [{"session": PERSONA}]}, {"data": [{"session": SHOWN}]}),
+        ({"config": PERSONA}, {"config": SHOWN}),
+        ({"x": {"instructions": "PLANTED", "a": 1}}, {"x": UNNAMED_SESSION}),
+        (
+            {"a": [{"object": "realtime.response", **RESPONSE}]},
+            {"a": [{"object": "realtime.response", **SHOWN_RESPONSE}]},
+        ),
+        ({"instructions": "PLANTED", "tools": ["PLANTED"]}, {"instructions": "", "tools": []}),
+        (
+            {"a": {"prompt": {"id": "PLANTED"}}, "keywords": ["PLANTED"]},
+            {"a": {"prompt": None}, "keywords": None},
+        ),
+        ({"session": "sess_of_the_upstream"}, {"session": "sess_1"}),
+        ({"warning": {"message": "PLANTED"}}, {"warning": redact_error({})}),
         ({"sessions": [PERSONA, 1]}, {"sessions": [SHOWN, 1]}),
         ({"session_id": "sess_of_the_upstream"}, {"session_id": "sess_1"}),
         ({"response": RESPONSE, "x": 1}, {"response": SHOWN_RESPONSE, "x": 1}),
@@ -42,6 +66,23 @@ def shown(event: Event, **terms: Any) -> list[Event]:
         ({"items": [SYSTEM, {"id": "item_2"}]}, {"items": [{"id": "item_2"}]}),
         ({"error": ERROR}, {"error": redact_error(ERROR)}),
         ({"error": "PLANTED"}, {"error": redact_error({})}),
+        ({"errors": ["PLANTED", 1]}, {"errors": [redact_error({}), 1]}),
+        (
+            {
+                "response": {
+                    "id": "r",
+                    "session": {"id": "PLANTED"},
+                    "error": {"message": "PLANTED"},
+                }
+            },
+            {
+                "response": {
+                    "id": "r",
+                    "session": {"id": "sess_1", "expires_at": 5000},
+                    "error": ERROR_OF_A_RESPONSE,
+                }
+            },
+        ),
         (
             {"error": None, "errors": [ERROR], "message": "x"},
             {"error": None, "errors": [redact_error(ERROR)], "message": "x"},
@@ -76,9 +117,35 @@ def test_an_event_that_the_relay_reads_is_redacted_by_its_structure(
     assert "PLANTED" not in json.dumps(shown({"type": kind, **hidden}))
 
 
-@pytest.mark.parametrize("kind", ["session.error", "input_audio.failed"])
+@pytest.mark.parametrize("kind", [*UNKNOWN, *KNOWN])
+def test_an_event_id_of_the_relay_is_not_shown(kind: str) -> None:
+    """A client that knew it could send an event that counts as one of the relay."""
+    own = {"event_id": f"{TERMS.relay_ids}response_1"}
+    failed = {"status": "failed", "status_details": {"error": own}}
+    event = {"type": kind, **own, "response": {**own, **failed}, "error": own}
+
+    assert TERMS.relay_ids not in json.dumps(shown(event))
+
+
+@pytest.mark.parametrize("kind", ["session.error", "input_audio.failed", "warning"])
 def test_the_words_of_a_failure_are_not_shown(kind: str) -> None:
-    assert shown({"type": kind, "message": "PLANTED"}) == [{"type": kind, "message": REDACTED}]
+    words = {"message": "PLANTED", "detail": "The words 'PLANTED'", "reason": "too_long"}
+
+    assert shown({"type": kind, **words}) == [
+        {"type": kind, "message": REDACTED, "detail": REDACTED, "reason": "too_long"}
+    ]
+
+
+def test_a_resumed_conversation_shows_no_hidden_items_and_no_session() -> None:
+    """Other servers than OpenAI's put more than an id into it."""
+    conversation = {"id": "conv_1", "items": [SYSTEM], "session": PERSONA}
+
+    assert shown({"type": "conversation.created", "conversation": conversation}) == [
+        {
+            "type": "conversation.created",
+            "conversation": {"id": "conv_1", "items": [], "session": SHOWN},
+        }
+    ]
 
 
 def test_an_unknown_event_about_a_hidden_item_is_hidden() -> None:

@@ -88,7 +88,7 @@ def test_audio_passes_as_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        b'{"type":"what.is.not.known.yet", "tools":[1e3]}',
+        b'{"type":"what.is.not.known.yet", "x":[1e3]}',
         b'{"type":"response.output_text.delta","delta":"Hi","obfuscation":"x"}',
         b'{"type":"conversation.item.added", "item":{"id":"item_1","type":"message"}}',
         b'{"type":"conversation.item.deleted", "item_id":"item_1"}',

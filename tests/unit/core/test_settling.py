@@ -10,7 +10,8 @@ from playbook import PERSONA, Answer, Play, _readable, start, to_upstream
 
 from relay.core.commands import End, Record, Send, Side
 from relay.core.errors import SessionExpired
-from relay.core.events import Binary
+from relay.core.events import MAX_SERVER_VALUES, Binary
+from relay.core.meter import MAX_UNDERWAY, MAX_UNTRANSCRIBED
 from relay.core.policy import Policy
 from relay.core.pricing import Price, Prices
 from relay.core.reports import Report
@@ -111,6 +112,37 @@ def test_an_upstream_that_is_lost_is_not_awaited_and_its_response_is_estimated()
     assert [report.status for report in cut_off(play)] == ["cut_off"]
 
 
+def test_a_report_with_too_many_values_after_the_end_is_not_read() -> None:
+    play = start()
+    play.upstream(**CREATED)
+    settle(play)
+
+    assert late(play, **DONE, a=[0] * MAX_SERVER_VALUES) == []
+    assert not is_settled(play)
+    assert [report.status for report in cut_off(play)] == ["cut_off"]
+
+
+def test_an_upstream_that_begins_more_than_it_reports_is_lost() -> None:
+    play = start()
+    for number in range(MAX_UNDERWAY):
+        play.upstream(type="response.created", response={"id": f"resp_{number}"})
+    (_, end) = play.upstream(type="response.created", response={"id": "one_more"})
+
+    assert "upstream_lost" in str(end)
+    assert len(cut_off(play)) == MAX_UNDERWAY + 1
+
+
+def test_turns_that_an_upstream_commits_after_the_end_are_limited() -> None:
+    play = start()
+    play.upstream(**CREATED)
+    settle(play)
+    for number in range(2 * MAX_UNTRANSCRIBED):
+        late(play, type="input_audio_buffer.committed", item_id=f"item_{number}")
+
+    assert is_settled(play)
+    assert len(cut_off(play)) == MAX_UNTRANSCRIBED + 2
+
+
 @pytest.mark.parametrize("event", [{"type": "response.create"}, None])
 def test_a_requested_response_is_cancelled_before_and_after_it_begins(
     event: dict[str, Any] | None,
@@ -164,6 +196,19 @@ def test_an_error_takes_a_request_back(error: dict[str, Any]) -> None:
     assert settle(play) == []
     assert is_settled(play)
     assert cut_off(play) == []
+
+
+@pytest.mark.parametrize("kind", ["input_audio_buffer.commit", "response.cancel"])
+def test_an_error_with_the_id_of_two_events_takes_no_response_back(kind: str) -> None:
+    play = start()
+    play.client(type="response.create", event_id="mine")
+    play.client(type=kind, event_id="mine")
+    play.upstream(
+        type="error", error={"code": "input_audio_buffer_commit_empty", "event_id": "mine"}
+    )
+
+    assert settle(play) == [cancel(1)]
+    assert [report.report_id for report in cut_off(play)] == ["requested_1"]
 
 
 def test_a_done_response_that_was_never_created_answers_the_request() -> None:

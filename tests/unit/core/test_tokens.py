@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.tokens import (
+    MAX_COUNT,
+    MAX_SECONDS,
     TOKEN_KINDS,
     Tokens,
     is_split_guessed,
@@ -171,3 +173,26 @@ def test_the_text_in_a_transcription_is_reported_on_its_own() -> None:
 def test_a_transcription_with_a_total_only_is_of_unknown_usage() -> None:
     assert tokens_of_transcription({"type": "tokens", "total_tokens": 50}) is None
     assert tokens_of_transcription({"type": "tokens", "total_tokens": 0}) == Tokens()
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"total_tokens": 500},
+        {"prompt_tokens": 5, "completion_tokens": 7},
+        {"input_tokens": "100", "output_tokens": "100"},
+        {"input_tokens": -1},
+        {"output_tokens": MAX_COUNT + 1, "output_token_details": {"text_tokens": MAX_COUNT + 1}},
+    ],
+)
+def test_usage_that_cannot_be_read_is_unknown_and_not_free(usage: dict[str, Any]) -> None:
+    assert tokens_of_response(usage) is None
+    assert tokens_of_transcription({"type": "tokens", "output_tokens": "9"}) is None
+    assert seconds_of_transcription({"type": "duration", "seconds": MAX_SECONDS + 1}) == 0.0
+
+
+def test_a_count_may_be_a_whole_number_with_a_fraction_of_zero() -> None:
+    usage = {"output_tokens": 7.0, "output_token_details": {"text_tokens": 7.0}}
+
+    assert tokens_of_response(usage) == Tokens(output_text=7)
+    assert tokens_of_response({"total_tokens": 0}) == Tokens()
