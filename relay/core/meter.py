@@ -99,9 +99,7 @@ class Meter:
         return None if make is None else make(self, event, now)
 
     def _response_created(self, event: Event, _now: float) -> None:
-        response_id = id_of(object_or_empty(event, "response"))
-        if response_id is not None:
-            self._begin(response_id)
+        self._begin(id_of(object_or_empty(event, "response")) or "")
         self.requests.began()
 
     def _begin(self, response_id: str) -> None:

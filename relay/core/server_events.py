@@ -75,11 +75,11 @@ class ServerEvents:
 
     __slots__ = (
         "_activity",
-        "_budget_exhausted",
         "_confirmed",
         "_conversation",
         "_counts",
         "_first_audio",
+        "_last_responses",
         "_meter",
         "_redactor",
         "_state",
@@ -96,7 +96,7 @@ class ServerEvents:
         self._first_audio = state.first_audio
         self._meter = state.meter
         self._redactor = Redactor(state.terms, state.confirmed)
-        self._budget_exhausted = False
+        self._last_responses: tuple[str, ...] | None = None
 
     def receive(self, raw: bytes, now: float) -> Commands:
         """Decide on a message."""
@@ -127,8 +127,12 @@ class ServerEvents:
             return self._unreadable()
 
     def exhaust_budget(self) -> Commands:
-        """End the session when the response that is under way was delivered."""
-        self._budget_exhausted = True
+        """End the session when the responses that are under way were delivered.
+
+        The begin of another response ends it too: an upstream may never report one of these.
+        """
+        if self._last_responses is None:
+            self._last_responses = self._meter.underway.ids
         return self._end_if_exhausted()
 
     def _react(self, react: "Reaction", event: Event, raw: bytes, now: float) -> Commands:
@@ -234,7 +238,7 @@ class ServerEvents:
             self._conversation.add_response(response_id)
         self._meter.read(event, now)
         self._first_audio.began()
-        return (Send(CLIENT, raw), *self._end_if_flooded())
+        return (Send(CLIENT, raw), *self._end_if_flooded(), *self._end_if_exhausted())
 
     def _on_response_done(self, event: Event, raw: bytes, now: float) -> Commands:
         self._first_audio.ended()
@@ -247,7 +251,8 @@ class ServerEvents:
         )
 
     def _end_if_exhausted(self) -> Commands:
-        if not self._budget_exhausted or self._meter.underway:
+        last, underway = self._last_responses, self._meter.underway
+        if last is None or (underway and set(underway.ids) <= set(last)):
             return NOTHING
         error = BudgetExhausted()
         return (End.because(error, farewell=self._state.messages.error(error).message),)

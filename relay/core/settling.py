@@ -59,7 +59,7 @@ class Settling:
         self._phase = Phase.LOST if upstream_is_lost else Phase.AWAITING
         if upstream_is_lost:
             return NOTHING
-        cancels = [self._cancel(response_id=response_id) for response_id in underway.ids]
+        cancels = [self._cancel(response_id) for response_id in underway.ids]
         return (*cancels, *([self._cancel()] if requests.responses else []))
 
     @property
@@ -107,12 +107,15 @@ class Settling:
         known = meter.underway.ids
         meter.read(event, now)
         new = [response_id for response_id in meter.underway.ids if response_id not in known]
-        return tuple(self._cancel(response_id=response_id) for response_id in new)
+        return tuple(self._cancel(response_id) for response_id in new)
 
     def _count_audio(self, length_bytes: int) -> None:
         seconds = length_bytes / self._state.confirmed.output_bytes_per_second
         self._state.meter.underway.sent(seconds)
 
-    def _cancel(self, **response: str) -> Send:
-        event = {"type": "response.cancel", "event_id": self._ids.new(), **response}
+    def _cancel(self, response_id: str = "") -> Send:
+        """Cancel a response; without an id, the one that the upstream makes now."""
+        event = {"type": "response.cancel", "event_id": self._ids.new()}
+        if response_id:
+            event["response_id"] = response_id
         return Send(Side.UPSTREAM, encode(event))

@@ -61,6 +61,8 @@ class FrameReader:
         on_message: Receives each message.
         on_control: Receives the opcode and the payload of each control frame.
         is_stopped: Whether the handler of a frame wants no other frame now.
+        holds_much: Whether more than `TURN_BYTES` of a message wait for its rest; its owner sets
+            it back.
         has_more: Whether bytes are left that were not looked at, because a turn was over or the
             reader was stopped.
     """
@@ -75,6 +77,7 @@ class FrameReader:
         "_rate",
         "_rest",
         "has_more",
+        "holds_much",
         "is_stopped",
         "on_control",
         "on_message",
@@ -85,7 +88,7 @@ class FrameReader:
 
     def __init__(self, rate: FrameRate, *, max_message_bytes: int, is_masked: bool) -> None:
         """Read frames; a client masks each of its frames, a server none (RFC 6455 5.1)."""
-        self.is_stopped = self.has_more = False
+        self.is_stopped = self.has_more = self.holds_much = False
         self._rate = rate
         self._left_bytes = max_message_bytes
         self._mask_bit, self._key_bytes = (MASK, MASK_BYTES) if is_masked else (0, 0)
@@ -93,6 +96,10 @@ class FrameReader:
         self._fragments = bytearray()
         self._rest = bytearray()
         self._needed_bytes = 0
+
+    def held_bytes(self) -> int:
+        """Return the bytes of a message that wait for its rest."""
+        return len(self._rest) + len(self._fragments)
 
     def keep(self, data: bytes) -> None:
         """Keep bytes that are read later."""
@@ -146,6 +153,7 @@ class FrameReader:
         if at < size:
             self.has_more = at >= limit or self.is_stopped
             self._rest += data[at:]
+            self.holds_much = self.holds_much or self.held_bytes() > TURN_BYTES
 
     def _join(self, data: bytes) -> bytes:
         """Return the bytes that are left and new ones; none if they are no whole frame yet."""
@@ -154,6 +162,7 @@ class FrameReader:
         if joined:
             self.discard()
         self.has_more = False
+        self.holds_much = self.holds_much or self.held_bytes() > TURN_BYTES
         return joined
 
     def _take(self, first: int, payload: bytes, now: float) -> None:
@@ -176,6 +185,7 @@ class FrameReader:
         self._opcode = self._opcode or first
         self._fragments += payload
         self._left_bytes -= len(payload)
+        self.holds_much = self.holds_much or self.held_bytes() > TURN_BYTES
         if first >= FIN:
             message, is_text = bytes(self._fragments), self._opcode == TEXT
             self._left_bytes += len(message)

@@ -21,6 +21,7 @@ from relay.core.close import CloseCode
 from relay.core.states import step
 from relay.wire.frame_reader import TURN_BYTES, BrokenProtocol, FrameReader
 from relay.wire.state import ConnectionState, Lifecycle
+from relay.wire.waiting_data import WaitingData
 
 
 class IntakeState(Enum):
@@ -86,6 +87,7 @@ class Intake:
         "_life",
         "_on_discarded",
         "_transport",
+        "_waiting_data",
         "received_at",
         "state",
     )
@@ -98,6 +100,7 @@ class Intake:
         *,
         fail: Callable[[CloseCode], None],
         on_discarded: Callable[[], None],
+        waiting_data: WaitingData | None = None,
     ) -> None:
         """Call ``fail`` with the close code when the peer breaks the protocol.
 
@@ -111,6 +114,7 @@ class Intake:
         self._fail = fail
         self._on_discarded = on_discarded
         self._leave_bytes = TURN_BYTES
+        self._waiting_data = waiting_data
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Take bytes of the peer; return that the parser goes on, and that none are left."""
@@ -123,6 +127,8 @@ class Intake:
             frames.read(data, self.received_at)
         except BrokenProtocol as broken:
             self._break(broken)
+        if frames.holds_much:
+            self._note_waiting()
         if frames.has_more or len(data) > TURN_BYTES:
             self._use_turn()
         return False, b""
@@ -180,6 +186,24 @@ class Intake:
     def _is_reading(self) -> bool:
         return self.state is READING
 
+    def waiting_bytes(self) -> int:
+        """Return the bytes of a message that wait for its rest."""
+        return self._frames.held_bytes()
+
+    def on_slow(self) -> None:
+        """Break with the peer: all peers together hold too much, and this one the most."""
+        self._break(BrokenProtocol(CloseCode.MESSAGE_TOO_BIG))
+
+    def _note_waiting(self) -> None:
+        frames, waiting_data = self._frames, self._waiting_data
+        frames.holds_much = frames.held_bytes() > TURN_BYTES
+        if waiting_data is None:
+            return
+        if frames.holds_much and self._life.is_receiving:
+            waiting_data.note(self)
+        else:
+            waiting_data.discard(self)
+
     def fill(self) -> None:
         """Read no more: too many messages wait."""
         self._frames.is_stopped = True
@@ -205,6 +229,8 @@ class Intake:
     def end(self) -> None:
         """Forget the reader: it leads back here, and TLS would stay in memory with it."""
         self._take(IntakeEvent.STOP)
+        if self._waiting_data is not None:
+            self._waiting_data.discard(self)
         del self._frames, self._fail, self._on_discarded
 
     def _take(self, event: IntakeEvent) -> None:

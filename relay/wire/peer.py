@@ -108,7 +108,12 @@ class Peer(asyncio.Protocol):
             is_masked=not masks,
         )
         self.intake = Intake(
-            transport, self._life, frames, fail=self._fail, on_discarded=self._hang_up.postpone
+            transport,
+            self._life,
+            frames,
+            fail=self._fail,
+            on_discarded=self._hang_up.postpone,
+            waiting_data=patience.waiting_data,
         )
         self._inbox = Inbox(self._life, self.intake)
         frames.on_message, frames.on_control = self._inbox.deliver, self._read_control

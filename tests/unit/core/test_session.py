@@ -641,6 +641,19 @@ def test_a_session_without_budget_ends_after_its_running_response() -> None:
     assert (end.outcome, end.client_code) == ("budget_exhausted", 4429)
 
 
+def test_a_session_without_budget_ends_when_another_response_begins() -> None:
+    """An upstream may never report the response that is under way."""
+    play = start()
+    play.upstream(type="response.created", response={"id": "lost"})
+    assert play.session.exhaust_budget() == ()
+    play.upstream(type="response.done", response={"id": "resp_2"})
+    assert play.session.exhaust_budget() == ()
+
+    _, end = play.upstream(type="response.created", response={"id": "resp_3"})
+    assert isinstance(end, End)
+    assert end.outcome == "budget_exhausted"
+
+
 def test_a_session_without_budget_and_without_a_response_ends_at_once() -> None:
     (end,) = start().session.exhaust_budget()
 

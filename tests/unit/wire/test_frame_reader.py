@@ -239,3 +239,20 @@ def test_a_close_has_a_code_that_may_be_sent(code: int, reason: str) -> None:
     with pytest.raises(BrokenProtocol) as broken:
         read_close(payload)
     assert broken.value.code == 1002
+
+
+@pytest.mark.parametrize("is_final", [True, False])
+def test_a_reader_states_that_much_of_a_message_waits_for_its_rest(*, is_final: bool) -> None:
+    reading = Reading(limit=2**20)
+    data = frame(b"x" * 99_000, masked=True, final=is_final)
+    stated, held = [], []
+    for part in (data[:TURN_BYTES], data[TURN_BYTES:-1], data[-1:]):
+        reading.read(part)
+        stated.append(reading.frames.holds_much)
+        held.append(reading.frames.held_bytes())
+    assert stated == [False, True, True]
+    assert held == [TURN_BYTES, len(data) - 1, 0 if is_final else 99_000]
+
+    if not is_final:
+        reading.read(frame(b"", 0, masked=True))
+        assert reading.frames.held_bytes() == 0

@@ -16,6 +16,7 @@ from relay.wire import intake
 from relay.wire.frame_reader import FRAME_OVERHEAD_BYTES, TURN_BYTES, FrameReader
 from relay.wire.intake import STEPS, Intake, IntakeEvent, IntakeState
 from relay.wire.state import ConnectionEvent, Lifecycle
+from relay.wire.waiting_data import WaitingData
 
 PER_TURN = TURN_BYTES // FRAME_OVERHEAD_BYTES
 EMPTY = frame(b"", masked=True)
@@ -38,7 +39,7 @@ class Connection(asyncio.Transport):
 class Reading:
     """An intake whose messages and failures are noted."""
 
-    def __init__(self) -> None:
+    def __init__(self, waiting_data: WaitingData | None = None) -> None:
         self.connection = Connection()
         self.life = Lifecycle()
         self.messages: list[bytes] = []
@@ -48,7 +49,12 @@ class Reading:
         frames.on_control = lambda _opcode, _payload: None
         self.discarded = 0
         self.intake = Intake(
-            self.connection, self.life, frames, fail=self.fail, on_discarded=self.discard
+            self.connection,
+            self.life,
+            frames,
+            fail=self.fail,
+            on_discarded=self.discard,
+            waiting_data=waiting_data,
         )
 
     def discard(self) -> None:
@@ -185,3 +191,38 @@ async def test_leaving_a_lost_connection_reads_nothing() -> None:
     reading.intake.leave()
 
     assert not reading.connection.reads
+
+
+async def test_of_all_unfinished_messages_together_the_longest_is_given_up() -> None:
+    data = WaitingData(500_000)
+    first, second, third = Reading(data), Reading(data), Reading(data)
+    message = frame(b"x" * 300_000, masked=True)
+    first.intake.feed_data(message[:100_000])
+    second.intake.feed_data(message[:-1])
+    await second.turns()
+    second.intake.feed_data(message[-1:])
+    assert second.messages == [b"x" * 300_000]
+    second.intake.feed_data(message[:250_000])
+    third.intake.feed_data(message[:200_000])
+
+    assert (first.codes, second.codes, third.codes) == ([], [CloseCode.MESSAGE_TOO_BIG], [])
+    await first.turns()
+    first.intake.feed_data(message[100_000:])
+    await first.turns()
+    assert first.messages == [b"x" * 300_000]
+
+
+async def test_a_lost_connection_holds_nothing() -> None:
+    data = WaitingData(500_000)
+    for _ in range(10):
+        reading = Reading(data)
+        reading.intake.feed_data(frame(b"x" * 300_000, masked=True)[:200_000])
+        assert reading.codes == []
+        reading.intake.end()
+
+
+async def test_an_unfinished_message_needs_no_common_limit() -> None:
+    reading = Reading()
+    reading.intake.feed_data(frame(b"x" * 300_000, masked=True)[:200_000])
+
+    assert reading.codes == []
