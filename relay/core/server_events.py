@@ -4,6 +4,7 @@ Events of the types in ``PASSING`` pass as they came. The relay reads any other 
 hidden items, and redacts it by its structure. If nothing is hidden, it passes as it came too.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -69,6 +70,9 @@ PASSING = frozenset(
 )
 """Types of events without a session, a response, an item or an error, in GA and beta."""
 
+_HAS_OBJECT = re.compile(rb'"(?:session|response|item|error)s?"\s*:').search
+"""Finds such an object in an event of these types, which only another server sends."""
+
 
 class ServerEvents:
     """Decides on the messages of the upstream."""
@@ -111,7 +115,7 @@ class ServerEvents:
             return NOTHING
         if seen.type in TEXT_DELTAS:
             self._meter.underway.wrote(text_length(seen))
-        if seen.type in PASSING:
+        if seen.type in PASSING and not _HAS_OBJECT(raw):
             return (Send(CLIENT, raw),)
         react = self._reactions.get(seen.type)
         if react is None and not is_short(raw, MAX_SERVER_VALUES):

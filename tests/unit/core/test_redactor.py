@@ -277,3 +277,12 @@ def test_an_event_that_passes_has_nothing_to_redact() -> None:
 
     assert fields.keys() >= PASSING
     assert not any(fields[kind] & STRUCTURES for kind in PASSING)
+
+
+@pytest.mark.parametrize("kind", sorted(PASSING - {"response.output_audio.delta"}))
+def test_an_event_that_passes_is_redacted_if_it_has_such_an_object(kind: str) -> None:
+    """An odd server could send one; an audio delta is never searched, for its cost."""
+    event = {"type": kind, "response": RESPONSE, "session": PERSONA}
+
+    assert shown(event) == [{"type": kind, "response": SHOWN_RESPONSE, "session": SHOWN}]
+    assert shown({"type": kind, "item": SYSTEM | {"id": "item_7"}}) == []
