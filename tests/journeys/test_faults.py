@@ -33,6 +33,7 @@ from scripts import (
 
 from relay.app import RELAY
 from relay.core.commands import Side
+from relay.core.rates import Pace
 from relay.core.session import Session
 from relay.ledger.accounts import Accounts
 from relay.ledger.entries import SessionStart
@@ -308,7 +309,7 @@ async def test_a_client_that_streams_receives_the_reason_of_the_end(
                 for _ in range(2):
                     client.send(b'{"type":"output_audio_buffer.clear"}')
             elif outcome == "internal_error":
-                monkeypatch.setattr(Session, "receive", fail)
+                monkeypatch.setattr(Pace, "wait_seconds", fail)
             elif outcome == "relay_draining":
                 relay.sessions.stop()
             events = await events_and_close_code(client)
@@ -434,12 +435,12 @@ async def test_a_defect_in_a_session_is_1011_on_both_sides_and_one_traceback(
         await call.send({"type": "input_audio_buffer.cleared", "event_id": "e"})
         await call.listen()
 
-    decide = Session.receive
+    receiver = Session.receiver
 
-    def fails_for_one_side(session: Session, by: Side, raw: bytes, now: float) -> Any:
-        return fail() if by is side else decide(session, by, raw, now)
+    def fails_for_one_side(session: Session, by: Side) -> Any:
+        return fail if by is side else receiver(session, by)
 
-    monkeypatch.setattr(Session, "receive", fails_for_one_side)
+    monkeypatch.setattr(Session, "receiver", fails_for_one_side)
     async with relaying(tmp_path, answers) as (relay, upstream):
         async with asyncio.timeout(1.5), relay.connect() as client:
             await receive(client)
@@ -449,7 +450,7 @@ async def test_a_defect_in_a_session_is_1011_on_both_sides_and_one_traceback(
         line = await relay.ended()
         assert await upstream.calls[0].closed == 1011
         assert upstream.calls[0].close_reason
-        monkeypatch.setattr(Session, "receive", decide)
+        monkeypatch.setattr(Session, "receiver", receiver)
         async with relay.connect() as next_client:
             await receive(next_client)
 
