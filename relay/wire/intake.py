@@ -191,8 +191,12 @@ class Intake:
         return self._frames.held_bytes()
 
     def on_slow(self) -> None:
-        """Break with the peer: all peers together hold too much, and this one the most."""
-        self._break(BrokenProtocol(CloseCode.MESSAGE_TOO_BIG))
+        """Break with the peer: all peers together hold too much, and this one the most.
+
+        A peer that has closed is discarded already.
+        """
+        if self._life.is_receiving:
+            self._break(BrokenProtocol(CloseCode.MESSAGE_TOO_BIG))
 
     def _note_waiting(self) -> None:
         frames, waiting_data = self._frames, self._waiting_data

@@ -226,3 +226,16 @@ async def test_an_unfinished_message_needs_no_common_limit() -> None:
     reading.intake.feed_data(frame(b"x" * 300_000, masked=True)[:200_000])
 
     assert reading.codes == []
+
+
+async def test_a_peer_that_has_closed_is_not_broken_for_the_bytes_that_it_held() -> None:
+    """Its Close came in a later turn, between the fragments of its message."""
+    data = WaitingData(500_000)
+    closed, other = Reading(data), Reading(data)
+    closed.intake.feed_data(frame(b"x" * 300_000, masked=True, final=False))
+    closed.life.take(ConnectionEvent.CLOSE_RECEIVED)
+    other.intake.feed_data(frame(b"x" * 250_000, masked=True, final=False))
+
+    assert (closed.codes, other.codes) == ([], [])
+    await other.turns()
+    assert other.intake.state is IntakeState.READING
