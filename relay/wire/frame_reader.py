@@ -133,7 +133,7 @@ class FrameReader:
                 if begin > size:
                     break
                 length = int.from_bytes(data[at + 2 : begin], "big")
-            if length > self._left_bytes:
+            if length > self._left_bytes and first not in _CONTROLS:
                 raise BrokenProtocol(CloseCode.MESSAGE_TOO_BIG)
             body = begin + self._key_bytes
             end = body + length

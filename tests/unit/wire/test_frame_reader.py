@@ -256,3 +256,12 @@ def test_a_reader_states_that_much_of_a_message_waits_for_its_rest(*, is_final: 
     if not is_final:
         reading.read(frame(b"", 0, masked=True))
         assert reading.frames.held_bytes() == 0
+
+
+def test_a_control_frame_between_fragments_takes_no_room_of_the_message() -> None:
+    reading = Reading(limit=100)
+    reading.read(frame(b"x" * 90, masked=True, final=False))
+    reading.read(frame(b"p" * 100, PING, masked=True))
+    reading.read(frame(b"y" * 10, 0, masked=True))
+
+    assert reading.noted == [(PING, b"p" * 100), (TEXT, b"x" * 90 + b"y" * 10)]
