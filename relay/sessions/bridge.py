@@ -10,6 +10,7 @@ both directions go on reading and discard the messages, until each peer has clos
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from time import monotonic
@@ -40,6 +41,25 @@ machine, or by SIGSTOP), and the peers were not silent."""
 Work = Callable[[], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The functions for the work of a session outside of it.
+
+    Attributes:
+        observe_first_audio: receives two durations in seconds: how long the client waited for the
+            first audio of an answer, and how long the relay held that audio.
+        keep: returns when a report of usage is in the ledger.
+        hold: receives the estimated cost in USD of usage that is not reported when the session
+            ends.
+        run_tool: returns the output of a tool; it raises nothing and may be cancelled.
+    """
+
+    observe_first_audio: Callable[[float, float], None]
+    keep: Callable[[Report], Awaitable[None]]
+    hold: Callable[[Decimal], None]
+    run_tool: Callable[[CallTool], Awaitable[str]]
+
+
 class Bridge:
     """Relays one session from its first message to its end."""
 
@@ -49,27 +69,14 @@ class Bridge:
         *,
         client: Peer,
         upstream: Peer,
-        observe_first_audio: Callable[[float, float], None],
-        keep: Callable[[Report], Awaitable[None]],
-        hold: Callable[[Decimal], None],
-        run_tool: Callable[[CallTool], Awaitable[str]],
+        services: Services,
         log: Logger,
     ) -> None:
-        """Relay between these two.
-
-        ``observe_first_audio`` receives two durations in seconds: how long the client waited for
-        the first audio of an answer, and how long the relay held that audio. ``keep`` returns when
-        a report of usage is in the ledger. ``hold`` receives the estimated cost in USD of usage
-        that is not reported when the session ends. ``run_tool`` returns the output of a tool; it
-        raises nothing and may be cancelled.
-        """
+        """Relay between these two."""
         self.session = session
         self.peers: Mapping[Side, Peer] = {Side.CLIENT: client, Side.UPSTREAM: upstream}
         self.cancelled_tools: tuple[str, ...] = ()
-        self._observe_first_audio = observe_first_audio
-        self._keep = keep
-        self._hold = hold
-        self._run_tool = run_tool
+        self._services = services
         self._running_tools: set[asyncio.Task[None]] = set()
         self._busy: set[Side] = set()
         self._budget_exhausted = False
@@ -195,12 +202,12 @@ class Bridge:
             return None if peer.send_at_once(command.message) else peer.send(command.message)
         match command:
             case Record(report=report):
-                return self._keep(report)
+                return self._services.keep(report)
             case Pause(seconds=seconds):
                 return self._pause(seconds)
             case ObserveFirstAudio(seconds=seconds):
                 own_seconds = monotonic() - self.peers[Side.UPSTREAM].read_at
-                self._observe_first_audio(seconds, own_seconds)
+                self._services.observe_first_audio(seconds, own_seconds)
             case CallTool():
                 call = self._tasks.create_task(self._guard(partial(self._call, command)))
                 self._running_tools.add(call)
@@ -213,7 +220,7 @@ class Bridge:
 
     async def _call(self, call: CallTool) -> None:
         """Run a tool beside everything else, and pass on its output."""
-        output = await self._run_tool(call)
+        output = await self._services.run_tool(call)
         # From here on the task sends, and must not be cancelled.
         self._running_tools.discard(asyncio.current_task())
         await self._perform_all(iter(self.session.tool_finished(call, output)))
@@ -224,7 +231,7 @@ class Bridge:
         await self.peers[Side.UPSTREAM].close(end.upstream_code, end.reason)
 
     async def _settle(self, end: End) -> None:
-        self._hold(self.session.outstanding_usd(self._now()))
+        self._services.hold(self.session.outstanding_usd(self._now()))
         # In a task, because an upstream without room must not delay the end.
         cancels = self._perform_all(iter(self.session.settle(end, self._now())))
         self._tasks.create_task(self._guard(lambda: cancels))

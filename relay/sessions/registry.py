@@ -18,7 +18,7 @@ from relay.core.reports import Report
 from relay.core.session import Session
 from relay.core.settling import SETTLE_SECONDS
 from relay.ledger.accounts import Accounts
-from relay.sessions.bridge import Bridge
+from relay.sessions.bridge import Bridge, Services
 from relay.sessions.running import RunningSession
 from relay.sessions.terms import NewSession
 from relay.tools import Context
@@ -163,10 +163,12 @@ class Registry:
             session,
             client=client,
             upstream=upstream.peer,
-            observe_first_audio=self._observer.first_audio,
-            keep=partial(self._keep, new.session_id),
-            hold=partial(self._accounts.hold, new.session_id),
-            run_tool=partial(_run_tool, new),
+            services=Services(
+                observe_first_audio=self._observer.first_audio,
+                keep=partial(self._keep, new.session_id),
+                hold=partial(self._accounts.hold, new.session_id),
+                run_tool=partial(_run_tool, new),
+            ),
             log=self._log.bind(session_id=new.session_id),
         )
         return RunningSession(

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,8 @@ async def test_a_tool_that_sends_its_output_is_not_cancelled_at_the_end(
             await receive(client)
             (session,) = relay.sessions.running.values()
             bridge = session.bridge
-            monkeypatch.setattr(bridge, "_run_tool", run_tool)
+            services = replace(bridge._services, run_tool=run_tool)
+            monkeypatch.setattr(bridge, "_services", services)
             relay_is_prepared.set()
             await running.wait()
             (task,) = bridge._running_tools
