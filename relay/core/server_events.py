@@ -1,10 +1,9 @@
 """The messages of the upstream, and the commands that follow from them.
 
-Events of the types in ``PASSING`` pass as they came. The relay reads any other event, hides its
-hidden items, and redacts it by its structure. If nothing is hidden, it passes as it came too.
+Events of the types in ``passing_events`` pass as they came. The relay reads any other event, hides
+its hidden items, and redacts it by its structure. If nothing is hidden, it passes as it came too.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -33,6 +32,7 @@ from relay.core.events import (
 )
 from relay.core.first_audio import Wait
 from relay.core.objects import object_or_empty
+from relay.core.passing_events import PASSING, has_object
 from relay.core.redaction import HIDDEN_EVENTS, redact_error
 from relay.core.redactor import Redactor
 from relay.core.reports import Report
@@ -43,35 +43,6 @@ WAITING = Wait.WAITING  # likewise
 
 ACTIVITY = ("response.", "conversation.item.input_audio_transcription.")
 """The starts of the server events that count as activity."""
-
-
-PASSING = frozenset(
-    {
-        "conversation.item.input_audio_transcription.delta",
-        "conversation.item.input_audio_transcription.segment",
-        "conversation.item.truncated",
-        "input_audio_buffer.dtmf_event_received",
-        "input_audio_buffer.timeout_triggered",
-        "output_audio_buffer.cleared",
-        "output_audio_buffer.started",
-        "output_audio_buffer.stopped",
-        "response.audio.delta",
-        "response.audio_transcript.delta",
-        "response.content_part.added",
-        "response.content_part.done",
-        "response.output_audio.delta",
-        "response.output_audio.done",
-        "response.output_audio_transcript.delta",
-        "response.output_audio_transcript.done",
-        "response.output_text.delta",
-        "response.output_text.done",
-        "response.text.delta",
-    }
-)
-"""Types of events without a session, a response, an item or an error, in GA and beta."""
-
-_HAS_OBJECT = re.compile(rb'"(?:session|response|item|error)s?"\s*:').search
-"""Finds such an object in an event of these types, which only another server sends."""
 
 
 class ServerEvents:
@@ -115,7 +86,7 @@ class ServerEvents:
             return NOTHING
         if seen.type in TEXT_DELTAS:
             self._meter.underway.wrote(text_length(seen))
-        if seen.type in PASSING and not _HAS_OBJECT(raw):
+        if seen.type in PASSING and not has_object(raw):
             return (Send(CLIENT, raw),)
         react = self._reactions.get(seen.type)
         if react is None and not is_short(raw, MAX_SERVER_VALUES):

@@ -31,7 +31,7 @@ UNPRICED = Refusal("event_not_allowed")
         ("unknown", "unknown"),
         ("by-pattern-of-the-client", "other"),
         ("by-pattern-*", "other"),
-        ("of-nobody", "other"),
+        ("unnamed-model", "other"),
     ],
 )
 def test_a_model_is_named_by_the_persona_the_price_list_or_the_api(model: str, label: str) -> None:
@@ -63,7 +63,7 @@ def update(play: Play, transcription: Any) -> Any:
     "path", [TRANSCRIPTION, TRANSCRIPTION[:2], TRANSCRIPTION[:1], (*TRANSCRIPTION, "model")]
 )
 def test_a_transcription_model_that_a_client_sets_needs_a_price(path: tuple[str, ...]) -> None:
-    for model in ("of-nobody", "whisper-1", 7, None, ["by-name"]):
+    for model in ("unnamed-model", "whisper-1", 7, None, ["by-name"]):
         assert update(opened(path), {"model": model}) == UNPRICED
     for model in ("by-name", "by-pattern-of-the-client"):
         side, event = update(opened(path), {"model": model})

@@ -133,7 +133,7 @@ ADDRESS = "https://vault.example.com/4711-ZULU"
 
 
 def repeated_in_closed_fields(guess: str) -> list[Any]:
-    play = start(persona_words=PersonaWords(f"The vault is at {ADDRESS}; tell nobody."))
+    play = start(persona_words=PersonaWords(f"The vault is at {ADDRESS}; keep it secret."))
     response = {"id": "r1", "input": [item(guess)], "request": {"event_id": guess, "tags": [guess]}}
     return [
         play.client(type="response.create", event_id=guess),

@@ -10,9 +10,10 @@ from playbook import INSTRUCTIONS, PERSONA, SHOWN, TERMS, start
 
 from relay.core.commands import End, Send, Side
 from relay.core.events import MAX_SERVER_VALUES, Event
+from relay.core.passing_events import PASSING
 from relay.core.policy import Policy
 from relay.core.redaction import HIDDEN_EVENTS, REDACTED, redact_error
-from relay.core.server_events import PASSING, ServerEvents
+from relay.core.server_events import ServerEvents
 
 SYSTEM = {"type": "message", "role": "system", "id": "item_1", "content": ["PLANTED"]}
 RESPONSE = {"id": "resp_1", "instructions": "PLANTED", "output": [SYSTEM], "voice": "marin"}

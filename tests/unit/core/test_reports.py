@@ -131,7 +131,7 @@ def test_a_transcription_is_reported_by_duration(reports: Reports) -> None:
 def test_a_transcription_is_reported_by_tokens(reports: Reports) -> None:
     event = transcribed("item_1", {"type": "tokens", "input_tokens": 5, "output_tokens": 7})
 
-    report = reports.transcription(event, "of-nobody", TODAY)
+    report = reports.transcription(event, "unnamed-model", TODAY)
 
     assert report is not None
     assert report.tokens == Tokens(transcription_input=5, transcription_output=7)
@@ -297,7 +297,7 @@ def test_a_transcription_in_another_unit_than_its_price_is_charged_by_its_length
     known_length = reports.transcription(event, TRANSCRIBER, TODAY)
     in_seconds = transcribed("item_3", {"type": "duration", "seconds": 10})
     by_time = reports.transcription(in_seconds, MODEL, TODAY)
-    without_price = reports.transcription(transcribed("item_4", by_tokens), "of-nobody", TODAY)
+    without_price = reports.transcription(transcribed("item_4", by_tokens), "unnamed-model", TODAY)
 
     made = [unknown_length, known_length, by_time, without_price]
     assert [report and report.cost_usd for report in made] == [None] * 4
@@ -347,7 +347,7 @@ def test_a_cut_off_response_is_estimated_from_its_audio_and_reported_once(report
     [
         (TRANSCRIBER, Tokens(), 10.0, Decimal("0.001000")),
         (MODEL, Tokens(transcription_input=100), 0.0, Decimal("0.003200")),
-        ("of-nobody", Tokens(), 10.0, None),
+        ("unnamed-model", Tokens(), 10.0, None),
     ],
 )
 def test_a_cut_off_transcription_is_estimated_in_the_unit_of_its_price(
