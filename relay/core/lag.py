@@ -9,9 +9,9 @@ from statistics import median
 WINDOW_SECONDS = 2.0
 """The samples of this time count."""
 
-MIN_SAMPLES = 3
-"""At least this many samples count, however old they are: after a pause that is longer than the
-window, its sample would be the only one."""
+MIN_SAMPLES = 5
+"""At least this number of samples counts, however old they are: after a pause that is longer than
+the window, its sample would be the only one, and two pauses would be most of three."""
 
 
 class Lag:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 from relay.access.claims import SingleUse
@@ -24,8 +24,6 @@ TURN_SAMPLES = 10
 
 TURN_SECONDS = 5
 """The longest wait of a session behind others. SDKs give up after 10 s."""
-
-LAGS = "the event loop lags"
 
 HANDSHAKE = Place("handshakes", 1000, RelayFull)
 """At most this many handshakes run at once: each holds a client, a dial and a TLS handshake for
@@ -61,23 +59,22 @@ class Admission:
     async def wait_for_turn(self, limits: Limits) -> None:
         """While the event loop is half as late as it may be, admit one session after the other.
 
-        Each waits for a better sample, or for ``TURN_SAMPLES``. Otherwise an overload would admit
-        many more sessions until the median is above the limit, and they would stay.
+        Each waits for a better sample, or for ``TURN_SAMPLES``, and at most ``TURN_SECONDS``.
+        Otherwise an overload would admit many more sessions until the median is above the limit,
+        and they would stay.
 
         Raises:
-            RelayFull: the event loop lags, or the turn did not come within ``TURN_SECONDS``.
+            RelayFull: the event loop lags.
         """
         loop_lag, max_lag_ms = self._loop_lag, limits.max_lag_ms
         if max_lag_ms is None:
             return
         if loop_lag.lag.is_late(max_lag_ms / 2):
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(TURN_SECONDS), self._turn:
                     await self._wait_while_late(max_lag_ms)
-            except TimeoutError:
-                raise RelayFull(detail=LAGS) from None
         if loop_lag.is_above(max_lag_ms):
-            raise RelayFull(detail=LAGS)
+            raise RelayFull(detail="the event loop lags")
 
     async def _wait_while_late(self, max_lag_ms: float) -> None:
         for _ in range(TURN_SAMPLES):

@@ -57,7 +57,13 @@ def test_a_pause_at_the_start_does_not_count() -> None:
 
 
 def test_a_loop_whose_turns_are_longer_than_the_window_lags() -> None:
-    assert with_samples([(3.0, 2.9), (6.0, 2.9), (9.0, 2.9)]).is_above(100, 9.0)
+    assert with_samples((3.0 * n, 2.9) for n in range(5)).is_above(100, 12.0)
+
+
+def test_two_pauses_do_not_count() -> None:
+    lag = with_samples([*steady(0.01), (11.0, 0.9), (11.1, 0.01), (12.1, 0.9)])
+
+    assert not lag.is_above(100, 13.0)
 
 
 def test_without_a_sample_there_is_no_lag() -> None:
