@@ -5,6 +5,7 @@ from time import monotonic
 
 import pytest
 
+from relay.core.lag import MIN_SAMPLES
 from relay.wire.loop_lag import SAMPLE_SECONDS, LoopLag
 
 pytestmark = [pytest.mark.both_loops, pytest.mark.usefixtures("nothing_is_left")]
@@ -40,7 +41,7 @@ async def test_long_turns_count_whole() -> None:
 
     with loop_lag.measuring():
         turn()
-        for _ in range(3):
+        for _ in range(MIN_SAMPLES):
             await loop_lag.next_sample()
         turning = False
         assert loop_lag.is_above(100)
