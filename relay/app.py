@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from time import monotonic
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger as Logger
@@ -20,6 +19,7 @@ from relay.endpoints.refusals import refusal
 from relay.ledger.accounts import Accounts
 from relay.sessions.admission import Admission
 from relay.sessions.registry import Registry
+from relay.state.local import LocalState
 from relay.telemetry.metrics import CONTENT_TYPE, Metrics
 from relay.telemetry.observer import SessionObserver
 from relay.tools.runtime import open_runtime
@@ -51,7 +51,7 @@ class Relay:
 
     async def run(self, _app: web.Application) -> AsyncIterator[None]:
         """Keep the connections and the sessions open while the application runs."""
-        accounts = await Accounts.open(self.config, self._log)
+        accounts = await Accounts.open(self.config, LocalState(), self._log)
         self.metrics.ledger = accounts.ledger
         try:
             async with (
@@ -64,7 +64,7 @@ class Relay:
                 # Outside the group, which would wrap the error of a tool.
                 toolboxes = await make_toolboxes(self._tool_runtime, self.config)
                 resources = DialResources(http, entra, self.metrics.attempted, self._log)
-                admission = Admission(accounts, monotonic, loop_lag)
+                admission = Admission(accounts, loop_lag)
                 async with asyncio.TaskGroup() as tasks:
                     self.sessions = Registry(
                         accounts, SessionObserver(self.metrics, self._log), self._log, tasks
@@ -91,9 +91,9 @@ class Relay:
         self.metrics.expect_personas(config.personas)
         return Serving(config, dialler, toolboxes)
 
-    def readiness(self) -> web.Response:
+    async def readiness(self) -> web.Response:
         """Answer whether the relay takes new sessions."""
-        return self._readiness.respond(self.config)
+        return await self._readiness.respond(self.config)
 
     def unpriced(self) -> tuple[str, ...]:
         """Return the models of the personas for which there is no price today."""
@@ -255,7 +255,7 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    return request.app[RELAY].readiness()
+    return await request.app[RELAY].readiness()
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -13,7 +13,6 @@ import base64
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from heapq import heappop, heappush
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -73,31 +72,6 @@ def verify(credential: str, signing_keys: Sequence[SecretStr], now: float) -> Cl
     if now >= claims.expires_at:
         raise InvalidApiKey("The short-lived credential has expired. Request another.")
     return claims
-
-
-class SingleUse:
-    """Remembers the used credentials until they expire."""
-
-    def __init__(self) -> None:
-        self._used: set[str] = set()
-        self._expiries: list[tuple[int, str]] = []
-
-    def use(self, claims: Claims, now: float) -> None:
-        """Use up the credential.
-
-        Raises:
-            InvalidApiKey: it was used before.
-        """
-        while self._expiries and self._expiries[0][0] <= now:
-            self._used.discard(heappop(self._expiries)[1])
-        if claims.credential_id in self._used:
-            raise InvalidApiKey("The short-lived credential was used. Request another.")
-        self._used.add(claims.credential_id)
-        heappush(self._expiries, (claims.expires_at, claims.credential_id))
-
-    def give_back(self, claims: Claims) -> None:
-        """Let the credential be used again, because its session did not start."""
-        self._used.discard(claims.credential_id)
 
 
 def _fernet(signing_keys: Sequence[SecretStr]) -> MultiFernet:

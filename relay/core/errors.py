@@ -43,9 +43,17 @@ class RelayError(Exception):
     silent: bool = False
     retry_after_seconds: int | None = None
 
-    def __init__(self, message: str | None = None, *, detail: str = "") -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        detail: str = "",
+        retry_after_seconds: int | None = None,
+    ) -> None:
         super().__init__(message or self.message)
         self.detail = detail
+        if retry_after_seconds is not None:
+            self.retry_after_seconds = retry_after_seconds
 
     def body(self, *, event_id: str | None = None, param: str | None = None) -> dict[str, Any]:
         """Return the error object in OpenAI's shape."""
@@ -118,10 +126,6 @@ class RateLimitExceeded(RelayError):
 
     code, status, close_code = "rate_limit_exceeded", 429, CloseCode.TOO_MANY
     message = "Too many sessions were started with this credential. Try again later."
-
-    def __init__(self, message: str | None = None, *, retry_after_seconds: int) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
 
 
 class RelayFull(RelayError):

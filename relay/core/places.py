@@ -1,32 +1,56 @@
 """Places for sessions: a session takes all of its places in one step, so no race passes a limit."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from functools import partial
 
-from relay.core.errors import RelayError
+import msgspec
+
+from relay.core.errors import RelayError, RelayFull, SessionLimitReached
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Kind(StrEnum):
+    """The kinds of places, and of the limits on their number."""
+
+    RELAY = "relay"
+    CLIENT = "client"
+    PERSONA = "persona"
+    USER = "user"
+
+
+FULL: Mapping[Kind, Callable[[], RelayError]] = {
+    Kind.RELAY: RelayFull,
+    Kind.CLIENT: SessionLimitReached,
+    Kind.PERSONA: partial(SessionLimitReached, "Too many sessions are open with this persona."),
+    Kind.USER: SessionLimitReached,
+}
+"""The error for each kind of place when none is free."""
+
+
+class Place(msgspec.Struct, frozen=True):
     """A place under one limit.
 
     Attributes:
-        of: what the limit counts: ``("client", "kiosk")``.
+        name: of the client, the persona or the end user; empty for the relay.
         limit: the number of places; None for any number.
-        full: makes the error that is raised when no place is free.
     """
 
-    of: Hashable
+    kind: Kind
+    name: str
     limit: int | None
-    full: Callable[[], RelayError]
+
+    @property
+    def of(self) -> tuple[Kind, str]:
+        """Return the key that all places under this limit share."""
+        return self.kind, self.name
 
 
 class Places:
     """Counts the places that are taken, by limit."""
 
     def __init__(self) -> None:
-        self._taken: Counter[Hashable] = Counter()
+        self._taken: Counter[tuple[Kind, str]] = Counter()
 
     def take(self, places: Sequence[Place]) -> None:
         """Take all of these places, or none.
@@ -36,7 +60,8 @@ class Places:
         """
         for place in places:
             if place.limit is not None and self._taken[place.of] >= place.limit:
-                raise place.full()
+                error = FULL[place.kind]()
+                raise error
         self._taken.update(place.of for place in places)
 
     def give_back(self, places: Sequence[Place]) -> None:
@@ -46,6 +71,6 @@ class Places:
             if not self._taken[place.of]:
                 del self._taken[place.of]
 
-    def taken(self, of: Hashable) -> int:
+    def taken(self, kind: Kind, name: str = "") -> int:
         """Return the number of places that are taken under one limit."""
-        return self._taken[of]
+        return self._taken[kind, name]

@@ -25,18 +25,18 @@ class Readiness:
     admission: Admission
     has_started: Callable[[], bool]
 
-    def respond(self, config: Config) -> web.Response:
+    async def respond(self, config: Config) -> web.Response:
         """Answer with 200, or with 503 and the reason."""
-        reason = self.reason(config)
+        reason = await self.reason(config)
         if reason is None:
             return web.json_response({"status": "ready"})
         body = {"status": "not_ready", "reason": reason}
         return web.json_response(body, status=503, headers=RETRY_AFTER)
 
-    def reason(self, config: Config) -> str | None:
+    async def reason(self, config: Config) -> str | None:
         """Return why the relay takes no new session; None if it takes one."""
         if self.registry.phase is not Phase.SERVING:
             return "draining"
         if not self.has_started():
             return "starting"
-        return self.admission.obstacle(config)
+        return await self.admission.obstacle(config)

@@ -105,7 +105,7 @@ class Realtime:
         with ExitStack() as until_ended:
             self._registry.enter(until_ended)
             await self._admission.wait_for_turn(new.config.limits)
-            self._admission.admit(new, until_ended)
+            await self._admission.admit(new, until_ended)
             with self._admission.handshake(new):
                 upstream = await self._registry.dial(
                     partial(serving.dialler.open, new.persona, new.relay_ids, new.principal.user)

@@ -1,23 +1,21 @@
 """Admission of a new session: its places, its start in the minute, its budgets, its credential."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from decimal import Decimal
 
-from relay.access.claims import SingleUse
 from relay.config.limits import Limits
 from relay.config.models import Config
-from relay.core.errors import RelayFull, SessionLimitReached
-from relay.core.places import Place, Places
-from relay.core.rates import Starts
+from relay.core.budgets import Allowance, Payer, payer_of_user
+from relay.core.errors import RelayFull
+from relay.core.places import Kind, Place
+from relay.core.pricing import micros
+from relay.core.quotas import Entry
+from relay.core.single_use import Credential
 from relay.ledger.accounts import Accounts
 from relay.sessions.terms import NewSession
 from relay.wire.loop_lag import LoopLag
-
-SESSIONS = "sessions"
-PERSONA_FULL = partial(SessionLimitReached, "Too many sessions are open with this persona.")
 
 TURN_SAMPLES = 10
 """The longest wait of one session while the event loop is late: about a second."""
@@ -25,7 +23,7 @@ TURN_SAMPLES = 10
 TURN_SECONDS = 5
 """The longest wait of a session behind others. SDKs give up after 10 s."""
 
-HANDSHAKE = Place("handshakes", 1000, RelayFull)
+MAX_HANDSHAKES = 1000
 """At most this many handshakes run at once: each holds a client, a dial and a TLS handshake for
 seconds."""
 
@@ -33,24 +31,15 @@ seconds."""
 class Admission:
     """Decides whether a session may start, and keeps its places until it has ended."""
 
-    def __init__(self, accounts: Accounts, now: Callable[[], float], loop_lag: LoopLag) -> None:
-        """Admit sessions; ``now`` is a monotonic clock in seconds."""
+    def __init__(self, accounts: Accounts, loop_lag: LoopLag) -> None:
         self._accounts = accounts
-        self._now = now
         self._loop_lag = loop_lag
         self._turn = asyncio.Lock()
-        self._places = Places()
-        self._starts = Starts()
-        self._single_use = SingleUse()
+        self._handshakes = 0
 
-    @property
-    def sessions(self) -> int:
-        """The number of sessions that are open or being opened."""
-        return self._places.taken(SESSIONS)
-
-    def obstacle(self, config: Config) -> str | None:
+    async def obstacle(self, config: Config) -> str | None:
         """Return why no session can start: ``full``, ``ledger_failing``, ``lagging``, or None."""
-        if self.sessions >= config.limits.max_sessions:
+        if await self._accounts.state.sessions() >= config.limits.max_sessions:
             return "full"
         if self._accounts.is_refusing(config):
             return "ledger_failing"
@@ -84,21 +73,15 @@ class Admission:
                 break
             await self._loop_lag.next_sample()
 
-    def admit(self, new: NewSession, until_ended: ExitStack) -> None:
+    async def admit(self, new: NewSession, until_ended: ExitStack) -> None:
         """Take the places of a session and let it draw on its budgets, until the stack is closed.
 
         Raises:
-            RelayError: a limit or a budget is reached.
+            RelayError: a limit or a budget is reached, or the credential was used.
         """
-        places = _places(new)
-        self._places.take(places)
-        until_ended.callback(self._places.give_back, places)
-        if per_minute := new.principal.limits.sessions_per_minute:
-            self._starts.start(new.principal.client, per_minute, self._now())
-        self._accounts.admit(
-            new.session_id, new.principal.client, new.principal.user, new.persona, new.config
-        )
-        until_ended.callback(self._accounts.release, new.session_id)
+        self._accounts.check(new.config)
+        until_ended.callback(self._accounts.state.release, new.session_id)
+        await self._accounts.state.admit(_entry(new))
 
     @contextmanager
     def handshake(self, new: NewSession) -> Iterator[None]:
@@ -106,32 +89,60 @@ class Admission:
 
         Raises:
             RelayFull: too many handshakes run at once.
-            InvalidApiKey: the single-use credential was used.
         """
-        secrets = new.config.secrets
-        once = new.principal.claims if secrets and secrets.single_use else None
-        with ExitStack() as under_way:
-            self._places.take([HANDSHAKE])
-            under_way.callback(self._places.give_back, [HANDSHAKE])
-            if once:
-                self._single_use.use(once, time.time())
-            try:
-                yield
-            except BaseException:
-                if once:
-                    self._single_use.give_back(once)
-                raise
+        if self._handshakes == MAX_HANDSHAKES:
+            raise RelayFull
+        self._handshakes += 1
+        try:
+            yield
+        finally:
+            self._handshakes -= 1
+        self._accounts.state.started(new.session_id)
 
 
-def _places(new: NewSession) -> list[Place]:
+def _entry(new: NewSession) -> Entry:
+    """Return the limits of a session."""
+    secrets, claims = new.config.secrets, new.principal.claims
+    once = claims if secrets and secrets.single_use else None
+    return Entry(
+        session_id=new.session_id,
+        places=_places(new),
+        client=new.principal.client,
+        starts_per_minute=new.principal.limits.sessions_per_minute,
+        allowance=_allowance(new),
+        credential=Credential(once.credential_id, once.expires_at) if once else None,
+    )
+
+
+def _places(new: NewSession) -> tuple[Place, ...]:
     """Return the places that a session takes."""
     limits, principal, persona = new.config.limits, new.principal, new.persona
     client, user = principal.client, principal.user
-    places = [
-        Place(SESSIONS, limits.max_sessions, RelayFull),
-        Place(("client", client), principal.limits.max_sessions, SessionLimitReached),
-        Place(("persona", persona.name), persona.limits.max_sessions, PERSONA_FULL),
-    ]
+    places = (
+        Place(Kind.RELAY, "", limits.max_sessions),
+        Place(Kind.CLIENT, client, principal.limits.max_sessions),
+        Place(Kind.PERSONA, persona.name, persona.limits.max_sessions),
+    )
+    if not user:
+        return places
     # Two clients may give their users the same name.
-    end_user = Place(("user", client, user), limits.user.max_sessions, SessionLimitReached)
-    return [*places, end_user] if user else places
+    return (*places, Place(Kind.USER, f"{client}/{user}", limits.user.max_sessions))
+
+
+def _allowance(new: NewSession) -> Allowance:
+    """Return the budgets of a session."""
+    name, user, persona = new.principal.client, new.principal.user, new.persona
+    limits = new.principal.limits
+    payers: dict[Payer, Decimal | None] = {
+        ("client", name): limits.usd_per_day,
+        ("persona", persona.name): persona.limits.usd_per_day,
+    }
+    if user:
+        payers[payer_of_user(name, user)] = new.config.limits.user.usd_per_day
+    of_session = [limits.usd_per_session, persona.limits.usd_per_session]
+    session_limits = [micros(limit) for limit in of_session if limit is not None]
+    return Allowance(
+        payers=tuple(payers),
+        micros_per_session=min(session_limits, default=None),
+        micros_per_day={payer: micros(usd) for payer, usd in payers.items() if usd is not None},
+    )

@@ -1,7 +1,7 @@
 """The registry of sessions: it runs them, and ends them when the relay stops."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -14,7 +14,6 @@ from relay.core.close import CloseCode
 from relay.core.commands import CallTool, End
 from relay.core.errors import InternalError, RelayDraining
 from relay.core.ids import bounded
-from relay.core.reports import Report
 from relay.core.session import Session
 from relay.core.settling import SETTLE_SECONDS
 from relay.ledger.accounts import Accounts
@@ -71,6 +70,7 @@ class Registry:
         self._empty = asyncio.Event()
         self._empty.set()
         self._dials: set[asyncio.Timeout] = set()
+        accounts.state.on_exhausted = self._exhaust
 
     def enter(self, until_ended: ExitStack) -> None:
         """Count a session that is being opened, until the stack is closed.
@@ -165,7 +165,7 @@ class Registry:
             upstream=upstream.peer,
             services=Services(
                 observe_first_audio=self._observer.first_audio,
-                keep=partial(self._keep, new.session_id),
+                keep=partial(self._accounts.used, new.session_id),
                 hold=partial(self._accounts.hold, new.session_id),
                 run_tool=partial(_run_tool, new),
             ),
@@ -222,17 +222,16 @@ class Registry:
     async def _record_start(self, running: RunningSession) -> None:
         """Write the start to the ledger; a defect in this ends the session on both sides."""
         try:
-            if await self._accounts.started(running.beginning(datetime.now(UTC))):
-                running.bridge.exhaust_budget()
+            await self._accounts.started(running.beginning(datetime.now(UTC)))
         except Exception:  # noqa: BLE001  # as above
             self._log_defect(running)
             running.bridge.stop(InternalError(), upstream_code=CloseCode.INTERNAL_ERROR)
 
-    async def _keep(self, session_id: str, report: Report) -> None:
-        """Write a report to the ledger; end all sessions whose budget is now used up."""
-        for exhausted in await self._accounts.used(session_id, report):
-            if exhausted in self.running:
-                self.running[exhausted].bridge.exhaust_budget()
+    def _exhaust(self, session_ids: Collection[str]) -> None:
+        """End sessions whose budget is used up."""
+        for session_id in session_ids:
+            if session_id in self.running:
+                self.running[session_id].bridge.exhaust_budget()
 
 
 async def _run_tool(new: NewSession, call: CallTool) -> str:

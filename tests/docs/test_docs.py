@@ -36,7 +36,7 @@ from relay.core.tokens import TOKEN_KINDS
 from relay.dialects.beta.events import NAMES_DOWN
 from relay.dialects.beta.fields import GONE, SESSION
 from relay.endpoints import credentials
-from relay.sessions.admission import HANDSHAKE
+from relay.sessions.admission import MAX_HANDSHAKES
 from relay.telemetry import log
 from relay.telemetry.metrics import METRICS
 from relay.upstreams import address, connections, entra
@@ -353,7 +353,7 @@ def test_a_default_on_the_page_of_the_behaviour_agrees_with_the_code() -> None:
         f"cut at {MAX_REASON_BYTES} bytes",
         f"{MAX_DEPTH} levels, {MAX_VALUES:,} values",
         f"ids of {MAX_ID_CHARS} characters",
-        f"sessions being opened | {HANDSHAKE.limit:,} |",
+        f"sessions being opened | {MAX_HANDSHAKES:,} |",
         f"is {credentials.TTL_SECONDS[0]} to {credentials.TTL_SECONDS[-1]}; left out",
         f"A body has at most {credentials.MAX_BODY_BYTES // 1024} KiB",
         f"a credential at most {credentials.MAX_CREDENTIAL_CHARS // 1024} KiB",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from relays import receive, relaying, send
 
+from relay.core.budgets import Budgets
 from relay.core.commands import Side
 from relay.ledger.accounts import Accounts
 from relay.ledger.check import check_ledger
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
     [
         (Accounts, "started", 1011),  # the ledger does not know the session at its end
         (Accounts, "ended", 1000),
-        (Accounts, "release", 1000),
+        (Budgets, "release", 1000),
         (observer.SessionObserver, "started", 1000),
         (observer, "line", 1000),  # of the log
     ],

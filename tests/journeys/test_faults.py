@@ -566,7 +566,7 @@ async def test_a_defect_at_the_start_of_a_session_does_not_stop_the_relay(
 ) -> None:
     started = Accounts.started
 
-    async def start_and_fail(accounts: Accounts, row: SessionStart) -> bool:
+    async def start_and_fail(accounts: Accounts, row: SessionStart) -> None:
         await started(accounts, row)
         raise LookupError("a defect")
 

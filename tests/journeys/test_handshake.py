@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -306,8 +305,8 @@ async def test_the_number_of_sessions_that_open_at_the_same_time_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Open sessions and completed handshakes do not count."""
-    assert admission.HANDSHAKE.limit == 1000
-    monkeypatch.setattr(admission, "HANDSHAKE", replace(admission.HANDSHAKE, limit=2))
+    assert admission.MAX_HANDSHAKES == 1000
+    monkeypatch.setattr(admission, "MAX_HANDSHAKES", 2)
     confirm = asyncio.Event()
 
     async def confirms_when_asked(call: Call) -> None:

@@ -162,7 +162,7 @@ async def running_relay(
                 yield relay
     finally:
         await runner.cleanup()
-    assert relay.realtime._admission.sessions == 0
+    assert await relay.realtime._admission._accounts.state.sessions() == 0
     assert not relay.sessions.running
     assert not relay.sessions._dials
     assert "PLANTED" not in logged.getvalue()

@@ -1,6 +1,5 @@
 """Short-lived credentials: without a key they cannot be made, changed or read."""
 
-import asyncio
 import base64
 import hmac
 import json
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from relay.access.claims import Claims, SingleUse, issue, verify
+from relay.access.claims import Claims, issue, verify
 from relay.core.errors import InvalidApiKey
 
 OLD, NEW, FOREIGN = (SecretStr(letter * 32) for letter in "ONF")
@@ -166,57 +165,3 @@ def test_a_refusal_repeats_no_part_of_the_credential() -> None:
 
     assert MINTED[3:] not in str(refusal.value)
     assert refusal.value.__cause__ is None
-
-
-def claims(number: int, expires_at: float = NOW + 600) -> Claims:
-    return msgspec.structs.replace(CLAIMS, credential_id=f"id-{number}", expires_at=int(expires_at))
-
-
-def test_a_credential_is_used_once() -> None:
-    used = SingleUse()
-    used.use(claims(1), NOW)
-    used.use(claims(2), NOW)
-
-    with pytest.raises(InvalidApiKey, match="was used"):
-        used.use(claims(1), NOW)
-
-
-def test_a_credential_whose_session_did_not_start_may_be_used_once_more() -> None:
-    used = SingleUse()
-    used.use(claims(1), NOW)
-    used.give_back(claims(1))
-    used.use(claims(1), NOW)
-
-    with pytest.raises(InvalidApiKey):
-        used.use(claims(1), NOW + 599)
-
-
-def test_only_expired_credentials_are_forgotten() -> None:
-    used = SingleUse()
-    for number in range(1000):
-        used.use(claims(number, expires_at=NOW + number), NOW)
-
-    used.use(claims(1000), NOW + 990)
-
-    assert used._used == {f"id-{number}" for number in range(991, 1001)}
-    assert len(used._expiries) == len(used._used)
-    with pytest.raises(InvalidApiKey):
-        used.use(claims(995, expires_at=NOW + 995), NOW + 990)
-
-
-async def test_of_a_hundred_concurrent_uses_exactly_one_succeeds() -> None:
-    used, gate = SingleUse(), asyncio.Event()
-
-    async def connect() -> bool:
-        await gate.wait()
-        try:
-            used.use(verify(MINTED, [NEW], NOW), NOW)
-        except InvalidApiKey:
-            return False
-        return True
-
-    async with asyncio.TaskGroup() as tasks:
-        connects = [tasks.create_task(connect()) for _ in range(100)]
-        gate.set()
-
-    assert sum(task.result() for task in connects) == 1

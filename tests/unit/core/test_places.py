@@ -5,14 +5,13 @@ import asyncio
 import pytest
 
 from relay.core.errors import RelayError, RelayFull, SessionLimitReached
-from relay.core.places import Place, Places
+from relay.core.places import Kind, Place, Places
 
-RELAY = "sessions"
-KIOSK = ("client", "kiosk")
+KIOSK = Kind.CLIENT, "kiosk"
 
 
 def places(limit: int | None, relay_limit: int = 1000) -> list[Place]:
-    return [Place(RELAY, relay_limit, RelayFull), Place(KIOSK, limit, SessionLimitReached)]
+    return [Place(Kind.RELAY, "", relay_limit), Place(*KIOSK, limit)]
 
 
 def test_places_are_free_up_to_the_limit_and_again_after_a_release() -> None:
@@ -25,7 +24,7 @@ def test_places_are_free_up_to_the_limit_and_again_after_a_release() -> None:
     taken.give_back(places(2))
     taken.take(places(2))
 
-    assert taken.taken(KIOSK) == 2
+    assert taken.taken(*KIOSK) == 2
 
 
 def test_places_without_a_limit_are_counted() -> None:
@@ -33,7 +32,7 @@ def test_places_without_a_limit_are_counted() -> None:
     for _ in range(50):
         taken.take(places(None))
 
-    assert taken.taken(KIOSK) == 50
+    assert taken.taken(*KIOSK) == 50
 
 
 def test_a_refusal_by_one_limit_takes_no_place_of_another() -> None:
@@ -43,7 +42,7 @@ def test_a_refusal_by_one_limit_takes_no_place_of_another() -> None:
     with pytest.raises(SessionLimitReached):
         taken.take(places(1))
 
-    assert taken.taken(RELAY) == 1
+    assert taken.taken(Kind.RELAY) == 1
 
 
 def test_the_first_full_place_gives_the_reason() -> None:
@@ -56,9 +55,9 @@ def test_the_first_full_place_gives_the_reason() -> None:
 
 def test_clients_do_not_take_each_others_places() -> None:
     taken = Places()
-    taken.take([Place(KIOSK, 1, SessionLimitReached)])
+    taken.take([Place(*KIOSK, 1)])
 
-    taken.take([Place(("client", "phone"), 1, SessionLimitReached)])
+    taken.take([Place(Kind.CLIENT, "phone", 1)])
 
 
 def test_a_lowered_limit_counts_the_places_that_are_taken() -> None:
@@ -84,7 +83,7 @@ async def test_of_a_hundred_attempts_at_once_exactly_ten_take_a_place() -> None:
             taken.take(places(10))
         except RelayError as refusal:
             return refusal
-        most = max(most, taken.taken(KIOSK))
+        most = max(most, taken.taken(*KIOSK))
         return None
 
     async with asyncio.TaskGroup() as tasks:
@@ -101,7 +100,7 @@ def test_a_key_without_taken_places_is_forgotten() -> None:
     """End users are keys too, so the number of keys has no bound."""
     taken = Places()
     for user in range(100):
-        taken.take([Place(("user", user), 1, SessionLimitReached)])
-        taken.give_back([Place(("user", user), 1, SessionLimitReached)])
+        taken.take([Place(Kind.USER, str(user), 1)])
+        taken.give_back([Place(Kind.USER, str(user), 1)])
 
     assert not taken._taken

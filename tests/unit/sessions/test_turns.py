@@ -24,7 +24,7 @@ class Overload:
 
     def __init__(self) -> None:
         self.loop_lag = LoopLag()
-        self.admission = Admission(cast("Accounts", None), monotonic, self.loop_lag)
+        self.admission = Admission(cast("Accounts", None), self.loop_lag)
 
     async def sample(self, *lags_seconds: float) -> None:
         """Take samples; let the waiting sessions react to each."""
