@@ -195,6 +195,22 @@ async def test_no_session_takes_a_connection_that_is_too_old(
         await peer.leave(1000, "")
 
 
+async def test_no_session_takes_a_connection_that_is_closing(
+    warm_events: Events, pair: Pair | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "REFILL_SECONDS", 10)
+    async with warmed(1, accepts, pair) as relay:
+        await follow(warm_events, "opened")
+        (pool,) = relay.pools._running
+        (connection,) = pool._expires_at
+        assert connection.transport is not None
+        connection.transport.close()
+        peer = await relay.dial()
+        await follow(warm_events, "lost")
+        assert len(relay.upstream.accepted) == 2
+        await peer.leave(1000, "")
+
+
 @pytest.mark.parametrize("how", ["closes", "resets"])
 async def test_a_session_whose_connection_is_closed_unanswered_opens_its_own(
     warm_events: Events, pair: Pair | None, how: str
@@ -302,6 +318,8 @@ async def test_when_a_session_finds_the_upstream_moved_the_old_connections_are_c
         relay.upstream.url = relay.upstream.url.replace("127.0.0.1", "upstream.example")
         relay.pools.keep([relay.target(1)])
         await follow(warm_events, "opened")
+        forget_address(relay.http, URL("http://another.example/v1/realtime"))
+        assert relay.pools.waiting() == {"fake": 1}
         forget_address(relay.http, relay.target(1).url)
         await follow(warm_events, "closed", "opened")
     assert looked_up == ["upstream.example"] * 2
