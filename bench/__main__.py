@@ -2,6 +2,7 @@
 
 In each round all contenders do the same work, one after the other, so that a disturbance of the
 machine affects all of them. The output is one table with the medians of the rounds.
+``python bench/warm.py`` measures connections that the relay opens in advance.
 """
 
 import argparse

@@ -27,6 +27,7 @@ from relay.tools.toolbox import Toolbox
 from relay.upstreams.connections import connections
 from relay.upstreams.dialler import Dialler, DialResources
 from relay.upstreams.entra import identity
+from relay.upstreams.warm import WarmPools
 from relay.wire import tls
 from relay.wire.file_limit import needed_files, raise_file_limit
 from relay.wire.loop_lag import LoopLag
@@ -66,6 +67,7 @@ class Relay:
                 resources = DialResources(http, entra, self.metrics.attempted, self._log)
                 admission = Admission(accounts, loop_lag)
                 async with asyncio.TaskGroup() as tasks:
+                    self.metrics.warm = self._warm = WarmPools(http, tasks)
                     self.sessions = Registry(
                         accounts, SessionObserver(self.metrics, self._log), self._log, tasks
                     )
@@ -79,7 +81,7 @@ class Relay:
                     self._readiness = Readiness(self.sessions, admission, self._has_started)
                     with loop_lag.measuring():
                         yield
-                    await self.sessions.drain(0)
+                    await self.drain(0)
         finally:
             await accounts.ledger.close()
 
@@ -87,9 +89,15 @@ class Relay:
         self, config: Config, dialler: Dialler, toolboxes: Mapping[str, Toolbox]
     ) -> Serving:
         """Return the parts that new sessions use, and expose their state in the metrics."""
+        self._warm.keep(dialler.warm_targets())
         self.metrics.circuits = dialler.circuits
         self.metrics.expect_personas(config.personas)
         return Serving(config, dialler, toolboxes)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new sessions, let running sessions go on for ``seconds``, then end them."""
+        self._warm.stop()
+        await self.sessions.drain(seconds)
 
     async def readiness(self) -> web.Response:
         """Answer whether the relay takes new sessions."""
@@ -124,7 +132,8 @@ class Relay:
 
     def raise_file_limit(self) -> None:
         """Let the process open as many files as it may; warn if its sessions need more."""
-        needed = needed_files(self.config.limits.max_sessions)
+        warm = sum(upstream.warm_connections for upstream in self.config.upstreams.values())
+        needed = needed_files(self.config.limits.max_sessions, warm)
         allowed = raise_file_limit(needed)
         if allowed < needed:
             self._log.warning("files.limited", limit=allowed, needed=needed)

@@ -80,7 +80,7 @@ async def serve(
                     await wait_for_stop()
                     seconds = relay.config.limits.drain_seconds
                     log.info("drain.started", seconds=seconds)
-                    await relay.sessions.drain(seconds)
+                    await relay.drain(seconds)
     finally:
         await runner.cleanup()
     log.info("relay.stopped")

@@ -14,6 +14,7 @@ from relay.yaml.value import (
     Secret,
     Token,
     Url,
+    WarmConnections,
     empty_mapping,
 )
 
@@ -43,6 +44,9 @@ class Upstream(Section):
     """File of certificates in PEM format, to trust instead of the certificates of the system."""
     ready_timeout_seconds: Seconds = 8
     """Time limit until an upstream has confirmed the persona, fallbacks included."""
+    warm_connections: WarmConnections = 0
+    """Number of connections, with TLS, that the relay keeps open for the next sessions. The relay
+    replaces each of them at least every 30 s."""
     extra_session_fields: tuple[FieldPath, ...] = ()
     """Session fields that this server accepts and that the types of the `openai` package do not
     have, as dotted paths."""

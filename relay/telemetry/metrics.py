@@ -25,6 +25,7 @@ from relay.core.commands import End
 from relay.ledger.ledger import Ledger
 from relay.sessions.running import RunningSession
 from relay.telemetry.record import measures
+from relay.upstreams.warm import WarmPools
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -72,6 +73,12 @@ METRICS: Mapping[str, Description] = {
     "relay_upstream_circuit_open": Description(
         "gauge", "1 while an upstream is skipped because it failed.", ("upstream",)
     ),
+    "relay_upstream_warm_connections": Description(
+        "gauge", "Connections that are open in advance, and wait for a session.", ("upstream",)
+    ),
+    "relay_upstream_warm_connections_ended_total": Description(
+        "counter", "Connections opened in advance, by their end.", ("upstream", "outcome")
+    ),
     "relay_first_audio_seconds": Description(
         "histogram", "From the end of speech, or response.create, to the first audio delta."
     ),
@@ -112,6 +119,7 @@ class Metrics(Collector):
     Attributes:
         ledger: its state is exposed; None before it is open.
         circuits: the circuit of each upstream; their states are exposed.
+        warm: the connections opened in advance are exposed; None before the relay runs.
         dropped_log_lines: returns the number of log lines that could not be written.
         loop_lag_seconds: returns the longest delay of the event loop in the last 2 seconds.
     """
@@ -120,6 +128,7 @@ class Metrics(Collector):
         self.registry = CollectorRegistry()
         self.ledger: Ledger | None = None
         self.circuits: Mapping[str, Circuit] = {}
+        self.warm: WarmPools | None = None
         self.dropped_log_lines: Callable[[], int] = int
         self.loop_lag_seconds: Callable[[], float] = float
         self._open: set[RunningSession] = set()
@@ -191,6 +200,10 @@ class Metrics(Collector):
             totals["relay_ledger_failing"][()] = int(self.ledger.failing)
         for upstream, circuit in self.circuits.items():
             totals["relay_upstream_circuit_open"][(upstream,)] = int(circuit.is_open)
+        if self.warm is not None:
+            for upstream, waiting in self.warm.waiting().items():
+                totals["relay_upstream_warm_connections"][(upstream,)] = waiting
+            totals["relay_upstream_warm_connections_ended_total"].update(self.warm.ended)
         totals["relay_log_lines_dropped_total"][()] = self.dropped_log_lines()
         lag_seconds = self.loop_lag_seconds()
         totals["relay_event_loop_lag_seconds"][()] = lag_seconds  # type: ignore[assignment]  # as above

@@ -10,7 +10,7 @@ message and 268 KiB a connection. It sends the beta header only to an upstream w
 import asyncio
 import errno
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -39,6 +39,7 @@ from relay.upstreams.address import realtime_url
 from relay.upstreams.connections import clear_traceback, forget_address, tls_context
 from relay.upstreams.entra import Entra, NoToken
 from relay.upstreams.headers import upstream_headers
+from relay.upstreams.warm import WarmTarget
 from relay.wire.liveness import SILENCE_SECONDS
 from relay.wire.peer import CLOSE_SECONDS, Patience, Peer
 from relay.wire.upgrade import NotUpgraded, connect
@@ -140,6 +141,13 @@ class Dialler:
         same = {name: self.circuits[name] for name in old if new.get(name) == old[name]}
         return Dialler(self._resources, config, same)
 
+    def warm_targets(self) -> Iterator[WarmTarget]:
+        """Yield the upstreams that connections are opened to in advance."""
+        for name, upstream in self._upstreams.items():
+            if number := upstream.warm_connections:
+                url, seconds = realtime_url(upstream, {}), upstream.ready_timeout_seconds
+                yield WarmTarget(name, url, self._tls[name], number, seconds)
+
     async def open(
         self, persona: Persona, relay_ids: str, user: str | None = None
     ) -> OpenedUpstream:
@@ -211,6 +219,9 @@ class Dialler:
                 await peer.leave(CloseCode.NORMAL_CLOSURE, "the session did not open")
             if isinstance(error, TimeoutError):
                 detail = f"{attempt.name} was not ready in time"
+                forget_address(
+                    self._resources.http, realtime_url(self._upstreams[attempt.name], {})
+                )
                 raise UpstreamTimeout(detail=detail) from None
             if isinstance(error, RelayError):
                 error.detail = unquoted(

@@ -8,9 +8,9 @@ FILES_PER_SESSION, OTHER_FILES = 2, 256
 refused clients."""
 
 
-def needed_files(max_sessions: int) -> int:
-    """Return the number of files that this number of sessions needs."""
-    return FILES_PER_SESSION * max_sessions + OTHER_FILES
+def needed_files(max_sessions: int, warm_connections: int = 0) -> int:
+    """Return the number of files that these numbers of sessions and of warm connections need."""
+    return FILES_PER_SESSION * max_sessions + warm_connections + OTHER_FILES
 
 
 def file_limit() -> float:

@@ -166,6 +166,7 @@ Named = Annotated[Mapping[Name, T], AfterValidator(MappingProxyType)]
 Text = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, BeforeValidator(_number), Field(ge=0, le=65535)]
 Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+WarmConnections = Annotated[int, BeforeValidator(_number), Field(ge=0, le=100)]
 Rate = Annotated[float, BeforeValidator(_number), Field(gt=0)]
 Seconds = Annotated[
     float, BeforeValidator(_number), Field(gt=0, json_schema_extra={"format": "seconds"})

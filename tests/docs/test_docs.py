@@ -39,7 +39,7 @@ from relay.endpoints import credentials
 from relay.sessions.admission import MAX_HANDSHAKES
 from relay.telemetry import log
 from relay.telemetry.metrics import METRICS
-from relay.upstreams import address, connections, entra
+from relay.upstreams import address, connections, entra, warm
 from relay.upstreams import dialler as upstream
 from relay.wire.liveness import PING_SECONDS, RETRIES, SILENCE_SECONDS
 from relay.wire.peer import CLOSE_SECONDS
@@ -179,6 +179,10 @@ def test_the_samples_of_the_page_on_upstreams_load(tmp_path: Path) -> None:
         f"failed {['once', 'twice', 'three times'][circuit.FAILURES - 1]} in a row",
         f"for {circuit.FIRST_SECONDS:.0f} s, then 10, 20, 40 and at most {circuit.MAX_SECONDS:.0f}",
         f"kept for {connections.CACHE_DNS_SECONDS} s",
+        f"{warm.REFILL_SECONDS:g} s after a session has taken",
+        f"after {warm.MAX_AGE_SECONDS * warm.MIN_AGE:.0f} to {warm.MAX_AGE_SECONDS:.0f} s",
+        f"after {warm.FIRST_RETRY_SECONDS:.0f} s, then after 2, 4, 8, 16 and",
+        f"2, 4, 8, 16 and {warm.MAX_RETRY_SECONDS:.0f}.",
         "five minutes before it runs out" if entra.RENEW_SECONDS == 5 * 60 else "?",
         f"scope `{entra.SCOPE}`",
         f"{address.PREVIEW_API_VERSION}, or the value of `?api-version=`",

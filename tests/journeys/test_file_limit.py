@@ -35,6 +35,16 @@ async def test_the_relay_raises_its_limit_of_open_files_to_the_hard_limit(tmp_pa
     assert [line["event"] for line in relay.lines].count("files.limited") == 1
 
 
+async def test_a_warm_connection_needs_a_file_too(tmp_path: Path) -> None:
+    url, more = "http://127.0.0.1:1/v1", "warm_connections: 50"
+    path = write_config(tmp_path, url, LIMITS % 100, more=more)
+    async with serving(path, "sh", "-c", 'ulimit -n 500 && exec "$@"', "sh") as relay:
+        relay.signal(signal.SIGTERM)
+        assert await relay.ends() == 0
+        (warned,) = [line for line in relay.lines if line["event"] == "files.limited"]
+    assert (warned["limit"], warned["needed"]) == (500, 506)
+
+
 async def connect_idle(relay: Process, opened: AsyncExitStack) -> None:
     """Open ``IDLE`` connections that send nothing."""
     for _ in range(IDLE):
