@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
 
+import instructions
 from contenders import CONTENDERS, ROOT, Contender
 from job import LoadReport
 from machine import Cores, allow_many_files, has_realtime
@@ -63,6 +64,8 @@ QUICK = Size([50], seconds=2, rounds=1, idle_sessions=100, connections=30, work=
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks; return 1 if the relay lost, reordered or changed a message."""
     given = _parser().parse_args(arguments)
+    if given.instructions:
+        return instructions.main()
     size = QUICK if given.quick else FULL
     chosen = {key: value for key in SIZES if (value := getattr(given, key)) is not None}
     size = replace(size, **chosen)
@@ -98,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="a little of each workload, no ramp")
     parser.add_argument("--write", action="store_true", help=f"write the table to {PAGE.name}")
+    parser.add_argument(
+        "--instructions", action="store_true", help="only the instructions of a message"
+    )
     upstream = parser.add_mutually_exclusive_group()
     upstream.add_argument("--tls", dest="protocol", action="store_const", const="tls")
     upstream.add_argument("--plain", dest="protocol", action="store_const", const="plain")

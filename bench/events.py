@@ -116,9 +116,9 @@ def ends_response(session: int, sequence: int) -> bool:
     return (spread + sequence) % APPENDS_PER_RESPONSE == 0
 
 
-def session_event(kind: str, **fields: Any) -> bytes:
-    """Return ``session.created`` or ``session.updated``; ``fields`` override the session's."""
-    session = {
+def session_object() -> dict[str, Any]:
+    """Return a session as the API confirms it."""
+    return {
         "type": "realtime",
         "object": "realtime.session",
         "id": "sess_" + "B" * 21,
@@ -147,7 +147,12 @@ def session_event(kind: str, **fields: Any) -> bytes:
         },
         "include": None,
     }
-    return _compact({"type": kind, "event_id": _id("event", 0, 0), "session": session | fields})
+
+
+def session_event(kind: str, **fields: Any) -> bytes:
+    """Return ``session.created`` or ``session.updated``; ``fields`` override the session's."""
+    session = session_object() | fields
+    return _compact({"type": kind, "event_id": _id("event", 0, 0), "session": session})
 
 
 def speech_stopped(session: int, response: int) -> bytes:

@@ -7,7 +7,11 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import callgrind
+import guard
+import instructions
 import load_generator
+import message_path
 import pytest
 from events import APPEND, APPEND_HEAD, DELTA, WrongAudio, delta_head, ends_response, is_answered
 from job import Job, LoadReport
@@ -194,3 +198,71 @@ def test_the_table_compares_medians_and_adds_faults() -> None:
     assert f"{work} CPU per message, us |  | 30.0 |" in rows
     assert f"{work} added latency p99, ms | (0.50) | 1.50 |" in rows
     assert f"{work} faults | 0 | 3 |" in rows
+
+
+async def test_each_kind_of_work_relays_its_messages() -> None:
+    path = message_path.Path(3)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(path.bridge.run())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        for work in path.work().values():
+            work(3)
+        running.cancel()
+
+
+async def test_work_that_relays_nothing_is_not_counted() -> None:
+    path = message_path.Path(3)  # no task listens to its peers
+
+    for kind in ("append", "delta"):
+        with pytest.raises(AssertionError, match="0 messages instead of 3"):
+            path.work()[kind](3)
+
+
+COUNTED = {"reference": 1000.0, "append": 400.0}
+
+
+@pytest.mark.parametrize(("cost", "status"), [(0.3, 0), (0.43, 0), (0.45, 1)])
+def test_the_guard_fails_when_a_message_costs_a_tenth_more(
+    cost: float, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guard.compare({"append": cost}, {"append": 0.4}, COUNTED) == status
+    assert ("append" in capsys.readouterr().err) == bool(status)
+
+
+def test_the_guard_has_recorded_the_costs_of_several_versions_of_python() -> None:
+    recorded = json.loads(guard.RECORDED.read_text())
+
+    assert {"3.11", "3.12", "3.13"} <= recorded.keys()
+    assert all({"append", "delta", "response"} <= costs.keys() for costs in recorded.values())
+
+
+@pytest.mark.parametrize("command", [guard.main, instructions.main])
+def test_without_valgrind_one_line_says_so(
+    command: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(callgrind, "PROGRAMS", ("no-such-program",))
+    monkeypatch.setattr(sys, "argv", ["bench"])
+
+    assert command() == 1
+    assert capsys.readouterr().err == f"{callgrind.MISSING}\n"
+
+
+@pytest.mark.skipif(not callgrind.is_installed(), reason="valgrind is not installed")
+def test_the_same_work_has_the_same_number_of_instructions() -> None:
+    _, (first, second) = zip(
+        *(callgrind.run(["python3", "-SEc", "print(sum(range(999)))"]) for _ in range(2)),
+        strict=True,
+    )
+
+    assert sum(first.values()) == pytest.approx(sum(second.values()), rel=0.001)
+    with pytest.raises(callgrind.Failed):
+        callgrind.run(["false"])
+
+
+def test_the_mean_of_a_conversation_has_250_appends_and_50_deltas_a_response() -> None:
+    costs = {"append": 302.0, "delta": 604.0, "response": 3020.0}
+
+    rows = instructions.table({"relay": costs}).splitlines()
+
+    assert rows[-1] == "| mean of a conversation | 0.4 |"
