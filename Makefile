@@ -12,7 +12,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-core test-unit test-pythons clients clients-slow newest check fix bench \
-	lock clients-lock check-locks
+	bench-guard lock clients-lock check-locks
 # Else a venv without pip, which Debian leaves behind when python3-venv is missing, would be used.
 .DELETE_ON_ERROR:
 # Two installations into one .venv at the same time would break it.
@@ -93,6 +93,9 @@ fix: $(VENV)/dev.stamp ## what lint and format can repair by themselves
 
 bench: $(VENV)/bench.stamp ## the benchmarks, one table
 	$(BIN)/python bench $(ARGS)
+
+bench-guard: $(VENV)/bench.stamp ## fail if a message costs 10 % more instructions than recorded
+	$(BIN)/python bench/guard.py $(ARGS)
 
 # Pins that still fit are kept; make lock ARGS=--upgrade takes the newest.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \

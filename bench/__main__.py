@@ -1,13 +1,13 @@
 """The benchmarks: ``make bench``, or ``python bench``; docs/performance.md explains the results.
 
 In each round all contenders do the same work, one after the other, so that a disturbance of the
-machine affects all of them. The output is one table with the medians of the rounds.
+machine affects all of them. The output is two tables with the medians of the rounds: all
+metrics, and those that matter.
 ``python bench/warm.py`` measures connections that the relay opens in advance.
 """
 
 import argparse
 import platform
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +15,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
 
+import instructions
 from contenders import CONTENDERS, ROOT, Contender
 from job import LoadReport
 from machine import Cores, allow_many_files, has_realtime
 from ramp import capacities
 from runner import DIRECT, Runner, Workload, start_runner
-from table import METRICS, table
+from table import METRICS, summary, table
 
-PAGE = ROOT / "docs/performance.md"
-SECTION = re.compile(r"(?<=<!-- bench -->\n).*(?=<!-- /bench -->)", re.DOTALL)
+PAGE, TABLES = ROOT / "docs/performance.md", ROOT / "docs/performance-tables.md"
+BEGIN, END = "<!-- bench -->\n", "<!-- /bench -->"
 NAMES = [contender.name for contender in CONTENDERS]
 WORK = (*METRICS, "ramp")
 SIZES = ("sessions", "seconds", "rounds", "work")
@@ -64,6 +65,8 @@ QUICK = Size([50], seconds=2, rounds=1, idle_sessions=100, connections=30, work=
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks; return 1 if the relay lost, reordered or changed a message."""
     given = _parser().parse_args(arguments)
+    if given.instructions:
+        return instructions.main()
     size = QUICK if given.quick else FULL
     chosen = {key: value for key in SIZES if (value := getattr(given, key)) is not None}
     size = replace(size, **chosen)
@@ -74,18 +77,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         present = [c for c in contenders if versions[c.name]]
         _run(runner, size, _workloads(size, given.protocol), present)
         results = runner.results
-    columns = {name: f"{name} {number}" for name, number in versions.items() if number}
+    columns = {DIRECT: DIRECT} | {c.name: f"{c.name} {versions[c.name]}" for c in present}
     missing = [name for name, number in versions.items() if not number]
-    section = f"{_conditions(size, missing)}\n\n{table(results, {DIRECT: DIRECT} | columns)}\n"
-    print(section)
-    if given.write:
-        PAGE.write_text(SECTION.sub(lambda _: f"\n{section}\n", PAGE.read_text()))
+    conditions = _conditions(size, missing)
+    for page, rows in ((TABLES, table(results, columns)), (PAGE, summary(results, columns))):
+        section = f"{conditions}\n\n{rows}\n"
+        print(section)
+        if given.write:
+            before, _, rest = page.read_text().partition(BEGIN)
+            page.write_text(f"{before}{BEGIN}\n{section}\n{END}{rest.partition(END)[2]}")
     own = (r for reports in results.reports.values() for r in reports.get("relay", ()))
     return 1 if any(report.faults for report in own) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench", description="The benchmarks, one table.")
+    parser = argparse.ArgumentParser(prog="bench", description="The benchmarks, two tables.")
     parser.add_argument(
         "--sessions", type=_numbers, metavar="N,N", help="sessions that send in real time"
     )
@@ -98,7 +104,10 @@ def _parser() -> argparse.ArgumentParser:
         "--work", type=_some_of(WORK), metavar="A,B", help=f"workloads, of {', '.join(WORK)}"
     )
     parser.add_argument("--quick", action="store_true", help="a little of each workload, no ramp")
-    parser.add_argument("--write", action="store_true", help=f"write the table to {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/")
+    parser.add_argument(
+        "--instructions", action="store_true", help="only the instructions of a message"
+    )
     upstream = parser.add_mutually_exclusive_group()
     upstream.add_argument("--tls", dest="protocol", action="store_const", const="tls")
     upstream.add_argument("--plain", dest="protocol", action="store_const", const="plain")

@@ -2,7 +2,8 @@
 
 All do the same work on one core, and verify the certificate of an upstream with TLS. Transparent
 contenders forward messages without reading them. ``relay`` is ``relay serve``; ``bare`` is the same
-server without policy, metering, ledger and metrics.
+server without policy, metering, ledger and metrics; ``compiled`` is a relay with compiled modules.
+nginx has the configuration of its manual for WebSocket, and once more with larger buffers.
 """
 
 import os
@@ -32,6 +33,7 @@ error_log stderr error;
 events {{ worker_connections 8192; }}
 http {{
   access_log off;
+  map $http_upgrade $connection_upgrade {{ default upgrade; "" close; }}
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
@@ -43,16 +45,16 @@ http {{
       proxy_pass {origin};
       proxy_http_version 1.1;
       proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection upgrade;
+      proxy_set_header Connection $connection_upgrade;
       proxy_read_timeout 1h;
-      # The default of 4 KiB takes two reads for a delta.
-      proxy_buffer_size 16k;
-      proxy_buffers 4 16k;
+      proxy_send_timeout 1h;
       {tls}
     }}
   }}
 }}
 """
+# With the default of 4 KiB, a delta takes two reads.
+NGINX_BUFFERS = "proxy_buffer_size 16k;\n      proxy_buffers 4 16k;\n      {tls}"
 NGINX_TLS = """proxy_ssl_verify on;
       proxy_ssl_name localhost;
       proxy_ssl_trusted_certificate {ca_file};"""
@@ -196,6 +198,13 @@ CONTENDERS = (
         config=(NGINX, NGINX_TLS),
     ),
     Contender(
+        "nginx-16k",
+        program="nginx",
+        arguments=("-c", "{config}"),
+        version_arguments=("-v",),
+        config=(NGINX.replace("{tls}", NGINX_BUFFERS), NGINX_TLS),
+    ),
+    Contender(
         "haproxy",
         program="haproxy",
         arguments=("-db", "-f", "{config}"),
@@ -215,6 +224,15 @@ CONTENDERS = (
         program=sys.executable,
         arguments=("-m", "relay", "serve", "--config", "{config}"),
         version_arguments=("-m", "relay", "--version"),
+        config=(RELAY, RELAY_TLS),
+        configures=True,
+        has_metrics=True,
+    ),
+    Contender(
+        "compiled",
+        program=str(ROOT / ".venv/compiled/bin/relay"),
+        arguments=("serve", "--config", "{config}"),
+        version_arguments=("--version",),
         config=(RELAY, RELAY_TLS),
         configures=True,
         has_metrics=True,

@@ -7,6 +7,7 @@ detects lost, reordered, repeated and changed bytes.
 
 import binascii
 import json
+import os
 import random
 import struct
 from typing import Any
@@ -25,6 +26,11 @@ NOISES = 16
 
 MODEL = "gpt-realtime-2.1"
 PATH = f"/v1/realtime?model={MODEL}"
+
+SILENT = "BENCH_WITHOUT_RESPONSES"
+"""With this environment variable no response ends, and no other begins."""
+
+_HAS_RESPONSES = SILENT not in os.environ
 
 Stamp = tuple[int, int, int]
 """The time of sending in ns of CLOCK_MONOTONIC, the session, the number of the message in it."""
@@ -113,12 +119,12 @@ def is_answered(session: int, sequence: int) -> bool:
 def ends_response(session: int, sequence: int) -> bool:
     """Return whether a response ends, and the next begins, after the delta for this append."""
     spread = session * 7 * APPENDS_PER_DELTA + session
-    return (spread + sequence) % APPENDS_PER_RESPONSE == 0
+    return _HAS_RESPONSES and (spread + sequence) % APPENDS_PER_RESPONSE == 0
 
 
-def session_event(kind: str, **fields: Any) -> bytes:
-    """Return ``session.created`` or ``session.updated``; ``fields`` override the session's."""
-    session = {
+def session_object() -> dict[str, Any]:
+    """Return a session as the API confirms it."""
+    return {
         "type": "realtime",
         "object": "realtime.session",
         "id": "sess_" + "B" * 21,
@@ -147,7 +153,12 @@ def session_event(kind: str, **fields: Any) -> bytes:
         },
         "include": None,
     }
-    return _compact({"type": kind, "event_id": _id("event", 0, 0), "session": session | fields})
+
+
+def session_event(kind: str, **fields: Any) -> bytes:
+    """Return ``session.created`` or ``session.updated``; ``fields`` override the session's."""
+    session = session_object() | fields
+    return _compact({"type": kind, "event_id": _id("event", 0, 0), "session": session})
 
 
 def speech_stopped(session: int, response: int) -> bytes:

@@ -77,7 +77,10 @@ class Runner:
         if contender is None:
             return _run_load(job)
         try:
-            with _folder(self.folder) as folder, contender.running(folder, upstream) as server:
+            with (
+                shared_folder(self.folder) as folder,
+                contender.running(folder, upstream) as server,
+            ):
                 started = self.results.start_seconds.setdefault(contender.name, [])
                 started.append(server.start_seconds)
                 pids = {"upstream": pid, "relay": server.pid}
@@ -91,7 +94,7 @@ class Runner:
 
 
 @contextmanager
-def _folder(parent: Path | None = None) -> Iterator[Path]:
+def shared_folder(parent: Path | None = None) -> Iterator[Path]:
     """Provide a folder that all users may read: nginx serves as another user."""
     with TemporaryDirectory(prefix="bench-", dir=parent) as name:
         folder = Path(name)
@@ -119,7 +122,7 @@ def _run_load(job: Job) -> LoadReport:
 def start_runner() -> Iterator[Runner]:
     """Provide a runner with running upstreams, and a temporary folder for all files."""
     with ExitStack() as stack:
-        folder = stack.enter_context(_folder())
+        folder = stack.enter_context(shared_folder())
         certificate = folder / "upstream.pem", folder / "upstream.key"
         write_certificate(*certificate)
         upstreams = {}

@@ -1,4 +1,4 @@
-"""The table of all reports: a column for each contender, a row for each metric."""
+"""The tables of all reports: a column for each contender, a row for each metric."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +105,9 @@ def _first_audio_own_ms(report: LoadReport, _workload: Workload) -> Value:
 
 CPU = Metric("CPU per message, us", _cpu_us)
 CPU_RATIO = Metric("CPU per message, times nginx's", _cpu_us, 2, "nginx", truediv)
+CPU_RATIO_16K = Metric(
+    "CPU per message, times that of nginx with 16 KiB buffers", _cpu_us, 2, "nginx-16k", truediv
+)
 CPU_OF_RELAYING = Metric(
     "of it policy, metering, ledger, metrics, %", _cpu_us, 0, "bare", _share_percent, only="relay"
 )
@@ -114,16 +117,28 @@ CORES = (
     Metric("load and upstream, share of a core, %", _core_percent("load", "upstream"), 0),
 )
 
+LATENCIES = tuple(
+    Metric(f"added latency p{percent}, ms", _latency_ms(percent), 2, DIRECT)
+    for percent in ("50", "99", "99.9")
+)
+READY = tuple(
+    Metric(f"added until ready p{percent}, ms", _latency_ms(percent), 2, DIRECT)
+    for percent in ("50", "99")
+)
+UPGRADES = tuple(
+    Metric(f"added until the 101 p{percent}, ms", _upgrade_ms(percent), 2, DIRECT, only="relay")
+    for percent in ("50", "99")
+)
+CONNECTIONS = Metric("connections per second", _connections_per_second, 0)
+
 METRICS: Mapping[str, tuple[Metric, ...]] = {
     "paced": (
         CPU,
         CPU_RATIO,
+        CPU_RATIO_16K,
         CPU_OF_RELAYING,
         Metric("CPU seconds per session-minute", _cpu_seconds_per_minute, 3),
-        *(
-            Metric(f"added latency p{percent}, ms", _latency_ms(percent), 2, DIRECT)
-            for percent in ("50", "99", "99.9")
-        ),
+        *LATENCIES,
         Metric("of the first audio, with the relay, mean ms", _first_audio_own_ms, 2),
         MEMORY,
         *CORES,
@@ -131,24 +146,17 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
     "saturated": (Metric("messages per second", _messages_per_second, 0), CPU, *CORES),
     "idle": (MEMORY,),
     "alone": (
-        *(
-            Metric(f"added until ready p{percent}, ms", _latency_ms(percent), 2, DIRECT)
-            for percent in ("50", "99")
-        ),
-        *(
-            Metric(
-                f"added until the 101 p{percent}, ms", _upgrade_ms(percent), 2, DIRECT, only="relay"
-            )
-            for percent in ("50", "99")
-        ),
+        *READY,
+        *UPGRADES,
     ),
     "crowded": (
-        Metric("connections per second", _connections_per_second, 0),
+        CONNECTIONS,
         Metric("CPU per connection, ms", _cpu_ms_per_connection, 2),
         *CORES,
     ),
 }
 
+IN_TIME = "sessions in time (added p99 < 5 ms)"
 TITLES = {
     "paced": "{} sessions in real time",
     "saturated": "{} sessions, as fast as it goes",
@@ -158,6 +166,29 @@ TITLES = {
 }
 
 
+SUMMARY_SESSIONS = 200
+SUMMARY: Mapping[str, tuple[Metric, ...]] = {
+    "paced": (CPU_RATIO, CPU_RATIO_16K, CPU_OF_RELAYING, *LATENCIES[:2], MEMORY),
+    "alone": (*READY, *UPGRADES),
+    "crowded": (CONNECTIONS,),
+}
+"""The metrics that matter, of the workloads with TLS; of the real-time sessions, one number."""
+
+
+def summary(results: Results, columns: Mapping[str, str]) -> str:
+    """Return the metrics that matter in Markdown; ``columns`` has a heading for each contender."""
+    rows = [["", *columns.values()], ["---", *["---:"] * len(columns)]]
+    for workload, reports in results.reports.items():
+        if not workload.tls or (workload.work == "paced" and workload.sessions != SUMMARY_SESSIONS):
+            continue
+        for metric in SUMMARY.get(workload.work, ()):
+            cells = [metric.cell(workload, reports, name) for name in columns]
+            rows.append([metric.title, *cells])
+    if results.capacity:
+        rows.append([IN_TIME, *(results.capacity.get(name, "") for name in columns)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def table(results: Results, columns: Mapping[str, str]) -> str:
     """Return the table in Markdown; ``columns`` has a heading for each contender."""
     rows = [["work", "", *columns.values()], ["---", "---", *["---:"] * len(columns)]]
@@ -165,7 +196,7 @@ def table(results: Results, columns: Mapping[str, str]) -> str:
         rows += _rows(workload, reports, columns)
     started = {name: f"{median(each):.2f}" for name, each in results.start_seconds.items()}
     for *titles, cells in (
-        ("real time, TLS", "sessions in time (added p99 < 5 ms)", results.capacity),
+        ("real time, TLS", IN_TIME, results.capacity),
         ("start", "seconds until it listens", started),
     ):
         if cells:

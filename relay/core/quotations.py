@@ -90,13 +90,15 @@ class PersonaWords:
     each dozen characters of the persona is all that is kept.
     """
 
-    __slots__ = ("_blocks", "_lines")
+    __slots__ = ("_blocks", "_has_long_words", "_lines")
 
     def __init__(self, *texts: object) -> None:
         """Take the lines of these texts that are long enough to be recognised."""
         lines = [line.strip() for text in texts for line in str(text or "").splitlines()]
         long = [line for line in lines if len(line) >= CLIENT_QUOTED_CHARS]
         self._lines = "\n".join(long)
+        words = (word for line in long for word in line.split(" "))
+        self._has_long_words = any(len(word) >= CLIENT_QUOTED_CHARS for word in words)
         self._blocks = frozenset(
             line[start : start + BLOCK_CHARS]
             for line in long
@@ -110,7 +112,11 @@ class PersonaWords:
         """Return whether a text has a long piece of them; a very long text counts as such."""
         if not self._blocks or len(text) < CLIENT_QUOTED_CHARS:
             return False
-        return len(text) > MAX_TEXT_CHARS or any(
+        if len(text) > MAX_TEXT_CHARS:
+            return True
+        if not self._has_long_words and " " not in text:  # nearly every id and name
+            return False
+        return any(
             self._are_around(text, start)
             for start in range(len(text) - BLOCK_CHARS + 1)
             if text[start : start + BLOCK_CHARS] in self._blocks

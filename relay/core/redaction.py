@@ -9,7 +9,7 @@ from relay.core.conversation import is_hidden
 from relay.core.events import Event, Json
 from relay.core.objects import object_or_empty
 from relay.core.paths import Path, leave_out
-from relay.core.quotations import NO_WORDS, PersonaWords, Quotations
+from relay.core.quotations import CLIENT_QUOTED_CHARS, NO_WORDS, PersonaWords, Quotations
 
 HIDDEN_EVENTS = ("rate_limits.", "mcp_", "response.mcp_")
 """The first parts of the names of hidden events: the account's limits, the upstream's tools."""
@@ -116,7 +116,9 @@ def _without_secrets(
     if opened:
         return _without_secrets_below(value, quotations, opened)
     return {
-        key: item if type(item) in _NUMBERS else _without_secrets(item, quotations, opened, key)
+        key: item
+        if type(item) in _NUMBERS or (type(item) is str and len(item) < CLIENT_QUOTED_CHARS)
+        else _without_secrets(item, quotations, opened, key)
         for key, item in value.items()
         if key not in SECRET_FIELDS
     }

@@ -61,8 +61,9 @@ def tokens_of_response(usage: Json) -> Tokens | None:
         return None
     inputs = object_or_empty(usage, "input_token_details")
     outputs = object_or_empty(usage, "output_token_details")
-    text, audio, image = _by_modality(inputs)
-    if _has_no_kind(usage, "input_tokens", inputs) or _has_no_kind(usage, "output_tokens", outputs):
+    text, audio, image = read = _by_modality(inputs)
+    output_text, output_audio, _ = written = _by_modality(outputs)
+    if _has_no_kind(usage, "input_tokens", read) or _has_no_kind(usage, "output_tokens", written):
         return None
     cached_text, cached_audio, cached_image = _cached(inputs, text, audio, image)
     tokens = Tokens(
@@ -72,8 +73,8 @@ def tokens_of_response(usage: Json) -> Tokens | None:
         cached_text=cached_text,
         cached_audio=cached_audio,
         cached_image=cached_image,
-        output_text=whole_number(outputs, "text_tokens"),
-        output_audio=whole_number(outputs, "audio_tokens"),
+        output_text=output_text,
+        output_audio=output_audio,
     )
     return None if tokens == Tokens() and _is_used(usage, "total_tokens") else tokens
 
@@ -88,12 +89,15 @@ def is_split_guessed(usage: Json) -> bool:
 
 
 def _by_modality(details: Mapping[str, Json]) -> tuple[int, int, int]:
-    text, audio, image = (whole_number(details, f"{m}_tokens") for m in ("text", "audio", "image"))
-    return text, audio, image
+    return (
+        whole_number(details, "text_tokens"),
+        whole_number(details, "audio_tokens"),
+        whole_number(details, "image_tokens"),
+    )
 
 
-def _has_no_kind(usage: Mapping[str, Json], total: str, details: Mapping[str, Json]) -> bool:
-    return _is_used(usage, total) and not any(_by_modality(details))
+def _has_no_kind(usage: Mapping[str, Json], total: str, counts: tuple[int, int, int]) -> bool:
+    return _is_used(usage, total) and not any(counts)
 
 
 def _is_used(usage: Mapping[str, Json], total: str) -> bool:

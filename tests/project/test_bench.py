@@ -6,8 +6,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import callgrind
+import guard
+import instructions
 import load_generator
+import message_path
+import observed
 import pytest
 from events import APPEND, APPEND_HEAD, DELTA, WrongAudio, delta_head, ends_response, is_answered
 from job import Job, LoadReport
@@ -16,7 +22,8 @@ from paths import ROOT
 from picows import WSMsgType, ws_connect, ws_create_server
 from runner import DIRECT, Results, Workload
 from session import LoadSession, Measurements
-from table import table
+from table import summary, table
+from tail import cause_rows, latency_rows
 from upstream import UpstreamSession
 
 from relay.core.events import read_append
@@ -194,3 +201,113 @@ def test_the_table_compares_medians_and_adds_faults() -> None:
     assert f"{work} CPU per message, us |  | 30.0 |" in rows
     assert f"{work} added latency p99, ms | (0.50) | 1.50 |" in rows
     assert f"{work} faults | 0 | 3 |" in rows
+
+
+async def test_each_kind_of_work_relays_its_messages() -> None:
+    path = message_path.Path(3)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(path.bridge.run())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        for work in path.work().values():
+            work(3)
+        running.cancel()
+
+
+async def test_work_that_relays_nothing_is_not_counted() -> None:
+    path = message_path.Path(3)  # no task listens to its peers
+
+    for kind in ("append", "delta"):
+        with pytest.raises(AssertionError, match="0 messages instead of 3"):
+            path.work()[kind](3)
+
+
+COUNTED = {"reference": 1000.0, "append": 400.0}
+
+
+@pytest.mark.parametrize(("cost", "status"), [(0.3, 0), (0.43, 0), (0.45, 1)])
+def test_the_guard_fails_when_a_message_costs_a_tenth_more(
+    cost: float, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guard.compare({"append": cost}, {"append": 0.4}, COUNTED) == status
+    assert ("append" in capsys.readouterr().err) == bool(status)
+
+
+def test_the_guard_has_recorded_the_costs_of_several_versions_of_python() -> None:
+    recorded = json.loads(guard.RECORDED.read_text())
+
+    assert {"3.11", "3.12", "3.13"} <= recorded.keys()
+    assert all({"append", "delta", "response"} <= costs.keys() for costs in recorded.values())
+
+
+@pytest.mark.parametrize("command", [guard.main, instructions.main])
+def test_without_valgrind_one_line_says_so(
+    command: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(callgrind, "PROGRAMS", ("no-such-program",))
+    monkeypatch.setattr(sys, "argv", ["bench"])
+
+    assert command() == 1
+    assert capsys.readouterr().err == f"{callgrind.MISSING}\n"
+
+
+@pytest.mark.skipif(not callgrind.is_installed(), reason="valgrind is not installed")
+def test_the_same_work_has_the_same_number_of_instructions() -> None:
+    _, (first, second) = zip(
+        *(callgrind.run(["python3", "-SEc", "print(sum(range(999)))"]) for _ in range(2)),
+        strict=True,
+    )
+
+    assert sum(first.values()) == pytest.approx(sum(second.values()), rel=0.001)
+    with pytest.raises(callgrind.Failed):
+        callgrind.run(["false"])
+
+
+def test_the_mean_of_a_conversation_has_250_appends_and_50_deltas_a_response() -> None:
+    costs = {"append": 302.0, "delta": 604.0, "response": 3020.0}
+
+    rows = instructions.table({"relay": costs}).splitlines()
+
+    assert rows[-1] == "| mean of a conversation | 0.4 |"
+
+
+def test_the_summary_has_the_metrics_that_matter_of_200_sessions_with_tls() -> None:
+    results = Results()
+    for sessions, tls in ((50, True), (200, True), (200, False)):
+        for name, cpu_ns in (("nginx", 20_000_000), ("relay", 35_000_000)):
+            report = LoadReport(messages=1000, seconds=2, cpu_ns={"relay": cpu_ns})
+            results.add(Workload("paced", sessions, 2, tls), name, report)
+    results.capacity = {"relay": ">= 300"}
+
+    rows = summary(results, {"nginx": "nginx 1.0", "relay": "relay 1.0"}).splitlines()
+
+    assert rows.count("| CPU per message, times nginx's | 1.00 | 1.75 |") == 1
+    assert rows[-1] == "| sessions in time (added p99 < 5 ms) |  | >= 300 |"
+
+
+def test_the_causes_of_a_tail_have_a_share_of_the_time() -> None:
+    rounds = [{observed.EVENTS: [(5.0, 0.010), (6.0, 0.030)]}, {observed.EVENTS: [(2.0, 0.020)]}]
+
+    rows = list(cause_rows(rounds, seconds=1.5))
+
+    assert f"| {observed.EVENTS} | 1 | 20.00 | 30.00 | 30.00 | 2.0 |" in rows
+    assert f"| {observed.COLLECTOR} | 0 | | | | 0.0 |" in rows
+
+
+def test_the_latency_of_a_variant_is_what_it_adds() -> None:
+    def report(ms: float) -> LoadReport:
+        latency_ms = {"50": ms, "99": 2 * ms, "99.9": 3 * ms}
+        return LoadReport(messages=1000, cpu_ns={"relay": 40_000_000}, latency_ms=latency_ms)
+
+    rows = list(latency_rows({DIRECT: [report(1.0)], "relay": [report(1.5), report(9), report(1)]}))
+
+    assert rows[-1] == "| relay | 0.50 | 1.00 | 1.50 | 40.0 |"
+
+
+def test_a_relay_reports_what_keeps_its_loop(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, str(ROOT / "bench/observed.py"), str(report), observed.COLLECTOR]
+
+    subprocess.check_output([*command, "--version"])
+
+    assert json.loads(report.read_text()).keys() >= {observed.LEDGER, observed.EVENTS}

@@ -36,6 +36,7 @@ def git(*arguments: str) -> str:
         ("check", ".venv/bin/mypy"),
         ("check-locks", "--dry-run"),
         ("bench", ".venv/bin/python bench"),
+        ("bench-guard", ".venv/bin/python bench/guard.py"),
         ("fix", ".venv/bin/ruff format"),
         ("lock", "pip compile"),
         ("clients-lock", "--omit-lockfile-registry-resolved"),
@@ -54,7 +55,8 @@ def test_ci_runs_the_documented_targets() -> None:
 
     assert os.access(script, os.X_OK)
     assert script.read_text().endswith(
-        "\nmake check\nmake check-locks\nmake test\nmake test-pythons\nmake clients\n"
+        "\nmake check\nmake check-locks\nmake test\nmake test-pythons\nmake bench-guard\n"
+        "make clients\n"
     )
 
 

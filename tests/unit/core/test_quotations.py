@@ -127,3 +127,10 @@ def test_a_quotation_is_any_common_piece_of_that_length(lines: list[str], text: 
 def test_the_sessions_of_a_persona_share_its_words() -> None:
     assert persona_words(LINE, "hint") is persona_words(LINE, "hint")
     assert persona_words(LINE) is not persona_words(LINE, "hint")
+
+
+def test_a_long_word_of_the_persona_is_found_in_a_text_without_a_space() -> None:
+    address = "https://clinic.example/booking/4711"
+
+    assert PersonaWords(f"Send them to {address} first.").are_in(f"x{address}")
+    assert not WORDS.are_in("conv_0123456789012345678901234567890123")
