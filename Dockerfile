@@ -3,17 +3,21 @@ FROM python:3.13-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 
+# mypyc needs a C compiler; the second stage has none.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
+
 COPY requirements/ requirements/
 # The locked pip comes first and installs the rest. The relay's environment has no pip: nothing is
 # installed into it later. A package as source would be built with packages that no lock names.
 RUN pip install --require-hashes -r requirements/pip.txt \
  && pip install --require-hashes -r requirements/build.txt \
+ && pip install --require-hashes --only-binary=:all: -r requirements/compile.txt \
  && python -m venv --without-pip /opt/relay \
  && pip --python /opt/relay install --require-hashes --only-binary=:all: -r requirements/image.txt
 
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY relay/ relay/
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+RUN RELAY_COMPILE=1 pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && pip --python /opt/relay install --no-deps --no-index dist/*.whl
 
 

@@ -11,8 +11,8 @@ PIP := bin/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-core test-unit test-pythons clients clients-slow newest check fix bench \
-	bench-guard lock clients-lock check-locks
+.PHONY: help demo run test test-compiled test-core test-unit test-pythons clients clients-slow newest \
+	check fix bench bench-guard wheel lock clients-lock check-locks
 # Else a venv without pip, which Debian leaves behind when python3-venv is missing, would be used.
 .DELETE_ON_ERROR:
 # Two installations into one .venv at the same time would break it.
@@ -36,6 +36,13 @@ test: $(VENV)/dev.stamp ## set up and run the whole test suite
 		--cov --cov-report=
 	$(BIN)/coverage report --skip-covered --fail-under=100 --include='relay/core/*'
 	$(BIN)/coverage report --skip-covered --precision=2 --fail-under=99.8
+
+# Without PYTHONSAFEPATH, a test that starts the relay would start it from the folder relay/.
+test-compiled: wheel ## run the whole test suite on the compiled wheel; needs a C compiler
+	$(MAKE) $(VENV)/compiled/dev.stamp VENV=$(VENV)/compiled
+	$(VENV)/compiled/$(PIP) --no-deps --no-index --force-reinstall dist/*.whl
+	PYTHONSAFEPATH=1 RELAY_REQUIRE_COMPILED=1 $(VENV)/compiled/bin/pytest \
+		--numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # No sockets and no files of the system: Hypothesis takes most of the time.
 CORE := tests/unit/core tests/unit/dialects tests/unit/yaml
@@ -97,6 +104,13 @@ bench: $(VENV)/bench.stamp ## the benchmarks, one table
 bench-guard: $(VENV)/bench.stamp ## fail if a message costs 10 % more instructions than recorded
 	$(BIN)/python bench/guard.py $(ARGS)
 
+# The folders build/ and dist/ keep the modules and the wheels of earlier versions.
+wheel: ## build a wheel with compiled modules into dist/; needs a C compiler
+	$(MAKE) $(VENV)/compile/compile.stamp VENV=$(VENV)/compile
+	rm -rf build dist
+	RELAY_COMPILE=1 $(VENV)/compile/bin/python -m pip --disable-pip-version-check wheel --quiet \
+		--no-deps --no-build-isolation --wheel-dir dist .
+
 # Pins that still fit are kept; make lock ARGS=--upgrade takes the newest.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS)
@@ -114,8 +128,9 @@ lock: ## resolve pyproject.toml into requirements/, with uv
 	$(COMPILE) pyproject.toml -c requirements/run.txt $(IMAGE:%=--extra %) -o requirements/image.txt
 	$(COMPILE) pyproject.toml -c requirements/run.txt --extra speech -o requirements/speech.txt
 	$(COMPILE) pyproject.toml -c requirements/run.txt --group bench -o requirements/bench.txt
+	$(COMPILE) pyproject.toml -c requirements/run.txt --group compile -o requirements/compile.txt
 	$(COMPILE) pyproject.toml -c requirements/speech.txt -c requirements/bench.txt \
-		-c requirements/image.txt --extra speech --group dev -o requirements/dev.txt
+		-c requirements/image.txt -c requirements/compile.txt --extra speech --group dev -o requirements/dev.txt
 
 clients-lock: ## resolve what the stock clients need, with uv and npm
 	set -e; for wanted in $(CLIENTS)/*/requirements.in; do \

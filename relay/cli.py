@@ -23,6 +23,7 @@ from relay.config.loading import InvalidConfig, load, load_usage
 from relay.config.models import Config, check_listen
 from relay.config.persona import session_to_send, with_variables
 from relay.config.toolboxes import check_tools
+from relay.core import session
 from relay.ledger.check import check_ledger
 from relay.ledger.prune import prune_ledger
 from relay.ledger.query import parse_grouping, parse_moment, query_usage
@@ -34,6 +35,7 @@ from relay.wire.tls import valid_until
 
 DEFAULT_CONFIG = Path("config/relay.yaml")
 FINE, FAILED, WRONG = 0, 1, 2
+BUILD = "Python" if session.__file__.endswith(".py") else "compiled"
 MASK = "***"
 SIMULATOR_PORT = 8081
 
@@ -86,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"relay {relay.__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"relay {relay.__version__} ({BUILD})"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="relay sessions to the configured upstreams")

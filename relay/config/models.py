@@ -81,7 +81,7 @@ class Config(Section):
     """The tools that the relay itself runs."""
     file: Path
     """The path of relay.yaml."""
-    _prices: Prices = PrivateAttr(default=Prices())
+    _prices: Prices = PrivateAttr(default_factory=Prices)
     _sources: Sources = PrivateAttr()
 
     @property

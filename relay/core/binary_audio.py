@@ -9,7 +9,7 @@ stream. Therefore the relay cuts a message inside each key ``type``, and audio l
 
 import re
 
-from relay.core.events import Binary
+from relay.core.messages import Binary
 
 MAX_KEYS = 16
 """A message with more keys is not audio."""

@@ -8,15 +8,8 @@ from relay.core.audio import audio_bytes
 from relay.core.binary_audio import cut_audio
 from relay.core.commands import NOTHING, Commands, End, Pause, Send, Side
 from relay.core.errors import EventNotAllowed, InvalidEvent, RelayError
-from relay.core.events import (
-    CLIENT_EVENTS,
-    MAX_ID_CHARS,
-    Binary,
-    Event,
-    Json,
-    decode_client,
-    read_append,
-)
+from relay.core.events import CLIENT_EVENTS, MAX_ID_CHARS, Event, Json, decode_client, read_append
+from relay.core.messages import Binary
 from relay.core.policy import AnswerUpdate, Forward
 from relay.core.rates import Pace
 from relay.core.session_state import SessionState

@@ -24,9 +24,9 @@ class ClientMessages:
         self._announced = terms.tools.announced
         self._ids = EventIds("relay_")
 
-    def event(self, event_type: str, /, **fields: Json) -> Send:
+    def event(self, kind: str, /, **fields: Json) -> Send:
         """Return an event of the relay."""
-        event = {"type": event_type, "event_id": self._ids.new(), **fields}
+        event = {"type": kind, "event_id": self._ids.new(), **fields}
         return Send(Side.CLIENT, encode(event))
 
     def rewritten(self, event: Event, **fields: Json) -> Send:

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from relay.core.audio import audio_bytes
-from relay.core.events import ServerPeek
+from relay.core.messages import ServerPeek
 
 TEXT_DELTAS: Final = frozenset(
     {

@@ -20,7 +20,8 @@ from relay.core.audio import audio_bytes
 from relay.core.events import Event, Json
 from relay.core.ids import bounded
 from relay.core.recent import Recent
-from relay.core.tokens import Tokens, whole_number
+from relay.core.tokens import Tokens
+from relay.core.usage import whole_number
 
 TOKENS_PER_INPUT_SECOND = 10
 TOKENS_PER_OUTPUT_SECOND = 20

@@ -10,12 +10,13 @@ import json
 import re
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from pybase64 import b64decode
 
 from relay.core.errors import InvalidEvent
+from relay.core.messages import Append, Binary, ServerPeek
 
 Json = Any
 """A decoded JSON value."""
@@ -45,6 +46,9 @@ MAX_VALUES = 20_000
 MAX_SERVER_VALUES = 50_000
 """Of a server event that the relay reads: each value takes one or two microseconds."""
 
+MAX_SERVER_DEPTH = 128
+"""Of the same: the relay walks through it with functions that call themselves."""
+
 MAX_TEXT_BYTES = 512 * 1024
 """The largest client event, without its audio: it takes some milliseconds to read."""
 
@@ -71,7 +75,7 @@ _SEPARATORS = (b",", b"[", b"{")
 _QUOTES_PER_VALUE = 4  # of a key and its value
 _MAX_COUNTED_BYTES = 1_048_576
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 _MAX_STRINGS = 4_096
 """The relay looks for audio in this number of strings of a message."""
@@ -79,32 +83,7 @@ _MAX_STRINGS = 4_096
 _MIN_AUDIO_CHARS = 4_096
 """A shorter audio counts as text."""
 
-
-class Binary(bytes):
-    """A binary message. OpenAI's API has only text messages; in some dialects, this is audio."""
-
-    __slots__ = ()
-
-
-class _Append(msgspec.Struct, forbid_unknown_fields=True):
-    """Client audio without any other field."""
-
-    type: Literal["input_audio_buffer.append"]
-    audio: bytes
-    event_id: str | None = None
-
-
-class ServerPeek(msgspec.Struct):
-    """The fields that the relay reads of every server event.
-
-    ``delta`` is not decoded, since the relay needs only the length of audio.
-    """
-
-    type: str
-    delta: msgspec.Raw = msgspec.Raw()
-
-
-_append = msgspec.json.Decoder(_Append)
+_append = msgspec.json.Decoder(Append)
 _peek = msgspec.json.Decoder(ServerPeek)
 encode = msgspec.json.Encoder().encode
 
@@ -229,8 +208,7 @@ def _check_values(event: Event) -> None:
     """Refuse values below ``MAX_DEPTH`` levels, and numbers that a double cannot hold exactly."""
     level: list[Json] = [event]
     for _ in range(MAX_DEPTH - 1):
-        inner = (value.values() if type(value) is dict else value for value in level)
-        values = list(chain.from_iterable(inner))
+        values = _values_in(level)
         numbers = [value for value in values if type(value) in _NUMBERS]
         if numbers and max(map(abs, numbers)) > MAX_SAFE_INTEGER:
             raise InvalidEvent(_TOO_LARGE)
@@ -239,6 +217,12 @@ def _check_values(event: Event) -> None:
             return
     if any(level):
         raise InvalidEvent(_TOO_DEEP)
+
+
+def _values_in(level: list[Json]) -> list[Json]:
+    """Return the values of these objects and lists."""
+    inner = (value.values() if type(value) is dict else value for value in level)
+    return list(chain.from_iterable(inner))
 
 
 def _check_surrogates(value: Json) -> None:
@@ -270,7 +254,21 @@ def decode_server(raw: bytes) -> Event | None:
         event = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None
+    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        return None
+    # The count includes the text in strings, and is enough for most events.
+    is_flat = raw.count(b"{") + raw.count(b"[") <= MAX_SERVER_DEPTH
+    return event if is_flat or not _is_deep(event) else None
+
+
+def _is_deep(event: Event) -> bool:
+    """Return whether an event has values below ``MAX_SERVER_DEPTH`` levels."""
+    level: list[Json] = [event]
+    for _ in range(MAX_SERVER_DEPTH):
+        level = [value for value in _values_in(level) if type(value) in _CONTAINERS]
+        if not level:
+            return False
+    return True
 
 
 def error_of(event: Event) -> Event:

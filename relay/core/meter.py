@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache, partial
-from typing import ClassVar, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -16,7 +16,8 @@ from relay.core.estimation import text_and_audio
 from relay.core.events import Event, Json, error_of
 from relay.core.labels import UNKNOWN, model_label
 from relay.core.objects import object_or_empty
-from relay.core.reports import Report, Reports, id_of
+from relay.core.reporting import Reports, id_of
+from relay.core.reports import Report
 from relay.core.requests import Requests
 from relay.core.terms import Terms
 
@@ -95,7 +96,7 @@ class Meter:
 
     def read(self, event: Event, now: float) -> Report | None:
         """Return the report that an event makes; None if it makes none, or makes it again."""
-        make = self._makers.get(event["type"])
+        make = _MAKERS.get(event["type"])
         return None if make is None else make(self, event, now)
 
     def _response_created(self, event: Event, _now: float) -> None:
@@ -209,20 +210,21 @@ class Meter:
     def _today(self, now: float) -> date:
         return (self._started_at + timedelta(seconds=now - self._began)).date()
 
-    _makers: ClassVar[Mapping[str, Callable[["Meter", Event, float], Report | None]]] = {
-        "response.created": _response_created,
-        "response.done": _response_done,
-        "input_audio_buffer.speech_started": _speech_started,
-        "input_audio_buffer.speech_stopped": _speech_stopped,
-        "input_audio_buffer.committed": _committed,
-        "input_audio_buffer.cleared": _cleared,
-        "conversation.item.input_audio_transcription.completed": _transcribed,
-        "conversation.item.input_audio_transcription.failed": _transcription_failed,
-        "error": _refused,
-    }
-    """The server events that state usage, or that it is coming."""
-
     @classmethod
     def reads(cls, event_type: str) -> bool:
         """Return whether server events of this type are read here."""
-        return event_type in cls._makers
+        return event_type in _MAKERS
+
+
+_MAKERS: Final[Mapping[str, Callable[[Meter, Event, float], Report | None]]] = {
+    "response.created": Meter._response_created,
+    "response.done": Meter._response_done,
+    "input_audio_buffer.speech_started": Meter._speech_started,
+    "input_audio_buffer.speech_stopped": Meter._speech_stopped,
+    "input_audio_buffer.committed": Meter._committed,
+    "input_audio_buffer.cleared": Meter._cleared,
+    "conversation.item.input_audio_transcription.completed": Meter._transcribed,
+    "conversation.item.input_audio_transcription.failed": Meter._transcription_failed,
+    "error": Meter._refused,
+}
+"""The server events that state usage, or that it is coming."""

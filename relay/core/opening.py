@@ -25,7 +25,8 @@ from relay.core.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from relay.core.events import Binary, Event, Json, decode_server, encode, error_of
+from relay.core.events import Event, Json, decode_server, encode, error_of
+from relay.core.messages import Binary
 from relay.core.objects import object_or_empty
 
 REFUSALS = frozenset({CloseCode.UNAUTHORIZED, CloseCode.FATAL_CONFIGURATION})

@@ -5,7 +5,7 @@ its hidden items, and redacts it by its structure. If nothing is hidden, it pass
 """
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Final
 
 from relay.core.binary_audio import cut_audio
 from relay.core.commands import (
@@ -22,7 +22,6 @@ from relay.core.deltas import TEXT_DELTAS, audio_length_bytes, text_length
 from relay.core.errors import BudgetExhausted, UpstreamLost
 from relay.core.events import (
     MAX_SERVER_VALUES,
-    Binary,
     Event,
     decode_server,
     encode,
@@ -31,6 +30,7 @@ from relay.core.events import (
     peek,
 )
 from relay.core.first_audio import Wait
+from relay.core.messages import Binary
 from relay.core.objects import object_or_empty
 from relay.core.passing_events import PASSING, has_object
 from relay.core.redaction import HIDDEN_EVENTS, redact_error
@@ -88,18 +88,13 @@ class ServerEvents:
             self._meter.underway.wrote(text_length(seen))
         if seen.type in PASSING and not has_object(raw):
             return (Send(CLIENT, raw),)
-        react = self._reactions.get(seen.type)
+        react = REACTIONS.get(seen.type)
         if react is None and not is_short(raw, MAX_SERVER_VALUES):
             return NOTHING
-        try:
-            event = decode_server(raw)
-            return (
-                self._unreadable()
-                if event is None
-                else self._react(react or ServerEvents._on_item, event, raw, now)
-            )
-        except RecursionError:
+        event = decode_server(raw)
+        if event is None:
             return self._unreadable()
+        return self._react(react or ServerEvents._on_item, event, raw, now)
 
     def exhaust_budget(self) -> Commands:
         """End the session when the responses that are under way were delivered.
@@ -252,35 +247,35 @@ class ServerEvents:
             return NOTHING
         return (self._state.messages.rewritten(event, error=redact_error(error)),)
 
-    _reactions: ClassVar[Mapping[str, "Reaction"]] = {
-        "session.created": _on_session,
-        "session.updated": _on_session,
-        "transcription_session.created": _on_session,
-        "transcription_session.updated": _on_session,
-        "input_audio_buffer.speech_started": _on_speech_started,
-        "input_audio_buffer.speech_stopped": _on_speech_stopped,
-        "input_audio_buffer.committed": _on_committed,
-        "input_audio_buffer.cleared": _on_cleared,
-        "conversation.created": _on_item,
-        "conversation.item.created": _on_item,
-        "conversation.item.added": _on_item,
-        "conversation.item.done": _on_item,
-        "conversation.item.retrieved": _on_item,
-        "conversation.item.deleted": _on_item_deleted,
-        "conversation.item.input_audio_transcription.completed": _on_transcription,
-        "conversation.item.input_audio_transcription.failed": _on_transcription_failed,
-        "response.created": _on_response_created,
-        "response.done": _on_response_done,
-        "response.output_item.added": _on_item,
-        "response.output_item.done": _on_item,
-        "response.function_call_arguments.delta": _on_arguments,
-        "response.function_call_arguments.done": _on_call,
-        "error": _on_error,
-    }
-    """The reactions to server events that change the state of the session."""
-
 
 Reaction = Callable[[ServerEvents, Event, bytes, float], Commands]
+
+REACTIONS: Final[Mapping[str, Reaction]] = {
+    "session.created": ServerEvents._on_session,
+    "session.updated": ServerEvents._on_session,
+    "transcription_session.created": ServerEvents._on_session,
+    "transcription_session.updated": ServerEvents._on_session,
+    "input_audio_buffer.speech_started": ServerEvents._on_speech_started,
+    "input_audio_buffer.speech_stopped": ServerEvents._on_speech_stopped,
+    "input_audio_buffer.committed": ServerEvents._on_committed,
+    "input_audio_buffer.cleared": ServerEvents._on_cleared,
+    "conversation.created": ServerEvents._on_item,
+    "conversation.item.created": ServerEvents._on_item,
+    "conversation.item.added": ServerEvents._on_item,
+    "conversation.item.done": ServerEvents._on_item,
+    "conversation.item.retrieved": ServerEvents._on_item,
+    "conversation.item.deleted": ServerEvents._on_item_deleted,
+    "conversation.item.input_audio_transcription.completed": ServerEvents._on_transcription,
+    "conversation.item.input_audio_transcription.failed": ServerEvents._on_transcription_failed,
+    "response.created": ServerEvents._on_response_created,
+    "response.done": ServerEvents._on_response_done,
+    "response.output_item.added": ServerEvents._on_item,
+    "response.output_item.done": ServerEvents._on_item,
+    "response.function_call_arguments.delta": ServerEvents._on_arguments,
+    "response.function_call_arguments.done": ServerEvents._on_call,
+    "error": ServerEvents._on_error,
+}
+"""The reactions to server events that change the state of the session."""
 
 
 def _record(report: Report | None) -> Commands:

@@ -15,8 +15,9 @@ from enum import Enum, auto
 
 from relay.core.commands import NOTHING, Commands, Record, Send, Side
 from relay.core.deltas import TEXT_DELTAS, audio_length_bytes, text_length
-from relay.core.events import Binary, Event, decode_server, encode, peek
+from relay.core.events import Event, decode_server, encode, peek
 from relay.core.ids import EventIds
+from relay.core.messages import Binary
 from relay.core.meter import Meter
 from relay.core.session_state import SessionState
 

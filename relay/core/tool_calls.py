@@ -24,7 +24,7 @@ were complete is not run and gets an output that says so: without an output the 
 """
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Final
+from typing import Final
 
 from relay.core.calling_response import STOPPED, CallingResponse
 from relay.core.commands import CallTool, Send, Side
@@ -88,7 +88,7 @@ class Calls:
         The first is the event itself, an event without its hidden parts, or None.
         """
         shown = self._unseen.show(event)
-        react = self._reactions.get(str(event.get("type")))
+        react = _REACTIONS.get(str(event.get("type")))
         return shown, _NOTHING if react is None else react(self, event)
 
     def forward(self, event: Event) -> CallCommands:
@@ -143,7 +143,9 @@ class Calls:
         if item.get("type") != "function_call" or not isinstance(call_id, str):
             return
         elsewhere = (r for id_, r in self._responses.items() if id_ != response_id)
-        if response_id in self._asides or any(call_id in (*r.ours, *r.theirs) for r in elsewhere):
+        if response_id in self._asides or any(
+            call_id in r.ours or call_id in r.theirs for r in elsewhere
+        ):
             return
         response = self._responses.setdefault(response_id, CallingResponse())
         calls = response.ours if self._unseen.serves(item) else response.theirs
@@ -260,17 +262,18 @@ class Calls:
             return _NOTHING
         return (self._follow_up.request(),)
 
-    _reactions: ClassVar[Mapping[str, Callable[["Calls", Event], CallCommands]]] = {
-        "response.created": _on_response_created,
-        "response.output_item.added": _on_output_item,
-        "response.output_item.done": _on_output_item,
-        "response.done": _on_response_done,
-        "conversation.item.added": _on_item,
-        "conversation.item.created": _on_item,
-        "conversation.item.done": _on_item,
-        "input_audio_buffer.speech_started": _on_speech_started,
-        "input_audio_buffer.speech_stopped": _on_speech_ended,
-        "input_audio_buffer.committed": _on_speech_ended,
-        "input_audio_buffer.cleared": _on_input_cleared,
-        "error": _on_error,
-    }
+
+_REACTIONS: Final[Mapping[str, Callable[[Calls, Event], CallCommands]]] = {
+    "response.created": Calls._on_response_created,
+    "response.output_item.added": Calls._on_output_item,
+    "response.output_item.done": Calls._on_output_item,
+    "response.done": Calls._on_response_done,
+    "conversation.item.added": Calls._on_item,
+    "conversation.item.created": Calls._on_item,
+    "conversation.item.done": Calls._on_item,
+    "input_audio_buffer.speech_started": Calls._on_speech_started,
+    "input_audio_buffer.speech_stopped": Calls._on_speech_ended,
+    "input_audio_buffer.committed": Calls._on_speech_ended,
+    "input_audio_buffer.cleared": Calls._on_input_cleared,
+    "error": Calls._on_error,
+}

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp._websocket.helpers import websocket_mask
 
 from relay.core.close import SENDABLE, CloseCode
-from relay.core.events import Binary
+from relay.core.messages import Binary
 from relay.core.rates import FrameRate
 from relay.wire.frames import (
     BINARY,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from relay.core.events import Binary
+from relay.core.messages import Binary
 from relay.wire.frames import BINARY, CLOSE, PONG, TEXT, encode, mask_keys
 from relay.wire.slow_reader import SlowReader
 from relay.wire.state import ConnectionState, Lifecycle

@@ -235,7 +235,12 @@ class Intake:
         self._take(IntakeEvent.STOP)
         if self._waiting_data is not None:
             self._waiting_data.discard(self)
-        del self._frames, self._fail, self._on_discarded
+        self._frames.on_message = self._frames.on_control = _ignore
+        self._fail = self._on_discarded = _ignore
 
     def _take(self, event: IntakeEvent) -> None:
         self.state = step("intake", STEPS, self.state, event)
+
+
+def _ignore(*_values: object) -> None:
+    """Do nothing."""

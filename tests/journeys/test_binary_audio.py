@@ -14,7 +14,7 @@ from relays import receive, running_relay, send, write_config
 
 from relay.core.client_events import MAX_BINARY_BYTES
 from relay.core.commands import End, ObserveFirstAudio, Pause, Send, Side
-from relay.core.events import Binary
+from relay.core.messages import Binary
 
 BOTH = frozenset(Side)
 AUDIO = Binary(bytes(48_000))

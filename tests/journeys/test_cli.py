@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from relays import PERSONA, write_config
 
+import relay
 from relay import cli
 from relay.simulator import speech
 
@@ -34,6 +36,16 @@ def port_in_use() -> Iterator[str]:
 def config(tmp_path: Path) -> str:
     personas = {"receptionist": PERSONA + MCP, "concierge": PERSONA}
     return str(write_config(tmp_path, "http://127.0.0.1:1/v1", personas=personas))
+
+
+def test_the_version_shows_whether_the_relay_is_compiled(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+
+    build = "compiled" if os.environ.get("RELAY_REQUIRE_COMPILED") else "Python"
+    assert capsys.readouterr().out == f"relay {relay.__version__} ({build})\n"
 
 
 @pytest.mark.parametrize("command", ["serve", "demo", "simulate"])

@@ -29,6 +29,7 @@ LOCKS = {
     "pip": group("pip"),
     "build": group("build"),
     "run": PROJECT["dependencies"],
+    "compile": PROJECT["dependencies"] + group("compile"),
     "image": PROJECT["dependencies"] + EXTRAS["azure"] + EXTRAS["mcp"],
     "speech": PROJECT["dependencies"] + EXTRAS["speech"],
     "bench": PROJECT["dependencies"] + group("bench"),

@@ -27,6 +27,8 @@ def git(*arguments: str) -> str:
         ("demo", ".venv/bin/relay demo --port 9000"),
         ("run", ".venv/bin/relay serve --config config/relay.yaml --port 9000"),
         ("test", ".venv/bin/pytest"),
+        ("test-compiled", ".venv/compiled/bin/pytest"),
+        ("wheel", "RELAY_COMPILE=1 .venv/compile/bin/python -m pip"),
         ("test-core", ".venv/bin/pytest"),
         ("test-unit", ".venv/bin/pytest"),
         ("test-pythons", "/bin/pytest"),
@@ -55,8 +57,8 @@ def test_ci_runs_the_documented_targets() -> None:
 
     assert os.access(script, os.X_OK)
     assert script.read_text().endswith(
-        "\nmake check\nmake check-locks\nmake test\nmake test-pythons\nmake bench-guard\n"
-        "make clients\n"
+        "\nmake check\nmake check-locks\nmake test\nmake test-compiled\nmake test-pythons"
+        "\nmake bench-guard\nmake clients\n"
     )
 
 

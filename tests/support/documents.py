@@ -1,7 +1,9 @@
 """Reads the code blocks and the tables of the project's documents."""
 
+import ast
 import re
 from collections.abc import Iterator
+from types import ModuleType
 
 from paths import ROOT
 
@@ -10,6 +12,12 @@ WRITTEN_ADDRESS = "127.0.0.1:8080"
 
 def read(path: str) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
+
+
+def docstring(module: ModuleType) -> str:
+    """Return the docstring of a module; a compiled module has none in memory."""
+    source = read(f"{module.__name__.replace('.', '/')}.py")
+    return ast.get_docstring(ast.parse(source)) or ""
 
 
 def blocks(text: str, language: str) -> list[str]:

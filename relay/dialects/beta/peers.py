@@ -15,13 +15,8 @@ from typing import Final
 import msgspec
 
 from relay.core.errors import InvalidEvent
-from relay.core.events import (
-    Binary,
-    Event,
-    decode_client,
-    decode_server,
-    encode,
-)
+from relay.core.events import decode_client, decode_server, encode
+from relay.core.messages import Binary
 from relay.dialects.beta.events import ServerUp, client_down, client_up, server_down
 
 FROM_CLIENT: Final = frozenset(
@@ -136,14 +131,7 @@ class BetaUpstream:
         if _read_kind(raw) in SAME_FROM_UPSTREAM:
             return (raw,)
         event = decode_server(raw)
-        return (raw,) if event is None else self._translate(event)
-
-    def _translate(self, event: Event) -> tuple[bytes, ...]:
-        """Return an event in GA; an unreadable message if the event is nested too deep for GA."""
-        try:
-            return tuple(map(encode, self._server.translate(event)))
-        except RecursionError:
-            return (b"",)
+        return (raw,) if event is None else tuple(map(encode, self._server.translate(event)))
 
     def outward(self, raw: bytes) -> bytes | None:
         """Return the message for the upstream; None if the types have no such event."""

@@ -15,7 +15,8 @@ from lenient_readers import READERS
 from paths import AUDIO
 
 from relay.core.binary_audio import MAX_KEYS, cut_audio
-from relay.core.events import CLIENT_EVENTS, Binary
+from relay.core.events import CLIENT_EVENTS
+from relay.core.messages import Binary
 from relay.simulator import audio
 
 UPDATE = '{"type":"session.update","session":{"instructions":"é…","a":1}}'

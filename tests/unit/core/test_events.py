@@ -12,15 +12,16 @@ from relay.core.errors import InvalidEvent
 from relay.core.events import (
     CLIENT_EVENTS,
     MAX_DEPTH,
+    MAX_SERVER_DEPTH,
     MAX_TEXT_BYTES,
     MAX_VALUES,
-    Binary,
     decode_client,
     decode_server,
     encode,
     peek,
     read_append,
 )
+from relay.core.messages import Binary
 
 BASE64 = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
@@ -250,6 +251,15 @@ def test_peek_returns_none_for_a_message_that_is_not_an_event(raw: bytes) -> Non
 @pytest.mark.parametrize("x", [b'"\xff"', b"1e999", b"[" * 100_000])
 def test_an_event_that_cannot_be_read_as_a_whole_is_none(x: bytes) -> None:
     assert decode_server(b'{"type":"x","x":' + x + b"}") is None
+
+
+def test_a_server_event_is_read_to_a_limited_depth() -> None:
+    def nested(levels: int) -> bytes:
+        return b'{"type":"x","x":' + b"[" * levels + b"1" + b"]" * levels + b"}"
+
+    assert decode_server(nested(MAX_SERVER_DEPTH - 1)) is not None
+    assert decode_server(nested(MAX_SERVER_DEPTH)) is None
+    assert decode_server(encode({"type": "x", "x": [{}] * 10 * MAX_SERVER_DEPTH})) is not None
 
 
 def test_a_server_event_is_read() -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from playbook import Play, start
 
 from relay.core.commands import End, Send, Side
-from relay.core.events import Binary
+from relay.core.messages import Binary
 from relay.core.policy import OPEN_IN, Policy
-from relay.core.server_events import ServerEvents
+from relay.core.server_events import REACTIONS
 from relay.dialects.beta.peers import BetaClient, BetaUpstream
 from relay.dialects.beta.vocabulary import server_events
 from relay.dialects.translated import Dialect, Ga
@@ -164,7 +164,7 @@ def test_no_known_trick_breaks_the_session(raw: bytes, side: Side) -> None:
         play.session.tick(2.0)
 
 
-_KINDS = sorted({*ServerEvents._reactions, *server_events()})
+_KINDS = sorted({*REACTIONS, *server_events()})
 
 
 @given(

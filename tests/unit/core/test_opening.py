@@ -7,7 +7,8 @@ import pytest
 
 from relay.core.commands import Send, Side
 from relay.core.errors import PersonaRejected, RelayError, UpstreamRefused, UpstreamUnavailable
-from relay.core.events import MAX_SERVER_VALUES, Binary
+from relay.core.events import MAX_SERVER_VALUES
+from relay.core.messages import Binary
 from relay.core.opening import Opened, Opening
 
 PERSONA = {"type": "realtime", "instructions": "You are a receptionist."}

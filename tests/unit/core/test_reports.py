@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from relay.core.pricing import Price, Prices
-from relay.core.reports import CUT_OFF, STATUSES, Report, Reports
+from relay.core.reporting import CUT_OFF, STATUSES, Reports
+from relay.core.reports import Report
 from relay.core.tokens import Tokens
 
 TODAY, TOMORROW = date(2026, 11, 1), date(2026, 11, 2)

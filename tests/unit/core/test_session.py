@@ -17,7 +17,7 @@ from relay.core.errors import (
     SlowClient,
     UpstreamLost,
 )
-from relay.core.events import Binary
+from relay.core.messages import Binary
 from relay.core.policy import Policy
 from relay.core.pricing import Price, Prices
 from relay.core.reports import Report

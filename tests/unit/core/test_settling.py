@@ -10,7 +10,8 @@ from playbook import PERSONA, Answer, Play, _readable, start, to_upstream
 
 from relay.core.commands import End, Record, Send, Side
 from relay.core.errors import SessionExpired
-from relay.core.events import MAX_SERVER_VALUES, Binary
+from relay.core.events import MAX_SERVER_VALUES
+from relay.core.messages import Binary
 from relay.core.meter import MAX_UNDERWAY, MAX_UNTRANSCRIBED
 from relay.core.policy import Policy
 from relay.core.pricing import Price, Prices

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.tokens import (
+from relay.core.tokens import TOKEN_KINDS, Tokens
+from relay.core.usage import (
     MAX_COUNT,
     MAX_SECONDS,
-    TOKEN_KINDS,
-    Tokens,
     is_split_guessed,
     seconds_of_transcription,
     text_of_transcription,

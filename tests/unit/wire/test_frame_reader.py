@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.close import SENDABLE
-from relay.core.events import Binary
+from relay.core.messages import Binary
 from relay.core.rates import LEAST_FRAME_BURST, FrameRate
 from relay.wire.frame_reader import (
     FRAME_OVERHEAD_BYTES,

@@ -4,6 +4,7 @@ import asyncio
 from itertools import pairwise
 
 import pytest
+from documents import docstring
 from fakes import PING, frame
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,7 +88,7 @@ def test_every_state_is_reachable_and_every_state_leads_to_the_end() -> None:
 
 def test_the_drawing_has_every_name() -> None:
     for name in (*IntakeState, *IntakeEvent):
-        assert name.name in str(intake.__doc__)
+        assert name.name in docstring(intake)
 
 
 async def test_many_frames_are_read_in_many_turns() -> None:

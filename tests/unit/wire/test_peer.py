@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 from certificates import Pair, issue
 from fakes import BINARY, CLOSE, PING, PONG, TEXT, Wire, frame
 
-from relay.core.events import Binary
+from relay.core.messages import Binary
 from relay.wire import frame_writer
 from relay.wire.frame_reader import FRAME_OVERHEAD_BYTES
 from relay.wire.inbox import MAX_UNREAD_BYTES

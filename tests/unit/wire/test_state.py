@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from documents import docstring
 from hypothesis import given
 from hypothesis import strategies as st
 from tables import illegal_steps, reachable
@@ -36,7 +37,7 @@ def test_every_state_is_reachable_and_every_state_leads_to_the_end() -> None:
 def test_the_table_has_every_state_and_the_drawing_has_every_name() -> None:
     assert set(STEPS) == set(ConnectionState)
     for name in (*ConnectionState, *ConnectionEvent):
-        assert name.name in str(state.__doc__)
+        assert name.name in docstring(state)
 
 
 @pytest.mark.parametrize("event", ConnectionEvent)
