@@ -14,7 +14,7 @@ COMPILED = {
         activity api_errors audio binary_audio calling_response client_events client_messages
         confirmed_session conversation counts deltas estimation events first_audio follow_up
         hidden_items ids labels meter objects passing_events paths policy pricing quotations rates
-        recent redaction redactor reporting requests server_events session session_state settling
+        redaction redactor reporting requests server_events session session_state settling
         stripped_fields terms tool_calls turn usage
     """,
     "dialects": "translated",  # a class that is not compiled cannot inherit from a session
