@@ -31,6 +31,6 @@ if os.environ.get("RELAY_COMPILE") == "1":
 
     modules = [f"{room}/{name}" for room, names in COMPILED.items() for name in names.split()]
     paths = [f"relay/{module}.py" for module in modules]
-    extensions = mypycify(paths, group_name="relay", debug_level="0")
+    extensions = mypycify(paths, group_name="relay", debug_level="0", opt_level="1")
 
 setup(ext_modules=extensions)
