@@ -41,7 +41,8 @@ test: $(VENV)/dev.stamp ## set up and run the whole test suite
 test-compiled: wheel ## run the whole test suite on the compiled wheel; needs a C compiler
 	$(MAKE) $(VENV)/compiled/dev.stamp VENV=$(VENV)/compiled
 	$(VENV)/compiled/$(PIP) --no-deps --no-index --force-reinstall dist/*.whl
-	PYTHONSAFEPATH=1 RELAY_REQUIRE_COMPILED=1 $(VENV)/compiled/bin/pytest \
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests/support RELAY_REQUIRE_COMPILED=1 \
+		$(VENV)/compiled/bin/pytest \
 		--numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # No sockets and no files of the system: Hypothesis takes most of the time.

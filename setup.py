@@ -14,7 +14,7 @@ COMPILED = {
         activity api_errors audio binary_audio calling_response client_events client_messages
         confirmed_session conversation counts deltas estimation events first_audio follow_up
         hidden_items ids labels meter objects passing_events paths policy pricing quotations rates
-        recent redaction redactor reporting requests server_events session session_state settling
+        redaction redactor reporting requests server_events session session_state settling
         stripped_fields terms tool_calls turn usage
     """,
     "dialects": "translated",  # a class that is not compiled cannot inherit from a session
@@ -31,6 +31,6 @@ if os.environ.get("RELAY_COMPILE") == "1":
 
     modules = [f"{room}/{name}" for room, names in COMPILED.items() for name in names.split()]
     paths = [f"relay/{module}.py" for module in modules]
-    extensions = mypycify(paths, group_name="relay", debug_level="0")
+    extensions = mypycify(paths, group_name="relay", debug_level="0", opt_level="1")
 
 setup(ext_modules=extensions)

@@ -14,6 +14,7 @@ from aiohttp._websocket.helpers import websocket_mask
 from relay.core.close import SENDABLE, CloseCode
 from relay.core.messages import Binary
 from relay.core.rates import FrameRate
+from relay.wire.broken_protocol import BrokenProtocol
 from relay.wire.frames import (
     BINARY,
     CLOSE,
@@ -44,14 +45,6 @@ _FIRST_BYTES: Final = _STARTS | _CONTINUATIONS | _CONTROLS
 
 _MAX_CONTROL_BYTES: Final = 125
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
-
-
-class BrokenProtocol(Exception):
-    """The peer broke the protocol; ``code`` is the close code for it."""
-
-    def __init__(self, code: CloseCode) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class FrameReader:

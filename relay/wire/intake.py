@@ -19,7 +19,8 @@ from typing import Final
 
 from relay.core.close import CloseCode
 from relay.core.states import step
-from relay.wire.frame_reader import TURN_BYTES, BrokenProtocol, FrameReader
+from relay.wire.broken_protocol import BrokenProtocol
+from relay.wire.frame_reader import TURN_BYTES, FrameReader
 from relay.wire.state import ConnectionState, Lifecycle
 from relay.wire.waiting_data import WaitingData
 

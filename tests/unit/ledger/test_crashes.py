@@ -25,7 +25,7 @@ MAX_REPORTS = 100
 def crash(file: Path, name: str, promised: int) -> list[str]:
     """Kill a writer after ``promised`` reports; return all reports that it printed."""
     writer = [sys.executable, str(ROOT / "tests/support/ledger_writer.py"), str(file), name]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/support")])
     environment = {**os.environ, "PYTHONPATH": path}
     with subprocess.Popen(writer, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from relay.core.close import SENDABLE
 from relay.core.messages import Binary
 from relay.core.rates import LEAST_FRAME_BURST, FrameRate
+from relay.wire.broken_protocol import BrokenProtocol
 from relay.wire.frame_reader import (
     FRAME_OVERHEAD_BYTES,
     SMALL_FRAGMENT_BYTES,
     TURN_BYTES,
-    BrokenProtocol,
     FrameReader,
     read_close,
 )
