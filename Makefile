@@ -99,7 +99,7 @@ fix: $(VENV)/dev.stamp ## what lint and format can repair by themselves
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/bench.stamp ## the benchmarks, one table
+bench: $(VENV)/bench.stamp ## the benchmarks, two tables
 	$(BIN)/python bench $(ARGS)
 
 bench-guard: $(VENV)/bench.stamp ## fail if a message costs 10 % more instructions than recorded

@@ -1,8 +1,8 @@
 """The soak test: many short sessions, and the memory of the relay over time.
 
 ``python bench/soak.py [--minutes 60] [--sessions 200] [--write]`` prints a table; ``--write`` also
-writes it to docs/performance.md, and a plot beside it. Sessions are short, so that there are many:
-a leak of each session becomes visible.
+writes it to docs/performance-tables.md, and a plot beside it. Sessions are short, so that there are
+many: a leak of each session becomes visible.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from process_stats import memory_bytes, tree
 from runner import Runner, start_runner
 from session import LoadSession
 
-PAGE, PLOT = ROOT / "docs/performance.md", ROOT / "docs/soak.svg"
+PAGE, PLOT = ROOT / "docs/performance-tables.md", ROOT / "docs/soak.svg"
 PLACE = re.compile(r"(?<=<!-- soak -->\n).*(?=<!-- /soak -->)", re.DOTALL)
 MIB = 1024 * 1024
 
