@@ -2,7 +2,8 @@
 
 With RELAY_COMPILE=1, mypyc compiles the modules that a message and a ``response.done`` pass through
 to machine code. A module with a struct of msgspec, a subclass of ``bytes`` or an exception is not
-compiled: mypyc loses a part of their definitions, or does not have them.
+compiled: mypyc loses a part of their definitions, or does not have them. A module with a coroutine
+is not compiled either: an exception that it handles stays the current exception of the thread.
 """
 
 import os
@@ -18,11 +19,7 @@ COMPILED = {
         stripped_fields terms tool_calls turn usage
     """,
     "dialects": "translated",  # a class that is not compiled cannot inherit from a session
-    "sessions": "bridge",
-    "wire": """
-        frame_reader frame_writer frames hang_up inbox intake liveness peer slow_reader state
-        waiting_data
-    """,
+    "wire": "frame_reader frames hang_up intake liveness slow_reader state waiting_data",
 }
 
 extensions = []

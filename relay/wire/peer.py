@@ -18,7 +18,6 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
 
 from relay.core.close import CloseCode, sendable
 from relay.core.rates import FrameRate
@@ -55,10 +54,8 @@ class Patience:
     waiting_data: WaitingData | None = None
 
 
-class Peer:
+class Peer(asyncio.Protocol):
     """Sends and receives messages, and closes the connection.
-
-    It has the methods of `asyncio.Protocol` that a transport calls after the handshake.
 
     One task listens or receives; any task sends. Attributes:
         intake: Takes the bytes that came before the connection was taken over.
@@ -137,10 +134,10 @@ class Peer:
             silence_seconds=patience.silence_seconds,
         )
         # Not methods that call these: a call more for every message costs more than a look.
-        self.data_received = self.intake.feed_data
+        self.data_received = self.intake.feed_data  # type: ignore[method-assign,assignment]
         self.send_at_once = self._writer.send_at_once
         self._http = transport.get_protocol()
-        transport.set_protocol(cast("asyncio.Protocol", self))
+        transport.set_protocol(self)
 
     @property
     def close_code(self) -> int:
@@ -215,9 +212,6 @@ class Peer:
         life.take(event)
         if is_first and not self._inbox.wake():
             self.on_gone()
-
-    def eof_received(self) -> None:
-        """Close the transport: it does so by itself when this returns nothing."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that nothing is left of the connection."""

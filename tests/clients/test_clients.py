@@ -129,8 +129,12 @@ async def running_robot(folder: Path, client: StockClient) -> AsyncIterator[Robo
 
 async def run_script(client: StockClient, environment: Mapping[str, str]) -> dict[str, Any]:
     """Run the script of a client, and return its results."""
-    # The script must not use the keys of the person that runs the tests.
-    inherited = {name: os.environ[name] for name in os.environ if "OPENAI" not in name}
+    # The script must not use the keys of the person that runs the tests. It has modules beside it.
+    inherited = {
+        name: os.environ[name]
+        for name in os.environ
+        if "OPENAI" not in name and name != "PYTHONSAFEPATH"
+    }
     process = await asyncio.create_subprocess_exec(
         *client.command(),
         env={**inherited, **environment},

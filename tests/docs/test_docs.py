@@ -290,10 +290,12 @@ def imported() -> list[Path]:
     """Return the modules that the command ``relay`` imports."""
     program = (
         "import sys, relay.cli, relay.demo;"
-        "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'relay'))"
+        "print(*(m.__spec__.name + '/__init__' * hasattr(m, '__path__')"
+        " for n, m in sys.modules.items() if n.split('.')[0] == 'relay'))"
     )
-    files = subprocess.check_output([sys.executable, "-c", program], text=True).split()
-    return [Path(file) for file in files if "simulator" not in file]
+    names = subprocess.check_output([sys.executable, "-c", program], text=True).split()
+    sources = [ROOT / f"{name.replace('.', '/')}.py" for name in names]
+    return [source for source in sources if "simulator" not in str(source)]
 
 
 def test_each_event_of_the_log_is_in_the_table() -> None:

@@ -33,7 +33,6 @@ from scripts import (
 
 from relay.app import RELAY
 from relay.core.commands import Side
-from relay.core.rates import Pace
 from relay.core.session import Session
 from relay.ledger.accounts import Accounts
 from relay.ledger.entries import SessionStart
@@ -309,7 +308,7 @@ async def test_a_client_that_streams_receives_the_reason_of_the_end(
                 for _ in range(2):
                     client.send(b'{"type":"output_audio_buffer.clear"}')
             elif outcome == "internal_error":
-                monkeypatch.setattr(Pace, "wait_seconds", fail)
+                monkeypatch.setattr(Bridge, "_perform", fail)
             elif outcome == "relay_draining":
                 relay.sessions.stop()
             events = await events_and_close_code(client)

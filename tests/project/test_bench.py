@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -92,9 +93,15 @@ def appends(corrupt: Corrupt) -> list[bytes]:
 
 def test_the_bench_runs_and_the_relay_loses_nothing() -> None:
     command = ["bench", "--quick", "--only", "relay", "--sessions", "4", "--seconds", "1"]
+    # The modules of the bench are beside its main module.
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONSAFEPATH"}
 
     printed = subprocess.check_output(
-        [sys.executable, *command, "--work", "paced"], cwd=ROOT, text=True, stderr=subprocess.PIPE
+        [sys.executable, *command, "--work", "paced"],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
     )
 
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in printed.splitlines()]

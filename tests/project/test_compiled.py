@@ -25,6 +25,14 @@ def test_a_compiled_module_has_no_definition_that_mypyc_loses(path: str) -> None
     assert not [each.name for each in classes if each.keywords]
 
 
+@pytest.mark.parametrize("path", MODULES)
+def test_a_compiled_module_has_no_coroutine(path: str) -> None:
+    """A compiled coroutine leaves an exception that it handled as the current one of the thread."""
+    nodes = ast.walk(ast.parse(read(path)))
+
+    assert not [node.name for node in nodes if isinstance(node, ast.AsyncFunctionDef)]
+
+
 def test_the_image_has_the_compiled_wheel_and_no_compiler() -> None:
     build, _, final = (ROOT / "Dockerfile").read_text().rpartition("\nFROM ")
 

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 
 from relays import RunningRelay
 
-from relay.sessions.bridge import Bridge
-from relay.wire.peer import Peer
-
 
 @contextmanager
 def uncollected() -> Iterator[None]:
@@ -33,18 +30,8 @@ def freed(relay: RunningRelay) -> list[asyncio.Event]:
 def when_freed(kept: object) -> asyncio.Event:
     """Return an event that is set when an object is freed."""
     event = asyncio.Event()
-    weakref.finalize(_part(kept), event.set).atexit = False
+    weakref.finalize(kept, event.set).atexit = False
     return event
-
-
-def _part(kept: object) -> object:
-    """Return a part that only this object holds: a compiled class has no weak references."""
-    match kept:
-        case Bridge():
-            return kept._settled
-        case Peer():
-            return kept._life.tcp_closed
-    return kept
 
 
 async def all_set(events: Iterable[asyncio.Event]) -> None:
